@@ -1,0 +1,35 @@
+# Two commands are all the set-up there is: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: quickstart test test-slow lint clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/rlbench run recipes/quickstart.toml
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check rlbench tests
+
+# A machine without an NVIDIA driver gets torch's CPU build (a fifth of the download): from the configured index if that
+# has it, else from PyTorch's own. With a driver, the default build with CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlbench needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing rlbench into $(VENV): about two minutes ..."
+	@if ! nvidia-smi >/dev/null 2>&1; then \
+	  $(BIN)/pip install -q torch==$(TORCH)+cpu -c constraints.txt 2>/dev/null \
+	  || $(BIN)/pip install -q torch==$(TORCH) -c constraints.txt --index-url $(CPU_INDEX) --extra-index-url https://pypi.org/simple; fi
+	@$(BIN)/pip install -q -e '.[dev]' -c constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .rlbench runs build *.egg-info

@@ -1,0 +1,32 @@
+"""rlbench: which objective should I post-train with?
+
+The public names are loaded on first use, so that importing the package, and planning a run, needs neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "objective": "rlbench.objectives.registry",
+    "TokenBatch": "rlbench.objectives.batch",
+    "Loss": "rlbench.objectives.reduction",
+    "Term": "rlbench.objectives.reduction",
+    "stop_gradient": "rlbench.objectives.batch",
+    "advantage": "rlbench.objectives.registry",
+    "reward": "rlbench.objectives.registry",
+    "row_filter": "rlbench.objectives.registry",
+    "load_recipe": "rlbench.recipe",
+    "run": "rlbench.runner",
+    "Results": "rlbench.runner",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rlbench' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
