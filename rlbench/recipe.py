@@ -1,0 +1,376 @@
+"""The recipe: one TOML file that says a whole comparison, as frozen models.
+
+A recipe is read, merged over the recipes it ``extends``, overridden by ``--set key=value`` and checked here, without torch. What
+an objective's hyper-parameters are is not known here: ``rlbench.pipeline`` checks those against the registry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from rlbench.records import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    """A part of a recipe: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(Frozen):
+    """Where problems come from: ``task:split`` of a registered task, or a path to JSON lines ``{id, problem, answer[, solution]}``."""
+
+    source: str
+    name: str | None = None
+    limit: Positive | None = None
+    revision: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @property
+    def label(self) -> str:
+        """The name under which the source stands in tables: its own, else the file's stem or the last part of task:split."""
+        if self.name:
+            return self.name
+        return Path(self.source).stem if self.is_file else self.source.rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+
+    @property
+    def is_file(self) -> bool:
+        return self.source.endswith((".jsonl", ".json"))
+
+
+class ModelConfig(Frozen):
+    """The base model: ``miniature`` (trained by a stage of the graph, one a seed), a Hugging Face folder, or a hub id."""
+
+    source: str
+    revision: str | None = None
+    pretraining: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataConfig(Frozen):
+    """Prompts for rollouts and online methods, and worked solutions for the methods that imitate."""
+
+    prompts: DataSource
+    demonstrations: DataSource | None = None
+    template: str = "qwen-bare"
+
+
+class RolloutConfig(Frozen):
+    """The bank: ``samples`` completions a prompt, drawn once from the base model and graded once."""
+
+    samples: Positive = 4
+    temperature: NonNegative = 1.0
+    max_new_tokens: Positive = 1024
+    max_length: Positive | None = None
+    template: str | None = None
+
+
+class SamplingConfig(Frozen):
+    """How completions are computed. Part of every fingerprint that samples: other batches round logits otherwise."""
+
+    engine: Literal["transformers"] = "transformers"
+    batch_rows: Positive = 512
+
+
+class EvaluationConfig(Frozen):
+    """What every row is measured on. Decodings are ``greedy`` or ``tX`` with the temperature X."""
+
+    benchmarks: tuple[DataSource, ...] = Field(min_length=1)
+    samples: Positive = 16
+    decodings: tuple[str, ...] = ("t1.0",)
+    base_decodings: tuple[str, ...] | None = None
+    max_new_tokens: Positive = 4096
+    template: str = "qwen-boxed"
+    split: Literal["test", "development"] = "test"
+
+    @field_validator("decodings", "base_decodings")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for decoding in value or ():
+            temperature_of(decoding)
+        return value
+
+
+def temperature_of(decoding: str) -> float:
+    """The temperature of a decoding's name: 0 for ``greedy``, 0.7 for ``t0.7``.
+
+    Raises:
+        ValueError: the name is neither.
+    """
+    if decoding == "greedy":
+        return 0.0
+    try:
+        if decoding[:1] == "t" and float(decoding[1:]) > 0:
+            return float(decoding[1:])
+    except ValueError:
+        pass
+    raise ValueError(f"decoding {decoding!r} is neither 'greedy' nor 't' and a temperature above 0, such as 't1.0'")
+
+
+class TrainingConfig(Frozen):
+    """The optimiser step that all methods share. ``batch_size`` counts units: sequences, or pairs."""
+
+    learning_rate: NonNegative
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: NonNegative = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Fraction = 0.0
+    batch_size: Positive = 64
+    epochs: Positive = 1
+    max_steps: Positive | None = None
+    tokens_per_microbatch: Positive = 4096
+    max_length: Positive = 2048
+    over_length: Literal["drop", "truncate"] = "truncate"
+    gradient_checkpointing: bool = False
+
+
+class OnlineConfig(Frozen):
+    """The loop that samples from the policy it trains: each step draws a batch and takes ``mini_batches x epochs`` optimiser steps."""
+
+    steps: Positive = 40
+    prompts_per_step: Positive = 32
+    samples_per_prompt: Positive = 8
+    mini_batches: Positive = 1
+    epochs: Positive = 1
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_new_tokens: Positive = 1024
+
+
+class Component(Frozen):
+    """A registered piece by name, with its hyper-parameters: an advantage estimator, a reward, a filter."""
+
+    name: str
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class CriticConfig(Frozen):
+    """A value model beside the policy: initialised from the base with a scalar head, with a loss and a learning rate of its own."""
+
+    objective: str = "value"
+    learning_rate: NonNegative
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class MethodConfig(Frozen):
+    """A row: an objective with its data, reward, advantage, filters and training; or a ``checkpoint`` that somebody else trained."""
+
+    label: str | None = None
+    checkpoint: str | None = None
+    revision: str | None = None
+    objective: str | None = None
+    data: str | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    advantage: Component | None = None
+    reward: Component = Component(name="correct")
+    filters: tuple[Component, ...] = ()
+    critic: CriticConfig | None = None
+    reduction: str | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+    online: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MethodConfig:
+        if (self.checkpoint is None) == (self.objective is None):
+            raise ValueError("a method names either an objective or a checkpoint")
+        if self.objective is not None and self.data is None:
+            names = "demonstrations, rollouts.correct, rollouts.pairs, rollouts.groups or online"
+            raise ValueError(f"a method with an objective names its data: {names}")
+        if (self.data == "online") != (self.online is not None):
+            raise ValueError('data = "online" and a table `online` belong together')
+        return self
+
+
+class Resources(Frozen):
+    """Where and how stages run. Never part of a fingerprint."""
+
+    gpus_per_stage: NonNegative = 0
+    cpus_per_stage: Positive = 1
+    workers: Positive | None = None
+
+
+class Recipe(Frozen):
+    """A whole comparison, resolved."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    plugins: tuple[str, ...] = ()
+    model: ModelConfig
+    data: DataConfig
+    rollouts: RolloutConfig = RolloutConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvaluationConfig
+    training: dict[str, Any] = Field(default_factory=dict)
+    methods: dict[str, MethodConfig]
+    sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    resources: Resources = Resources()
+
+    def training_of(self, method: MethodConfig) -> TrainingConfig:
+        """The shared training table with the method's own keys over it."""
+        return TrainingConfig.model_validate({**self.training, **method.training})
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()) -> Recipe:
+    """Read a recipe with what it extends, apply ``key=value`` overrides, keep the methods named in ``only``, expand its sweep.
+
+    Raises:
+        UserError: the file, a key or a value is wrong; the message names it.
+    """
+    path = Path(path)
+    raw = _read(path, ())
+    for text in overrides:
+        _override(raw, text)
+    chosen, wanted = list(seeds), list(only)
+    if chosen:
+        raw["seeds"] = chosen
+    recipe = _validate(raw, path)
+    methods = _expand_sweep(recipe, path)
+    if wanted:
+        for name in wanted:
+            if not any(name in (key, key.split("@")[0]) for key in methods):
+                raise UserError(f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}")
+        methods = {key: value for key, value in methods.items() if key in wanted or key.split("@")[0] in wanted}
+    recipe = recipe.model_copy(update={"methods": methods, "sweep": {}})
+    for name, method in recipe.methods.items():
+        if method.objective is None:
+            continue
+        _checked(TrainingConfig, {**recipe.training, **method.training}, f"methods.{name}.training", path)
+        if method.online is not None:
+            _checked(OnlineConfig, method.online, f"methods.{name}.online", path)
+    return recipe
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A suggestion to append to an error, or nothing: `` (did you mean 'sft'?)``."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in chain:
+        raise UserError(f"{path}: `extends` runs in a circle")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        others = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise UserError(f"recipe {path} does not exist{nearest(str(path), others)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {path} cannot be read: {error}") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML: {error}") from None
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    if not isinstance(parent, str):
+        raise UserError(f"{path}: `extends` is the path of one recipe, not {parent!r}")
+    return _merge(_read(path.parent / parent, (*chain, resolved)), raw)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text!r}: write it as key=value, for instance --set rollouts.samples=8")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    *parents, last = [part.strip() for part in key.split(".")]
+    node: Any = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {text!r}: {parent!r} is a value, not a table")
+    node[last] = parsed
+
+
+def _validate(raw: dict[str, Any], path: Path) -> Recipe:
+    return _checked(Recipe, raw, "", path)
+
+
+def _checked(kind: type[Any], raw: Any, prefix: str, path: Path) -> Any:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(kind, error, prefix)}") from None
+
+
+def _explain(kind: type[BaseModel], error: ValidationError, prefix: str) -> str:
+    """One line for the first thing pydantic found wrong, naming the key as it is written in the file."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
+    if first["type"] == "extra_forbidden":
+        return f"unknown key `{where}`{nearest(str(first['loc'][-1]), _fields_at(kind, first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"`{where}` is missing"
+    problem = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    return f"`{where}`: {problem[:1].lower()}{problem[1:]}{given}" if where else problem
+
+
+def _fields_at(kind: Any, location: tuple[Any, ...]) -> list[str]:
+    """The keys that the table at ``location`` may hold."""
+    from typing import get_args
+
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+            kind = kind.model_fields[part].annotation
+        candidates = [kind, *get_args(kind)]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        kind = models[0] if models else kind
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _expand_sweep(recipe: Recipe, path: Path) -> dict[str, MethodConfig]:
+    """Each trained method once for every combination of the sweep's values, named ``method@key=value``."""
+    if not recipe.sweep:
+        return recipe.methods
+    expanded: dict[str, MethodConfig] = {}
+    for name, method in recipe.methods.items():
+        if method.objective is None:
+            expanded[name] = method
+            continue
+        for values in itertools.product(*recipe.sweep.values()):
+            raw = method.model_dump(exclude_unset=True)
+            short = []
+            for key, value in zip(recipe.sweep, values, strict=True):
+                _override(raw, f"{key}={value!r}")
+                short.append(f"{key.rsplit('.', 1)[-1]}={value:g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}")
+            label = f"{method.label or name}, {', '.join(short)}"
+            expanded[f"{name}@{','.join(short)}"] = _checked(MethodConfig, {**raw, "label": label}, f"methods.{name}", path)
+    return expanded
