@@ -1,0 +1,215 @@
+"""Tasks: where problems come from, under a name that a recipe can write.
+
+A task is a function from the name of a split to its problems, registered with ``@task``. A recipe writes ``name:split``, or
+``name`` alone for the task's default split, or the path of a JSONL file (see ``rlbench.tasks.local``). Nothing here imports torch
+or datasets: ``rlbench plan`` resolves and fingerprints sources without loading a problem from the hub.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlbench.records import Problem, UserError, write_problems
+from rlbench.tasks import local
+
+# The tasks that rlbench brings, by the module that registers them: imported when one of its names is asked for.
+_BUILT_IN = {"arithmetic": "rlbench.tasks.arithmetic"} | dict.fromkeys(
+    ("math500", "minerva_math", "olympiadbench", "aime24", "amc23", "gsm8k", "numina_math", "math_train"), "rlbench.tasks.math"
+)
+_REGISTRY: dict[str, Task] = {}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load function may return in place of a list: the problems, and how many rows could not be made into one."""
+
+    problems: list[Problem]
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than before."""
+
+    name: str
+    splits: tuple[str, ...]
+    default_split: str
+    version: int
+    function: Callable[..., list[Problem] | Loaded]
+    takes_revision: bool
+    sizes: Mapping[str, int]
+
+    def load(self, split: str | None = None, *, limit: int | None = None, revision: str | None = None) -> list[Problem]:
+        """The first ``limit`` problems of a split, in the task's own order.
+
+        Raises:
+            UserError: no such split, a revision given to a task that has none, or the data cannot be had.
+        """
+        return self.load_counted(split, limit=limit, revision=revision).problems
+
+    def load_counted(self, split: str | None = None, *, limit: int | None = None, revision: str | None = None) -> Loaded:
+        """As ``load``, with the number of rows that were dropped."""
+        split = self.check(split, revision)
+        options = {"revision": revision} if self.takes_revision else {}
+        result = self.function(split, limit=limit, **options)
+        loaded = result if isinstance(result, Loaded) else Loaded(list(result))
+        if len({problem.id for problem in loaded.problems}) < len(loaded.problems):
+            raise UserError(f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart")
+        return loaded
+
+    def check(self, split: str | None, revision: str | None) -> str:
+        """The split's name with the default filled in.
+
+        Raises:
+            UserError: the task has no such split, or takes no revision and one is given.
+        """
+        split = self.default_split if split is None else split
+        if split not in self.splits:
+            raise UserError(f"task {self.name!r} has no split {split!r}{_nearest(split, self.splits)}; it has {', '.join(self.splits)}")
+        if revision is not None and not self.takes_revision:
+            raise UserError(f"task {self.name!r} is not loaded from the hub, so it takes no `revision` (given: {revision!r})")
+        return split
+
+
+def task(
+    name: str, *, splits: Iterable[str], version: int = 1, default_split: str | None = None, sizes: Mapping[str, int] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a load function as the task ``name``; the function itself is returned unchanged.
+
+    The function is called as ``load(split, limit=...)`` and returns the first ``limit`` problems (all for ``None``) as a list of
+    ``Problem`` whose ids are unique within the split and never change. If it has a parameter ``revision``, the recipe's pinned
+    hub revision is passed too. It may return ``Loaded(problems, dropped)`` to have unusable rows counted in the manifest::
+
+        @task("arithmetic", splits=("prompts", "test/steps"), version=1, default_split="prompts")
+        def load(split: str, *, limit: int | None = None) -> list[Problem]: ...
+
+    ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded.
+    Raise ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
+    default split is the first of ``splits`` unless ``default_split`` names another.
+
+    Raises:
+        ValueError: the name is taken by another function, or the splits are empty or lack the default.
+    """
+    names = tuple(splits)
+    default = default_split if default_split is not None else next(iter(names), None)
+    if default not in names:
+        raise ValueError(f"task {name!r}: default split {default!r} is none of its splits {names}")
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        taken = _REGISTRY.get(name)
+        if taken is not None and _origin(taken.function) != _origin(function):
+            raise ValueError(f"task {name!r} is registered twice: by {_origin(taken.function)} and by {_origin(function)}")
+        takes_revision = "revision" in inspect.signature(function).parameters
+        _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}))
+        return function
+
+    return register
+
+
+def task_names() -> list[str]:
+    """Every name that ``get_task`` knows now, sorted."""
+    return sorted({*_BUILT_IN, *_REGISTRY})
+
+
+def get_task(name: str) -> Task:
+    """The task registered under ``name``; the module of a built-in one is imported when it is first asked for.
+
+    Raises:
+        UserError: there is none; the nearest name is suggested.
+    """
+    if name not in _REGISTRY and name in _BUILT_IN:
+        module = importlib.import_module(_BUILT_IN[name])
+        if name not in _REGISTRY:  # a module that is one task: it says SPLITS, VERSION and load, and knows of no registry
+            task(name, splits=module.SPLITS, version=module.VERSION)(module.load)
+    if name not in _REGISTRY:
+        is_path = Path(name).exists() or "/" in name or "\\" in name
+        hint = "; a local file must end in .jsonl" if is_path else f"{_nearest(name, task_names())}; tasks: {', '.join(task_names())}"
+        raise UserError(f"unknown task {name!r}{hint}")
+    return _REGISTRY[name]
+
+
+def load_source(source: str, *, limit: int | None = None, revision: str | None = None) -> list[Problem]:
+    """The problems of ``task:split``, of ``task`` (its default split), or of a path that ends in .jsonl or .json.
+
+    Raises:
+        UserError: the source is unknown, missing or invalid.
+    """
+    if local.is_file(source):
+        return local.load(_without_revision(source, revision), limit=limit)
+    name, split = _parts(source)
+    return get_task(name).load(split, limit=limit, revision=revision)
+
+
+def describe_source(source: str, *, limit: int | None = None, revision: str | None = None) -> dict[str, Any]:
+    """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
+
+    A task gives ``{task, split, limit, revision, version}``; a file ``{path, sha256, limit}``, where ``path`` is absolute. A
+    stage's configuration is hashed whole, path and content, so moving a file re-runs what depends on it. A file is read and
+    checked whole here, so that a bad line is found when a recipe is planned and not hours into its run.
+
+    Raises:
+        UserError: the source is unknown, missing or invalid.
+    """
+    if local.is_file(source):
+        path = _without_revision(source, revision)
+        local.load(path)
+        return {"path": str(path.resolve()), "sha256": local.digest(path), "limit": limit}
+    name, split = _parts(source)
+    found = get_task(name)
+    split = found.check(split, revision)
+    return {"task": name, "split": split, "limit": limit, "revision": revision, "version": found.version}
+
+
+def expected_rows(source: Mapping[str, Any]) -> int | None:
+    """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if unknown."""
+    if "sha256" in source:
+        return len(local.load(Path(source["path"]), limit=source["limit"]))
+    size = get_task(source["task"]).sizes.get(source["split"])
+    return size if source["limit"] is None else min(source["limit"], size if size is not None else source["limit"])
+
+
+def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
+    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to ``problems.jsonl``.
+
+    Counts ``problems``, and ``dropped`` rows where a task dropped some.
+
+    Raises:
+        UserError: the data cannot be had, has no usable problem, or the file changed since it was planned.
+    """
+    source = config["source"]
+    if "sha256" in source:
+        loaded = Loaded(local.load(Path(source["path"]), limit=source["limit"], sha256=source["sha256"]))
+    else:
+        loaded = get_task(source["task"]).load_counted(source["split"], limit=source["limit"], revision=source["revision"])
+    if not loaded.problems:
+        raise UserError(f"source {source} has no problem that can be used ({loaded.dropped} rows dropped)")
+    write_problems(output / "problems.jsonl", loaded.problems)
+    context.count(problems=len(loaded.problems))
+    if loaded.dropped:
+        context.count(dropped=loaded.dropped)
+
+
+def _parts(source: str) -> tuple[str, str | None]:
+    name, colon, split = source.partition(":")
+    return name, split if colon else None
+
+
+def _without_revision(source: str, revision: str | None) -> Path:
+    if revision is not None:
+        raise UserError(f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed")
+    return Path(source)
+
+
+def _origin(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
