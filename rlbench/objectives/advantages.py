@@ -1,0 +1,85 @@
+"""Advantage estimators: credit for the tokens of one online step, or of the whole data offline, from rewards and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlbench.objectives.batch import TokenBatch
+from rlbench.objectives.registry import advantage
+
+
+@dataclass(frozen=True)
+class Credit:
+    """An estimate [T] together with the critic's target [T]."""
+
+    advantage: Tensor
+    returns: Tensor
+
+
+@advantage("group_norm")
+def group_norm(batch: TokenBatch, *, normalise: bool = True, eps: float = 1e-4) -> Tensor:
+    """(R - mean of the group) / (std of the group + eps), the same at every token of a sequence.
+
+    The standard deviation divides by K - 1 for K samples, as in TRL (the paper does not say); a group of one has advantage 0.
+    ``normalise = false`` leaves out the division (Dr. GRPO, arXiv:2503.20783).
+
+    Shapes: reward, group [S] -> advantage [S].
+    Source: DeepSeekMath, Shao et al. 2024, section 4.1.2 (arXiv:2402.03300).
+    """
+    index, count = _groups(batch.group)
+    centred = batch.reward - (_group_sum(batch.reward, index, len(count)) / count)[index]
+    if not normalise:
+        return centred
+    std = (_group_sum(centred.square(), index, len(count)) / (count - 1).clamp(min=1)).sqrt()
+    return centred / (std[index] + eps)
+
+
+@advantage("leave_one_out")
+def leave_one_out(batch: TokenBatch) -> Tensor:
+    """R minus the mean reward of the group's other samples; a group of one has advantage 0.
+
+    Shapes: reward, group [S] -> advantage [S].
+    Source: RLOO, Ahmadian et al. 2024 (arXiv:2402.14740).
+    """
+    index, count = _groups(batch.group)
+    centred = batch.reward - (_group_sum(batch.reward, index, len(count)) / count)[index]
+    return centred * (count / (count - 1).clamp(min=1))[index]
+
+
+@advantage("gae", reads=("old_value",))
+def gae(batch: TokenBatch, *, gamma: float = 1.0, lam: float = 1.0, whiten: bool = True, eps: float = 1e-8) -> Credit:
+    """Generalised advantage estimation: A_t = sum_l (gamma lam)^l delta_{t+l}, delta_t = r_t + gamma V_{t+1} - V_t.
+
+    The sequence's reward stands at its last token and the value after it is 0, also where the length limit ended it. Returns are
+    A + V. ``whiten`` then gives A mean 0 and standard deviation 1 over all tokens of the batch.
+
+    Shapes: reward [S], old_value [T] -> advantage and returns [T].
+    Source: Schulman et al. 2016, eq. 16 (arXiv:1506.02438).
+    """
+    longest = int(batch.lengths.max())
+    value = batch.old_value.new_zeros(batch.n_sequences, longest + 1)
+    value[batch.sequence, batch.position] = batch.old_value
+    reward = batch.old_value.new_zeros(batch.n_sequences, longest)
+    reward[torch.arange(batch.n_sequences, device=reward.device), batch.lengths - 1] = batch.reward
+    delta = reward + gamma * value[:, 1:] - value[:, :-1]  # beyond a sequence's end all three are 0
+    estimate = torch.zeros_like(delta)
+    later = delta.new_zeros(batch.n_sequences)
+    for t in range(longest - 1, -1, -1):
+        later = delta[:, t] + gamma * lam * later
+        estimate[:, t] = later
+    raw = estimate[batch.sequence, batch.position]
+    returns = raw + batch.old_value
+    return Credit((raw - raw.mean()) / (raw.std(correction=0) + eps) if whiten else raw, returns)
+
+
+def _groups(group: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sequence's group as 0..G-1 [S], and the size of each group [G]."""
+    _, index, count = torch.unique(group, return_inverse=True, return_counts=True)
+    return index, count
+
+
+def _group_sum(x: Tensor, index: Tensor, groups: int) -> Tensor:
+    return x.new_zeros(groups).index_add(0, index, x)

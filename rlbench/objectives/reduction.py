@@ -1,0 +1,74 @@
+"""The one reduction: from unreduced losses of micro-batches to the loss of an optimiser step.
+
+The denominator is that of the whole step, over all micro-batches and ranks, so a micro-batch contributes ``sum / denominator``
+and the sum of contributions, and with it the gradient, does not depend on how the step was cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rlbench.objectives.batch import Loss, Term, TokenBatch
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a whole optimiser step holds. ``constant_length`` is the longest completion that the method allows, in tokens."""
+
+    tokens: int
+    sequences: int
+    constant_length: int = 1
+
+    def over_ranks(self, device: torch.device) -> Totals:
+        """The totals over all ranks, where there are several."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self
+        counts = torch.tensor([self.tokens, self.sequences], device=device)
+        dist.all_reduce(counts)
+        tokens, sequences = counts.tolist()
+        return Totals(tokens, sequences, self.constant_length)
+
+
+def as_loss(result: Tensor | Loss) -> Loss:
+    """An objective's result as a ``Loss``."""
+    return result if isinstance(result, Loss) else Loss([Term(result)])
+
+
+def reduce_loss(loss: Loss, reduction: str, batch: TokenBatch, totals: Totals) -> Tensor:
+    """This micro-batch's part of the step's loss, a scalar: the sum of its terms, each reduced and times its coefficient."""
+    parts = [term.coefficient * reduce_values(term.values, term.reduction or reduction, batch, totals) for term in loss.terms]
+    return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+
+def reduce_values(values: Tensor, reduction: str, batch: TokenBatch, totals: Totals) -> Tensor:
+    """This micro-batch's part of one reduced term, a scalar.
+
+    - ``token-mean`` of [T]: over the step's trained tokens.
+    - ``sequence-mean`` of [T] or [S]: over the step's sequences, of each one's mean over its tokens.
+    - ``sequence-mean-token-sum`` of [T] or [S]: over the step's sequences, of each one's sum over its tokens.
+    - ``pair-mean`` of [N]: over the step's pairs.
+    - ``constant`` of [T] or [S]: the sum over the step's sequences x the longest completion allowed (Dr. GRPO, arXiv:2503.20783).
+
+    Raises:
+        ValueError: the values' shape is not one that the reduction takes.
+    """
+    tokens, sequences = batch.n_tokens, batch.n_sequences
+    allowed = {"token-mean": (tokens,), "pair-mean": (sequences // 2,)}.get(reduction, (tokens, sequences))
+    if values.dim() != 1 or len(values) not in allowed:
+        raise ValueError(
+            f"reduction {reduction!r} takes values of {' or '.join(f'[{n}]' for n in allowed)}, "
+            f"here with T={tokens}, S={sequences}; the objective returned {tuple(values.shape)}"
+        )
+    if reduction == "token-mean":
+        return values.sum() / totals.tokens
+    if reduction == "pair-mean":
+        return values.sum() / (totals.sequences // 2)
+    if reduction == "constant":
+        return values.sum() / (totals.sequences * totals.constant_length)
+    if reduction == "sequence-mean" and len(values) == tokens:
+        values = batch.sequence_mean(values)
+    return values.sum() / totals.sequences

@@ -1,0 +1,364 @@
+"""The registry: which objectives, advantage estimators, rewards and filters there are, read from source without importing it.
+
+An author writes a function and decorates it; everything that a plan needs to know (name, rows, reads, reduction, hyper-parameters
+with their defaults) is literal in the decorator and in the signature, so ``describe`` finds it in the syntax tree. That keeps
+``rlbench plan`` free of torch and lets a plug-in be judged before any of its code runs. ``load`` imports the one function needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from rlbench.records import UserError
+
+Kind = Literal["objective", "advantage", "reward", "filter"]
+ROWS = ("sequences", "pairs", "groups")
+REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-mean", "constant")
+READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
+"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every method has."""
+
+ENTRY_POINTS = "rlbench.objectives"
+_DECORATORS: dict[str, Kind] = {"objective": "objective", "advantage": "advantage", "reward": "reward", "row_filter": "filter"}
+_ARGUMENTS: dict[Kind, tuple[str, ...]] = {
+    "objective": ("rows", "reads", "reduction"), "advantage": ("reads",), "reward": (), "filter": ("reads",),
+}  # fmt: skip
+_BUILT_IN = Path(__file__).parent
+Function = TypeVar("Function", bound=Callable[..., Any])
+Plugin = str | Path | Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of one registered function without running it.
+
+    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for objectives).
+    ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an estimator. ``source`` is
+    the file's code without the other registered functions that this one does not call: adding a function to a file changes the
+    source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file.
+    """
+
+    kind: Kind
+    name: str
+    rows: str | None
+    reads: tuple[str, ...]
+    reduction: str | None
+    hyperparameters: Mapping[str, Any]
+    uses_advantage: bool
+    docstring: str
+    function: str
+    path: Path
+    line: int
+    source: str
+    module: str | None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that is registered, by kind and name."""
+
+    objectives: Mapping[str, Description]
+    advantages: Mapping[str, Description]
+    rewards: Mapping[str, Description]
+    filters: Mapping[str, Description]
+
+    def of(self, kind: Kind) -> Mapping[str, Description]:
+        """The registered functions of one kind."""
+        return {"objective": self.objectives, "advantage": self.advantages, "reward": self.rewards, "filter": self.filters}[kind]
+
+    def find(self, name: str, kind: Kind) -> Description:
+        """The function of that name.
+
+        Raises:
+            UserError: there is none; the nearest name is suggested.
+        """
+        known = self.of(kind)
+        if name not in known:
+            raise UserError(f"unknown {kind} {name!r}{_nearest(name, known)}; known: {', '.join(sorted(known))}")
+        return known[name]
+
+    def resolve(self, name: str, kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All hyper-parameters of a function: those given over its defaults, an integer given for a float made one.
+
+        Raises:
+            UserError: the name or a key is unknown (the nearest is suggested), or a value's type is not its default's.
+        """
+        found = self.find(name, kind)
+        resolved = dict(found.hyperparameters)
+        for key, value in given.items():
+            if key not in resolved:
+                known = ", ".join(resolved) or "none"
+                raise UserError(f"{kind} {name!r} has no hyper-parameter {key!r}{_nearest(key, resolved)}; it has: {known}")
+            resolved[key] = _like_default(value, resolved[key], f"hyper-parameter {key!r} of {kind} {name!r}")
+        return resolved
+
+
+# The decorators: they only attach what they are given, since `describe` reads the same from the source.
+
+
+def objective(
+    name: str, *, rows: str = "sequences", reads: tuple[str, ...] = (), reduction: str = "token-mean"
+) -> Callable[[Function], Function]:
+    """Register a loss ``f(batch: TokenBatch, *, hyperparameter=default, ...) -> Tensor [T], [S] or [N], or Loss``.
+
+    Args:
+        name: the name that recipes use.
+        rows: what it takes: ``sequences``, ``pairs`` (two sequences, chosen first) or whole ``groups``.
+        reads: the fields of the batch, beyond those always there, that it reads: see ``READABLE``.
+        reduction: how the engine makes one number of its values: see ``rlbench.objectives.reduction``.
+    """
+    return _attach("objective", name, {"rows": rows, "reads": tuple(reads), "reduction": reduction})
+
+
+def advantage(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage, returns)``."""
+    return _attach("advantage", name, {"reads": tuple(reads)})
+
+
+def reward(name: str) -> Callable[[Function], Function]:
+    """Register a reward ``f(rollout: Rollout, *, ...) -> float``."""
+    return _attach("reward", name, {})
+
+
+def row_filter(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Register a filter ``f(batch: TokenBatch, *, ...) -> Tensor [S]`` of bool, true where a sequence is kept."""
+    return _attach("filter", name, {"reads": tuple(reads)})
+
+
+def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        function.__rlbench__ = types.MappingProxyType({"kind": kind, "name": name, **attributes})  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
+    """Read what is built in, what installed plug-ins add under the entry-point group, and the given plug-in files; run none of it.
+
+    Raises:
+        UserError: a file is missing or not Python, a decorator or signature is not as it has to be, or a name is taken.
+    """
+    found: dict[Kind, dict[str, Description]] = {kind: {} for kind in _ARGUMENTS}
+    for path, module in [*_built_in_files(), *_installed_files(), *((Path(plugin), None) for plugin in plugins)]:
+        for description in _read_file(path, module):
+            other = found[description.kind].get(description.name)
+            if other is not None:
+                where = f"{other.path}:{other.line}"
+                raise UserError(f"{path}:{description.line}: {description.kind} {description.name!r} is already defined in {where}")
+            found[description.kind][description.name] = description
+    return Catalogue(found["objective"], found["advantage"], found["reward"], found["filter"])
+
+
+def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[..., Any]:
+    """Import a registered function.
+
+    Args:
+        kind: what it is.
+        name: its registered name.
+        plugins: plug-in files as paths, or as mappings with ``path`` and ``source`` where a stage carries the text along; a
+            source given runs instead of the file, which need not exist on this machine.
+
+    Raises:
+        UserError: there is no such function, or its file fails to import.
+    """
+    for plugin in plugins:
+        path, text = _plugin_text(plugin)
+        for description in _read_text(path, text, None):
+            if (description.kind, description.name) == (kind, name):
+                return getattr(_execute(path, text), description.function)
+    found = describe().find(name, kind)
+    try:
+        return getattr(importlib.import_module(str(found.module)), found.function)
+    except ImportError as error:
+        raise UserError(f"{found.path}: {kind} {name!r} cannot be imported: {error}") from error
+
+
+# Reading source.
+
+
+def _built_in_files() -> list[tuple[Path, str | None]]:
+    return [(path, f"rlbench.objectives.{path.stem}") for path in sorted(_BUILT_IN.glob("*.py")) if path.name != "registry.py"]
+
+
+def _installed_files() -> list[tuple[Path, str | None]]:
+    """The source files of installed plug-ins, found without importing the packages they are in."""
+    files: list[tuple[Path, str | None]] = []
+    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.value):
+        top, *rest = point.module.split(".")
+        spec = importlib.util.find_spec(top)
+        if spec is None or spec.origin is None:
+            raise UserError(f"installed plug-in {point.name!r}: module {point.module!r} is not there")
+        base = Path(spec.origin).parent.joinpath(*rest)
+        candidates = [base.with_suffix(".py"), base / "__init__.py"] if rest else [Path(spec.origin)]
+        path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+        files.append((path, point.module))
+    return list(dict.fromkeys(files))
+
+
+def _read_file(path: Path, module: str | None) -> list[Description]:
+    return _read_text(path, _plugin_text(path)[1], module)
+
+
+def _plugin_text(plugin: Plugin) -> tuple[Path, str]:
+    if isinstance(plugin, Mapping):
+        return Path(plugin["path"]), plugin["source"]
+    try:
+        return Path(plugin), Path(plugin).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"plug-in {plugin} cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _read_text(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise UserError(f"{path}:{error.lineno}: not Python: {error.msg}") from None
+    registered = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and (found := _decorator(node)) is not None:
+            registered[node.name] = (node, *found)
+    return tuple(
+        _describe_function(path, module, node, call, kind, _slice(tree, node, set(registered)))
+        for node, call, kind in registered.values()
+    )
+
+
+def _decorator(node: ast.FunctionDef) -> tuple[ast.Call, Kind] | None:
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call):
+            called = decorator.func
+            name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+            if name in _DECORATORS:
+                return decorator, _DECORATORS[name]
+    return None
+
+
+def _slice(tree: ast.Module, node: ast.FunctionDef, registered: set[str]) -> str:
+    """The module's code without the registered functions that ``node`` and the helpers beside it do not mention."""
+    kept = {node.name}
+    while True:
+        body = [part for part in tree.body if not isinstance(part, ast.FunctionDef) or part.name not in registered or part.name in kept]
+        names = {name.id for part in body for name in ast.walk(part) if isinstance(name, ast.Name)}
+        if names & registered <= kept:
+            return ast.unparse(ast.Module(body=body, type_ignores=[]))
+        kept |= names & registered
+
+
+def _describe_function(path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, source: str) -> Description:
+    where = f"{path}:{node.lineno}"
+    given = _decorator_arguments(call, kind, where)
+    name = given["name"]
+    for key, allowed in (("rows", ROWS), ("reduction", REDUCTIONS)):
+        if key in given and given[key] not in allowed:
+            raise UserError(f"{where}: {kind} {name!r}: {key} is one of {', '.join(allowed)}, not {given[key]!r}")
+    reads = _names(given.get("reads", ()), f"{where}: {kind} {name!r}")
+    batch = _batch_parameter(node, f"{where}: {kind} {name!r}")
+    reads_of = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == batch]
+    fields = {attribute.attr: attribute.lineno for attribute in reads_of}
+    for field in fields if kind != "reward" else ():
+        if field in READABLE and field not in reads:
+            raise UserError(f"{path}:{fields[field]}: {kind} {name!r} reads {field!r} and does not declare it: add reads=({field!r},)")
+    is_objective = kind == "objective"
+    return Description(
+        kind, name, given.get("rows", "sequences") if is_objective else None, reads,
+        given.get("reduction", "token-mean") if is_objective else None, _hyperparameters(node, f"{where}: {kind} {name!r}"),
+        is_objective and "advantage" in fields, ast.get_docstring(node) or "", node.name, path, node.lineno, source, module,
+    )  # fmt: skip
+
+
+def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    known = ("name", *_ARGUMENTS[kind])
+    if len(call.args) > 1:
+        raise UserError(f"{where}: only the name of a {kind} is positional; write {', '.join(known[1:])} as keywords")
+    for key, value in [*(("name", argument) for argument in call.args), *((keyword.arg, keyword.value) for keyword in call.keywords)]:
+        if key not in known:
+            raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{_nearest(str(key), known)}")
+        try:
+            given[key] = ast.literal_eval(value)
+        except ValueError:
+            raise UserError(f"{where}: decorator argument {key!r} has to be a literal, not {ast.unparse(value)!r}") from None
+    if not isinstance(given.get("name"), str) or not given["name"]:
+        raise UserError(f"{where}: the decorator names the {kind} by a string")
+    return given
+
+
+def _names(reads: Any, what: str) -> tuple[str, ...]:
+    if isinstance(reads, str) or not all(isinstance(field, str) for field in reads):
+        raise UserError(f"{what}: reads is a tuple of field names, not {reads!r}")
+    for field in reads:
+        if field not in READABLE:
+            raise UserError(f"{what}: nothing called {field!r} can be read{_nearest(field, READABLE)}; known: {', '.join(READABLE)}")
+    return tuple(reads)
+
+
+def _batch_parameter(node: ast.FunctionDef, what: str) -> str:
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    if len(positional) != 1 or arguments.vararg or arguments.kwarg:
+        raise UserError(f"{what} takes one positional parameter and no *args or **kwargs; put a `*` before its hyper-parameters")
+    return positional[0].arg
+
+
+def _hyperparameters(node: ast.FunctionDef, what: str) -> dict[str, Any]:
+    defaults: dict[str, Any] = {}
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        if default is None:
+            raise UserError(f"{what}: hyper-parameter {argument.arg!r} needs a default")
+        try:
+            value = ast.literal_eval(default)
+        except ValueError:
+            raise UserError(f"{what}: the default of {argument.arg!r} has to be a literal, not {ast.unparse(default)!r}") from None
+        defaults[argument.arg] = _json_value(value, f"{what}: the default of {argument.arg!r}")
+    return defaults
+
+
+def _json_value(value: Any, what: str) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item, what) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise UserError(f"{what} is a number, a string, a list of them or None, not {value!r}")
+
+
+def _like_default(value: Any, default: Any, what: str) -> Any:
+    value = _json_value(value, what)
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise UserError(f"{what} is a {type(default).__name__} such as {default!r}, not {value!r}")
+    return value
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _execute(path: Path, text: str) -> types.ModuleType:
+    """The plug-in's module, run once a process for each text."""
+    name = f"rlbench_plugin_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    try:
+        exec(compile(text, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"plug-in {path} failed while it was imported: {type(error).__name__}: {error}") from error
+    return module
