@@ -1,0 +1,360 @@
+"""From samples to summary.csv, report.md and report.html, on small sets of samples made here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlbench.records import UserError
+from rlbench.reporting import plots, tables
+from rlbench.reporting.frames import (
+    SAMPLE_COLUMNS,
+    SUMMARY_COLUMNS,
+    Results,
+    RowInfo,
+    read_samples,
+    scores_of,
+    sharpening,
+    summarise,
+    summary_of,
+)
+from rlbench.reporting.page import write_report
+
+SEEDS = (0, 1, 2)
+ROWS = [RowInfo("base", "Base"), RowInfo("sft", "SFT", "sft", "demonstrations")]
+
+
+def cell(method, seed, benchmark, decoding, correct, *, split="test", **changes):
+    """Samples of one method under one seed; ``correct`` is problems x samples."""
+    return [
+        {
+            "method": method, "seed": seed, "split": split, "benchmark": benchmark, "problem_id": f"p{p}", "decoding": decoding,
+            "sample_index": k, "output": f"so \\boxed{{{int(right)}}}", "answer": str(int(right)), "gold": "1",
+            "verdict": "correct" if right else "wrong", "grader": "math-verify", "finish_reason": "stop", "n_tokens": 10, **changes,
+        }
+        for p, problem in enumerate(correct) for k, right in enumerate(problem)
+    ]  # fmt: skip
+
+
+def frame(*cells):
+    return pd.DataFrame([row for rows in cells for row in rows], columns=list(SAMPLE_COLUMNS)).astype({"seed": "Int64"})
+
+
+def drawn(chances, *, decodings, problems=60, samples=8, benchmarks=("a", "b"), seeds=SEEDS):
+    """Samples of methods whose chance of being right is ``chances[method][decoding]`` on every problem."""
+    rng = np.random.default_rng(0)
+    return frame(*(
+        cell(method, seed, benchmark, decoding, rng.random((problems, 1 if decoding == "greedy" else samples)) < chances[method][decoding])
+        for method in chances for seed in seeds for benchmark in benchmarks for decoding in decodings if decoding in chances[method]
+    ))  # fmt: skip
+
+
+def cell_of(summary, method, benchmark, decoding="t1.0"):
+    here = summary[(summary.method == method) & (summary.benchmark == benchmark) & (summary.decoding == decoding)]
+    assert len(here) == 1
+    return here.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def typical():
+    chances = {"base": {"t1.0": 0.3, "t0.5": 0.5, "greedy": 0.4}, "sft": {"t1.0": 0.45, "greedy": 0.5}, "rft": {"t1.0": 0.7, "greedy": 0.6}}
+    return drawn(chances, decodings=("t1.0", "t0.5", "greedy"))
+
+
+TYPICAL_ROWS = [*ROWS, RowInfo("rft", "RFT", "sft", "rollouts.correct", train_tokens=312_000, bank_tokens=198_000, learning_rate=5e-4),
+                RowInfo("ppo", "PPO", "ppo", "online", reason="no finite loss", sampled_tokens=50_000)]  # fmt: skip
+
+
+def test_the_summary_has_the_stable_columns_in_a_stable_order(typical):
+    summary = summarise(typical, TYPICAL_ROWS, SEEDS)
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    shuffled = summarise(typical.sample(frac=1, random_state=0), TYPICAL_ROWS, SEEDS, benchmarks=("a", "b"))
+    pd.testing.assert_frame_equal(summary, shuffled)
+    assert list(summary.method.unique()) == ["base", "sft", "rft", "ppo"]
+    assert list(summary.benchmark.unique()) == ["a", "b", "avg"]
+    assert list(summary[summary.method == "base"].decoding[:3]) == ["t1.0", "t0.5", "greedy"]
+    assert list(summary[(summary.method == "sft") & (summary.benchmark == "a")].decoding) == ["t1.0", "greedy"]
+
+
+def test_scores_are_percent_by_hand():
+    samples = frame(
+        cell("base", 0, "a", "t1.0", [[1, 0], [0, 0]]), cell("base", 1, "a", "t1.0", [[1, 1], [0, 1]]),
+        cell("base", 0, "b", "t1.0", [[0, 0]] * 3, verdict="unparsed", finish_reason="length"), cell("base", 1, "b", "t1.0", [[0, 0]] * 3),
+    )  # fmt: skip
+    summary = summarise(samples, ROWS[:1], SEEDS)
+    a, b, average = (cell_of(summary, "base", name) for name in ("a", "b", "avg"))
+    assert (a.avg_at_k, a.pass_at_k, a.n_seeds, a.n_problems, a.k) == (50, 75, 2, 2, 2)
+    assert (b.avg_at_k, b.truncation_rate, b.unparsed_rate) == (0, 50, 50)
+    assert (average.avg_at_k, average.pass_at_k, average.truncation_rate, average.n_problems) == (25, 37.5, 25, 5)
+    assert b.ci_low == 0 and b.ci_high > 0
+    per_seed = scores_of(Results(samples, ROWS, SEEDS))
+    assert per_seed[per_seed.benchmark == "a"].avg_at_k.tolist() == [25, 75]
+
+
+def test_one_model_that_serves_all_seeds_has_a_null_seed_and_is_paired_with_each(typical):
+    base = typical[(typical.method == "base") & (typical.seed == 0)].assign(seed=pd.NA)
+    samples = pd.concat([base, typical[typical.method != "base"]]).astype({"seed": "Int64"})
+    results = Results(samples, TYPICAL_ROWS, SEEDS)
+    assert results.estimate("base", "avg", "t1.0").n_seeds == 1
+    assert any(note.endswith("for new problems only: Base.") for note in tables.main_table(summary_of(results), TYPICAL_ROWS).notes)
+    difference = results.difference("rft", "t1.0", "base", "t0.5")
+    assert difference.n_seeds == 3 and difference.includes_training_noise
+    assert difference.mean == pytest.approx(results.estimate("rft", "avg", "t1.0").mean - results.estimate("base", "avg", "t0.5").mean)
+
+
+def test_a_failed_row_stands_there_with_empty_cells(typical, tmp_path):
+    summarise(typical, TYPICAL_ROWS, SEEDS).to_csv(tmp_path / "summary.csv", index=False)
+    lines = [line for line in (tmp_path / "summary.csv").read_text().splitlines() if line.startswith("ppo,")]
+    assert "ppo,avg,t1.0,,,,,,,,," in lines and len(lines) == 6
+    assert all(re.fullmatch(r"ppo,\w+,[\w.]+,{9}", line) for line in lines)
+
+
+def test_rows_stand_empty_even_where_nothing_was_evaluated():
+    summary = summarise(frame(), ROWS, SEEDS, benchmarks=("a",), decodings=("t1.0",))
+    assert len(summary) == 4 and summary.avg_at_k.isna().all() and summary.n_seeds.isna().all()
+    assert summarise(frame(), ROWS, SEEDS).empty
+
+
+def test_avg_is_empty_where_a_benchmark_is_missing():
+    samples = frame(*(cell(method, 0, name, "t1.0", [[1], [0]]) for method, name in (("base", "a"), ("base", "b"), ("sft", "a"))))
+    summary = summarise(samples, ROWS, SEEDS)
+    assert cell_of(summary, "sft", "a").avg_at_k == 50
+    assert np.isnan(cell_of(summary, "sft", "b").avg_at_k) and np.isnan(cell_of(summary, "sft", "avg").avg_at_k)
+
+
+def test_avg_is_over_the_seeds_that_have_every_benchmark():
+    samples = frame(*(cell("base", seed, "a", "t1.0", [[seed], [0]]) for seed in (0, 1)), cell("base", 1, "b", "t1.0", [[1], [1]]))
+    assert cell_of(summarise(samples, ROWS, SEEDS), "base", "avg")[["n_seeds", "avg_at_k"]].tolist() == [1, 75]
+
+
+def test_greedy_alone_is_one_sample():
+    summary = summarise(frame(cell("base", 0, "a", "greedy", [[1], [0]])), ROWS[:1], SEEDS)
+    assert cell_of(summary, "base", "a", "greedy")[["k", "avg_at_k", "pass_at_k"]].tolist() == [1, 50, 50]
+
+
+@pytest.mark.parametrize(("second", "complaint"), [
+    (cell("base", 0, "a", "t1.0", [[1], [0]]), "twice"),
+    (cell("base", 1, "a", "t1.0", [[1], [0], [1]]), "not every seed has every problem"),
+    (cell("base", 1, "a", "t1.0", [[1, 1], [0, 0]]), "not every seed has every problem"),
+    (cell("base", None, "a", "t1.0", [[1], [0]]), "some have a seed and some have none"),
+])  # fmt: skip
+def test_samples_that_contradict_themselves_are_refused(second, complaint):
+    with pytest.raises(UserError, match=f"'base'.*{complaint}"):
+        summarise(frame(cell("base", 0, "a", "t1.0", [[1], [0]]), second), ROWS, SEEDS)
+
+
+def test_reading_samples_names_what_is_wrong(tmp_path, typical):
+    with pytest.raises(UserError, match="does not exist"):
+        read_samples(tmp_path / "samples.parquet")
+    typical.drop(columns="verdict").to_parquet(tmp_path / "samples.parquet")
+    with pytest.raises(UserError, match="'verdict' is missing"):
+        read_samples(tmp_path / "samples.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_samples(tmp_path / "text.parquet")
+    typical.to_parquet(tmp_path / "samples.parquet")
+    pd.testing.assert_frame_equal(summarise(read_samples(tmp_path / "samples.parquet"), ROWS, SEEDS), summarise(typical, ROWS, SEEDS))
+
+
+def test_the_control_tells_ability_from_sharpening(typical):
+    control = sharpening(Results(typical, TYPICAL_ROWS, SEEDS)).set_index("method")
+    # SFT is above the base at temperature 1, and no better than the base at temperature 0.5.
+    assert control.verdict.to_dict() == {"base": "-", "sft": "sharpening", "rft": "ability", "ppo": "-"}
+    assert control.base_best_decoding.unique().tolist() == ["t0.5"] and control.chosen_on.unique().tolist() == ["the same problems"]
+    assert control.sampled_minus_best["rft"] == pytest.approx(control.sampled["rft"] - control.base_best["rft"])
+
+
+def test_a_row_that_is_the_base_again_is_neither(typical):
+    again = typical[(typical.method == "base") & (typical.decoding != "t0.5")].assign(method="sft")
+    control = sharpening(Results(pd.concat([typical[typical.method == "base"], again]), ROWS, SEEDS)).set_index("method")
+    assert control.verdict["sft"] == "neither" and control.sampled_minus_base["sft"] == 0
+
+
+def test_a_greedy_gain_alone_is_ability():
+    samples = drawn({"base": {"t1.0": 0.3, "greedy": 0.4}, "sft": {"t1.0": 0.3, "greedy": 0.8}}, decodings=("t1.0", "greedy"))
+    assert sharpening(Results(samples, ROWS, SEEDS)).verdict.tolist() == ["-", "ability"]
+
+
+def test_without_a_second_decoding_of_the_base_there_is_no_verdict():
+    samples = drawn({"base": {"t1.0": 0.3}, "sft": {"t1.0": 0.8}}, decodings=("t1.0",))
+    control = sharpening(Results(samples, ROWS, SEEDS))
+    assert control.verdict.tolist() == ["-", "-"] and control.sampled_minus_base[1] > 40
+    assert "No control" in tables.sharpening_table(control, ROWS).notes[0]
+
+
+def test_a_decoding_that_only_the_base_has_is_not_the_main_one(typical):
+    samples = typical[(typical.method == "base") | (typical.decoding != "t1.0")]
+    results = Results(samples, ROWS, SEEDS, decodings=("greedy",))
+    summary, control = summarise(samples, ROWS, SEEDS, decodings=("greedy",)), sharpening(results)
+    assert results.primary == tables.main_decoding(summary) == "greedy"
+    table = tables.main_table(summary, ROWS, control=control)
+    assert "under greedy" in table.caption and "vs base" in table.columns and "greedy" not in table.columns
+
+
+def test_the_bases_decoding_is_chosen_on_development_sets_where_there_are_some(typical):
+    base = typical[typical.method == "base"]
+    # On the development problems greedy is best, though on the test problems t0.5 is.
+    greedy = base.decoding == "greedy"
+    development = base.assign(split="development", verdict=np.where(greedy, "correct", base.verdict))
+    control = sharpening(Results(pd.concat([typical, development]), TYPICAL_ROWS, SEEDS))
+    assert control.base_best_decoding[0] == "greedy" and control.chosen_on[0] == "development"
+
+
+def test_development_runs_are_reported_as_such(tmp_path, typical):
+    samples = typical.assign(split="development")
+    report = write_report(tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
+    assert cell_of(report.summary, "sft", "avg").n_seeds == 3
+    assert "development split" in report.page_path.read_text()
+
+
+@pytest.mark.parametrize("width", [120, 100, 80])
+def test_the_terminal_table_keeps_to_its_width_and_names_every_row(typical, width):
+    rows = [*TYPICAL_ROWS[:-1], RowInfo("ppo", "A very long label for proximal policy optimisation", reason="no finite loss\nat step 3")]
+    names = ("in_domain_and_more", "other_wording", "steps", "two_digits", "additions", "fractions", "geometry")
+    samples = pd.concat([typical[typical.benchmark == "a"].assign(benchmark=name) for name in names])
+    text = tables.terminal_table(summarise(samples, rows, SEEDS), rows, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert all(row.label[:20] in text for row in rows) and "no finite loss at step 3" in text and "avg" in text
+
+
+def test_markdown_holds_whatever_a_label_holds():
+    table = tables.Table("t", ("", "a|b"), (("<b>x</b> | `y`\n[z](http://w)", "1.0"),))
+    lines = tables.markdown(table).splitlines()
+    assert len(lines) == 3 and len({len(line) for line in lines}) == 1
+    assert lines[2] == r"| &lt;b&gt;x&lt;/b&gt; \| \`y\` \[z\](http://w) |  1.0 |"
+
+
+def test_numbers_are_written_as_people_write_them():
+    assert [tables.count(x) for x in (None, 0, 980, 31_200, 999_960, 4_120_000, 2.5e9)] == ["-", "0", "980", "31.2k", "1M", "4.12M", "2.5G"]
+    assert [tables.seconds(x) for x in (None, 12.44, 119, 186, 9360)] == ["-", "12.4 s", "119.0 s", "3.1 min", "2.6 h"]
+    assert [tables.rate(x) for x in (None, 0.0, 5e-4, 1e-6, 2.5e-5)] == ["-", "0", "5e-4", "1e-6", "2.5e-5"]
+    assert tables.interval(26.5, 26.2, 26.8) == "26.5 ± 0.3"
+    assert tables.interval(0.0, 0.0, 3.7) == "0.0 [0.0, 3.7]"
+    assert tables.interval(-0.01, -1.01, 0.99, signed=True) == "+0.0 ± 1.0"
+    assert tables.interval(5.0, np.nan, np.nan) == "5.0" and tables.interval(np.nan, np.nan, np.nan) == "-"
+
+
+def test_failed_seeds_are_told_with_their_reasons():
+    rows = [RowInfo("a", "A", reason="whole row"), RowInfo("b", "B", reasons_by_seed={0: "nan", 2: "nan", 1: "killed"}),
+            RowInfo("c", "C", reason="none", reasons_by_seed={None: "no checkpoint"}), RowInfo("d", "D")]  # fmt: skip
+    told = [("A", "whole row"), ("B", "seed 0, seed 2: nan"), ("B", "seed 1: killed"), ("C", "every seed: no checkpoint")]
+    assert tables.failures(rows) == told
+
+
+def test_the_bank_is_charged_to_each_user_and_counted_once(typical):
+    rows = [*TYPICAL_ROWS, RowInfo("dpo", "DPO", "dpo", "rollouts.pairs", bank_tokens=198_000)]
+    table = tables.cost_table(rows, scores_of(Results(typical, rows, SEEDS)), "t1.0")
+    bank = table.columns.index("from bank")
+    assert [row[bank] for row in table.rows] == ["-", "-", "198k", "-", "198k"]
+    assert any("248k" in note for note in table.notes)
+
+
+class Tags(HTMLParser):
+    """Collects tags and attributes, and holds that every tag is closed."""
+
+    void = ("meta", "line", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.attributes, self.open = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.names.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31m \u202eabc \ud800 {{ 7 * 7 }}"
+
+
+def test_the_page_is_safe_whatever_a_model_wrote(tmp_path, typical):
+    sampled = HOSTILE.replace("\ud800", "")  # which Parquet cannot hold
+    samples = typical.assign(output=sampled, answer=sampled, gold=sampled)
+    rows = [RowInfo("base", HOSTILE), *TYPICAL_ROWS[1:3], RowInfo("ppo", "PPO", reason=HOSTILE)]
+    report = write_report(
+        tmp_path, samples=samples, rows=rows, seeds=SEEDS, recipe_name="r", title=HOSTILE, notes=[HOSTILE], deviations=[HOSTILE],
+        command=HOSTILE, manifest={"x": HOSTILE, "stages": [{"name": HOSTILE, "fingerprint": "f"}]}, problems={("a", "p0"): HOSTILE},
+    )  # fmt: skip
+    page = report.page_path.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == [] and not {"script", "img", "iframe", "link", "a"} & set(tags.names)
+    assert not [name for name in tags.attributes if name.startswith("on") or name in ("src", "href")]
+    for text in (page, report.markdown_path.read_text(encoding="utf-8"), report.text):
+        assert "{{ 7 * 7 }}" in text and "U+202E" in text and not {"\u202e", "\x1b", "\ud800"} & set(text)
+    assert "<script" not in report.markdown_path.read_text(encoding="utf-8").split("## Made by")[0]
+
+
+def test_the_page_needs_no_network_and_no_script(tmp_path, typical):
+    page = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r").page_path.read_text()
+    assert not re.search(r"https?://|@import|url\(|<script|<link", page)
+    assert "default-src 'none'" in page and "width=device-width" in page and "prefers-color-scheme: dark" in page
+
+
+def test_the_page_tells_all_of_it(tmp_path, typical):
+    stage = {"name": "train/sft/seed0", "fingerprint": "ab" * 32, "status": "done", "cached": True, "seconds": 12.0, "tokens": 1000}
+    manifest = {"recipe": {"training": {"batch": 64}}, "examples": [["a list of lists"]], "versions": {"torch": "2.13.0"},
+                "stages": [{**stage, "peak_memory_bytes": 2**30}]}  # fmt: skip
+    report = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="quick", title="A title", notes=["a note"],
+                          deviations=["a deviation"], manifest=manifest, command="rlbench run quick.toml",
+                          problems={("a", "p0"): "What is 1?"})  # fmt: skip
+    page, text = report.page_path.read_text(), report.markdown_path.read_text()
+    for said in ("A title", "a note", "a deviation", "rlbench run quick.toml", "no finite loss", "sharpening", "RFT", "198k"):
+        assert said in page and said in text
+    assert "a list of lists" not in page
+    assert "&#34;batch&#34;: 64" in page
+    for said in ("What is 1?", "train/sft/seed0", "abababababab", "versions.torch", "2.13.0", "cached", "1.0 GiB", "so \\boxed{"):
+        assert said in page
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path, typical):
+    written = []
+    for name in ("x", "y"):
+        report = write_report(tmp_path / name, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
+        written.append([path.read_bytes() for path in (report.summary_path, report.markdown_path, report.page_path)])
+    assert written[0] == written[1]
+
+
+def test_a_run_in_which_everything_failed_still_has_a_report(tmp_path):
+    rows = [RowInfo("base", "Base", reason="could not be read"), RowInfo("sft", "SFT", reason="no base")]
+    for grid in ({}, {"benchmarks": ("a", "b"), "decodings": ("t1.0", "greedy")}):
+        report = write_report(tmp_path, samples=frame(), rows=rows, seeds=SEEDS, recipe_name="r", **grid)
+        for text in (report.page_path.read_text(), report.markdown_path.read_text(), report.text):
+            assert "could not be read" in text and "no base" in text
+
+
+def test_long_outputs_are_cut_and_say_so(tmp_path, typical):
+    samples = typical.assign(output="x" * 5000)
+    page = write_report(tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r").page_path.read_text()
+    assert "2000 more characters" in page and "x" * 3001 not in page
+
+
+def test_a_plot_places_marks_on_its_axis():
+    rows = [plots.PlotRow("A", "online", (plots.Mark(50.0, 40.0, 60.0), plots.Mark(100.0, filled=False))), plots.PlotRow("B", "base", ())]
+    svg = plots.dot_plot(rows, reference=0.0, axis=(0.0, 100.0))
+    assert 'class="filled" cx="50.00%"' in svg and 'class="hollow" cx="98.00%"' in svg
+    assert 'class="bar filled" x1="40.40%" x2="59.60%"' in svg and 'class="reference" x1="2.00%"' in svg
+    assert svg.count('class="dot-row') == 3
+
+
+@pytest.mark.parametrize(("highest", "end"), [(0.0, 10), (38.0, 40), (40.0, 50), (99.0, 100), (100.0, 100)])
+def test_the_axis_ends_above_what_it_shows(highest, end):
+    assert plots.axis_of([plots.PlotRow("A", "base", (plots.Mark(highest, 0.0, highest),))]) == (0.0, end)
+
+
+def test_reporting_never_imports_torch():
+    code = "import sys, rlbench.reporting.page, rlbench.statistics; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
