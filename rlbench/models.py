@@ -37,7 +37,9 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", att
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a run has a progress line of its own
     source, revision = locate(folder)
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:

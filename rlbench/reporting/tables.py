@@ -99,13 +99,13 @@ def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: s
     )  # fmt: skip
     kinds = tuple("base" if method == base else "failed" if math.isnan(score) else "" for method, score in
                   zip(control["method"], control["sampled"], strict=True))  # fmt: skip
-    columns = ("", sampled, GREEDY, f"{sampled}, less base's best", "greedy, less base's best", "verdict")
+    columns = ("", sampled, GREEDY, f"{sampled} vs best", "greedy vs best", "verdict")
     if best is None:
         notes: tuple[str, ...] = ("No control: the base was not evaluated under two decodings or more.",)
     else:
         first = control[control["base_best"].notna()].iloc[0]
         notes = (
-            f"The base is at its best under {best}, {_spread(first, 'base_best')}, chosen on {first['chosen_on']}.",
+            f"vs best: against the base at its best decoding, {best}, {_spread(first, 'base_best')}, chosen on {first['chosen_on']}.",
             "ability: above the base's best, sampled or greedy (5 %, Holm over the two). sharpening: above the base under the same "
             "decoding only. Each row is judged by itself.",
         )

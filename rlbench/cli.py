@@ -1,0 +1,216 @@
+"""The command line. Exit codes: 0 every row filled; 1 some row failed (the others are there); 2 bad input; 130 interrupted, resumable."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlbench import __version__
+from rlbench.records import UserError
+
+EXIT_FAILED_ROWS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class _Group(click.Group):
+    """Suggests the nearest command for a misspelt one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from rlbench.recipe import nearest
+
+            raise click.UsageError(f"{error.message.rstrip('.')}{nearest(args[0], self.list_commands(ctx))}", ctx) from None
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that reads a recipe takes."""
+    for option in (
+        click.option("--seeds", metavar="N,N,...", help="Run these seeds instead of the recipe's."),
+        click.option("--only", metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."),
+        click.argument("recipe", type=click.Path(path_type=Path)),
+    ):
+        function = option(function)
+    return function
+
+
+_store_option = click.option(
+    "--store", type=click.Path(path_type=Path), default=Path(".rlbench"), show_default=True, help="The artifact store."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_examples("rlbench run recipes/quickstart.toml", "rlbench plan recipes/dft_vs_rl.toml"),
+)
+@click.version_option(__version__, prog_name="rlbench")
+def cli() -> None:
+    """rlbench: which objective should I post-train with?"""
+
+
+def _load(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None) -> Any:
+    from rlbench.pipeline import build
+    from rlbench.recipe import load_recipe
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
+    except ValueError:
+        raise UserError(f"--seeds {seeds!r}: write whole numbers with commas between them, for instance --seeds 0,1,2") from None
+    return build(load_recipe(recipe, overrides, only=only.split(",") if only else (), seeds=numbers))
+
+
+@cli.command(epilog=_examples(
+    "rlbench run recipes/quickstart.toml",
+    "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
+    "rlbench run recipes/quickstart.toml --set methods.dpo.hyperparameters.beta=0.3 --executor local",
+))  # fmt: skip
+@_recipe_options
+@_store_option
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]")
+@click.option(
+    "--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True, help="Ray workers, or this process for a debugger."
+)
+@click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto).")
+@click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]")
+@_json_option
+def run(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, store: Path, out: Path | None, executor: str,
+        address: str | None, workers: int | None, as_json: bool) -> int:  # fmt: skip
+    """Run a recipe to its table. What the store holds already is not done again."""
+    from rlbench.progress import ProgressPrinter
+    from rlbench.runner import default_out, run_plan
+
+    plan = _load(recipe, overrides, only, seeds)
+    printer = ProgressPrinter(plan.stages)
+    folder = out or default_out(plan)
+    click.echo(f"{plan.recipe.name}: {len(plan.rows)} rows, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
+    try:
+        results = run_plan(
+            plan, out=folder, store=store, executor=executor, address=address, workers=workers, on_event=printer,
+            command=shlex.join(["rlbench", *sys.argv[1:]]),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        printer.close()
+        done = f"{printer.cached + printer.ran} of {len(plan.stages)} stages are in {store}"
+        click.echo(f"\nInterrupted. {done}; the same command goes on from there.", err=True)
+        return EXIT_INTERRUPTED
+    printer.close()
+    if as_json:
+        failures = [{"method": m, "seed": s, "reason": r} for (m, s), r in results.failures.items()]
+        summary = json.loads(results.summary.to_json(orient="records"))
+        click.echo(
+            json.dumps(
+                {"out": str(folder), "ran": printer.ran, "cached": printer.cached, "failures": failures, "summary": summary}, indent=1
+            )
+        )
+    else:
+        _print_results(folder, results, printer)
+    return results.exit_code
+
+
+def _print_results(folder: Path, results: Any, printer: Any) -> None:
+    click.echo(results.text)
+    click.echo(f"{printer.ran} stages ran, {printer.cached} were in the store.")
+    click.echo(f"Report: {folder / 'report.html'} (and report.md, summary.csv, samples.parquet beside it)")
+
+
+@cli.command(epilog=_examples("rlbench plan recipes/dft_vs_rl.toml", "rlbench plan recipes/quickstart.toml --json"))
+@_recipe_options
+@_store_option
+@_json_option
+def plan(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, store: Path, as_json: bool) -> int:
+    """Say what would run, what is cached, and what it costs. Needs no torch."""
+    from rlbench.estimate import estimate
+    from rlbench.graph.artifact import Store
+
+    planned = _load(recipe, overrides, only, seeds)
+    opened = Store(store, create=False)
+    cached = {stage.fingerprint for stage in planned.stages if opened.status(stage.fingerprint) is not None}
+    if as_json:
+        stages = [
+            {"name": s.name, "fingerprint": s.fingerprint, "cached": s.fingerprint in cached, "estimate": estimate(s)}
+            for s in planned.stages
+        ]
+        click.echo(
+            json.dumps(
+                {"recipe": planned.recipe.name, "fingerprint": planned.fingerprint, "device": planned.device, "stages": stages}, indent=1
+            )
+        )
+        return 0
+    from rlbench.describe import plan_text
+
+    click.echo(plan_text(planned, cached))
+    return 0
+
+
+@cli.command(epilog=_examples("rlbench show recipes/quickstart.toml", "rlbench show recipes/dft_vs_rl.toml --only dpo"))
+@_recipe_options
+@_json_option
+def show(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, as_json: bool) -> int:
+    """Show everything resolved: each row's data, objective, formula and hyper-parameters, and every prompt verbatim."""
+    from rlbench.describe import recipe_json, recipe_text
+
+    planned = _load(recipe, overrides, only, seeds)
+    click.echo(json.dumps(recipe_json(planned), indent=1) if as_json else recipe_text(planned))
+    return 0
+
+
+@cli.command(epilog=_examples("rlbench report runs/quickstart-1a2b3c4d"))
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@_json_option
+def report(run_folder: Path, as_json: bool) -> int:
+    """Write a run's tables and page anew from its samples, and print the table."""
+    from rlbench.runner import report as write
+
+    results = write(run_folder)
+    click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
+    return results.exit_code
+
+
+@cli.command(epilog=_examples("rlbench doctor", "rlbench doctor --json"))
+@_store_option
+@_json_option
+def doctor(store: Path, as_json: bool) -> int:
+    """Check this machine: versions, cores, memory, GPU, store, and that a Ray worker starts."""
+    from rlbench.doctor import checks
+
+    found = checks(store)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        for check in found:
+            click.echo(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']:<14} {check['found']}")
+    return 0 if all(check["ok"] for check in found) else 1
+
+
+def main() -> None:
+    """Entry point of the ``rlbench`` command."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except UserError as error:
+        click.echo(f"rlbench: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

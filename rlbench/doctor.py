@@ -1,0 +1,106 @@
+"""Whether this machine can run rlbench: what ``rlbench doctor`` checks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rlbench.records import UserError
+
+MEMORY_NEEDED_GIB = 6
+DISK_NEEDED_GIB = 2
+
+
+def checks(store: Path) -> list[dict[str, Any]]:
+    """Each check as ``{name, ok, found}``; one that raises is not ok, with its reason."""
+    return [_checked(name, check) for name, check in {
+        "python": _python, "packages": _packages, "torch": _torch, "cores": _cores, "memory": _memory,
+        "disk": lambda: _disk(store), "store": lambda: _store(store), "ray": _ray,
+    }.items()]  # fmt: skip
+
+
+def _checked(name: str, check: Callable[[], tuple[bool, str]]) -> dict[str, Any]:
+    try:
+        ok, found = check()
+    except Exception as error:  # whatever is broken about the machine is what the command is asked to say
+        ok, found = False, f"{type(error).__name__}: {error}"
+    return {"name": name, "ok": ok, "found": found}
+
+
+def _python() -> tuple[bool, str]:
+    return sys.version_info >= (3, 11), sys.version.split()[0]
+
+
+def _packages() -> tuple[bool, str]:
+    """Every requirement of the package against what is installed."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    needed = [Requirement(text) for text in importlib.metadata.requires("rlbench") or () if "extra ==" not in text]
+    for requirement in needed:
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is not installed")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    return not wrong, "; ".join(wrong) or f"{len(needed)} requirements met"
+
+
+def _torch() -> tuple[bool, str]:
+    import torch
+    import transformers
+
+    devices = f"{torch.cuda.device_count()} GPU ({torch.cuda.get_device_name(0)})" if torch.cuda.is_available() else "no GPU"
+    return True, f"torch {torch.__version__}, transformers {transformers.__version__}, {devices}"
+
+
+def _cores() -> tuple[bool, str]:
+    return True, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+
+
+def _memory() -> tuple[bool, str]:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    return free >= MEMORY_NEEDED_GIB, f"{free:.1f} GiB free (the miniature comparison wants {MEMORY_NEEDED_GIB})"
+
+
+def _disk(store: Path) -> tuple[bool, str]:
+    folder = store.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    return free >= DISK_NEEDED_GIB, f"{free:.1f} GiB free at {store}"
+
+
+def _store(store: Path) -> tuple[bool, str]:
+    from rlbench.graph.artifact import Store
+
+    try:
+        Store(store)
+    except UserError as error:
+        return False, str(error)
+    return True, f"{store} can be written"
+
+
+def _ray() -> tuple[bool, str]:
+    import tempfile
+    import time
+
+    from rlbench.graph.artifact import Store
+    from rlbench.graph.ray_executor import RayExecutor
+    from rlbench.graph.stage import Stage
+
+    start = time.monotonic()
+    source = {"task": "arithmetic", "split": "test/in_domain", "limit": 1, "revision": None, "version": 0}
+    probe = Stage(name="problems/probe", function="rlbench.tasks.base:problems_stage", version=1, config={"source": source})
+    with tempfile.TemporaryDirectory() as folder:
+        result = RayExecutor(workers=1).execute([probe], Store(folder))[probe.fingerprint]
+    return result.status == "done", result.reason or f"a worker started and ran a stage in {time.monotonic() - start:.1f} s"

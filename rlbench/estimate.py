@@ -1,0 +1,68 @@
+"""What a plan will cost before anything runs: generations, sampled tokens and trained tokens, from counts and stated assumptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlbench.graph.stage import Stage
+from rlbench.pipeline import Plan
+from rlbench.tasks.base import expected_rows
+
+# What is not known before sampling is assumed, and the plan says so.
+LENGTH_SHARE = 0.25  # of the longest completion allowed: the mean completion, and the mean worked solution
+CORRECT_SHARE = 0.35  # of the bank's samples: what the paper's counts give (140,000 of 400,000)
+PAIRED_SHARE = 0.6  # of the prompts: those with a correct and a wrong sample
+
+ASSUMPTIONS = (
+    f"assumed: completions and solutions of {LENGTH_SHARE:.0%} of the longest allowed, {CORRECT_SHARE:.0%} of the bank's samples correct, "
+    f"pairs for {PAIRED_SHARE:.0%} of its prompts"
+)
+
+
+def estimate(stage: Stage) -> dict[str, Any]:
+    """``{generations, sampled_tokens, trained_tokens}`` of one stage; a number that cannot be known is None, one that is none is 0."""
+    config = stage.config
+    counts: dict[str, Any] = {"generations": 0, "sampled_tokens": 0, "trained_tokens": 0}
+    if stage.kind in ("rollouts", "evaluate"):
+        generations = _times(_problems(stage), config["samples"])
+        counts |= {"generations": generations, "sampled_tokens": _times(generations, LENGTH_SHARE * config["max_new_tokens"])}
+    elif stage.kind == "train" and config["online"]:
+        online = config["online"]
+        generations = online["steps"] * online["prompts_per_step"] * online["samples_per_prompt"]
+        tokens = _times(generations, LENGTH_SHARE * online["max_new_tokens"])
+        counts |= {"generations": generations, "sampled_tokens": tokens, "trained_tokens": _times(tokens, online["epochs"])}
+    elif stage.kind == "train":
+        counts["trained_tokens"] = _times(_view_tokens(stage.inputs["sequences"]), config["training"]["epochs"])
+    elif stage.kind == "base":
+        counts["trained_tokens"] = config["tokens"]
+    return counts
+
+
+def totals(plan: Plan, cached: set[str]) -> dict[str, Any]:
+    """Sums over the stages that are not ``cached``; None where a part is unknown."""
+    parts = [estimate(stage) for stage in plan.stages if stage.fingerprint not in cached]
+    return {
+        key: None if any(p[key] is None for p in parts) else sum(p[key] for p in parts)
+        for key in ("generations", "sampled_tokens", "trained_tokens")
+    }
+
+
+def _problems(stage: Stage) -> int | None:
+    return expected_rows(stage.inputs["problems"].config["source"])
+
+
+def _view_tokens(view: Stage) -> int | None:
+    if view.config["view"] == "demonstrations":
+        return _times(_problems(view), LENGTH_SHARE * view.config["max_length"])
+    bank = view.inputs["rollouts"]
+    samples = _times(_problems(bank), bank.config["samples"])
+    length = LENGTH_SHARE * bank.config["max_new_tokens"]
+    if view.config["view"] == "rollouts.correct":
+        return _times(samples, CORRECT_SHARE * length)
+    if view.config["view"] == "rollouts.pairs":
+        return _times(_problems(bank), PAIRED_SHARE * 2 * length)
+    return _times(samples, length)
+
+
+def _times(count: float | None, factor: float) -> int | None:
+    return None if count is None else round(count * factor)

@@ -1,0 +1,335 @@
+"""From a recipe to its graph of stages, and from the graph's results to a table: the only file that knows the whole.
+
+Planning needs neither torch nor Ray: hyper-parameters are read from the objectives' source, data sources are described and not
+loaded, and whether a stage is done is a question to the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rlbench.graph.fingerprint import fingerprint, source_fingerprint
+from rlbench.graph.stage import Requirements, Stage, topological
+from rlbench.objectives import registry
+from rlbench.recipe import Component, DataSource, MethodConfig, OnlineConfig, Recipe, nearest, temperature_of
+from rlbench.records import UserError
+from rlbench.tasks import arithmetic
+from rlbench.tasks.base import describe_source
+from rlbench.tasks.templates import get_template
+
+MINIATURE = "miniature"
+BASE = "base"
+DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
+
+# One integer a stage function, raised when its output changes for the same configuration: a golden digest in the tests says when.
+VERSIONS = {
+    "rlbench.tasks.base:problems_stage": 1,
+    "rlbench.training.pretraining:pretrain": 1,
+    "rlbench.models:link": 1,
+    "rlbench.sampling.rollouts:rollouts_stage": 1,
+    "rlbench.views:build": 1,
+    "rlbench.training.offline:train": 1,
+    "rlbench.training.online:train": 1,
+    "rlbench.evaluation:evaluate": 1,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the comparison at one seed. ``seed`` is None where one model serves all seeds. ``model`` is what it evaluates."""
+
+    method: str
+    label: str
+    seed: int | None
+    model: Stage
+    bank: Stage | None
+    evaluations: Mapping[tuple[str, str], Stage]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe expanded: its rows in order, and every stage they need in the order in which they can run."""
+
+    recipe: Recipe
+    device: str
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def targets(self) -> list[Stage]:
+        """The stages whose artifacts the report reads."""
+        return [stage for row in self.rows for stage in row.evaluations.values()]
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Every stage once, upstream first."""
+        return topological(self.targets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that is computed: two recipes that ask for the same rows have the same one."""
+        return fingerprint([stage.fingerprint for stage in self.targets])
+
+
+def build(recipe: Recipe) -> Plan:
+    """Expand a recipe into its rows and stages.
+
+    Raises:
+        UserError: a method, objective, hyper-parameter, template, task, file or model that the recipe names is wrong.
+    """
+    return _Builder(recipe).plan()
+
+
+class _Builder:
+    """Makes each stage once. Seedless stages are shared by all seeds, the bank by all offline methods of a base model."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.device = _device(recipe.device)
+        self.catalogue = registry.describe(recipe.plugins)
+        self.plugins = [{"path": Path(path).name, "source": Path(path).read_text(encoding="utf-8")} for path in recipe.plugins]
+        self.cache: dict[Any, Stage] = {}
+        self.per_seed_base = recipe.model.source == MINIATURE
+
+    def plan(self) -> Plan:
+        names = [source.label for source in self.recipe.evaluation.benchmarks]
+        if duplicate := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"`evaluation.benchmarks`: two are called {duplicate!r}; give one a `name`")
+        rows = [self._base_row(seed) for seed in (self.recipe.seeds if self.per_seed_base else (None,))]
+        for name, method in self.recipe.methods.items():
+            if name == BASE:
+                raise UserError("`methods.base`: the base model is a row already; choose another name")
+            if method.checkpoint is not None:
+                rows.append(self._row(name, method, None, self._link(method.checkpoint, method.revision), None))
+                continue
+            for seed in self.recipe.seeds:
+                bank = self._bank(seed) if (method.data or "").startswith("rollouts.") else None
+                rows.append(self._row(name, method, seed, self._train(name, method, seed), bank))
+        return Plan(self.recipe, self.device, tuple(rows))
+
+    # One method a kind of stage -------------------------------------------------------------------------------------------------
+
+    def _stage(
+        self, name: str, function: str, config: Mapping[str, Any], inputs: Mapping[str, Stage] | None = None, *, heavy: bool = True
+    ) -> Stage:
+        resources = self.recipe.resources
+        gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
+        needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus)
+        stage = Stage(name=name, function=function, version=VERSIONS[function], config=config, inputs=inputs or {}, resources=needs)
+        return self.cache.setdefault(stage.fingerprint, stage)
+
+    def _problems(self, source: DataSource) -> Stage:
+        key = ("problems", source)
+        if key not in self.cache:
+            described = describe_source(source.source, limit=source.limit, revision=source.revision)
+            name = source.label if source.is_file else source.source
+            self.cache[key] = self._stage(f"problems/{name}", "rlbench.tasks.base:problems_stage", {"source": described}, heavy=False)
+        return self.cache[key]
+
+    def _base(self, seed: int) -> Stage:
+        if not self.per_seed_base:
+            return self._link(self.recipe.model.source, self.recipe.model.revision)
+        key = (BASE, seed)
+        if key not in self.cache:
+            from rlbench.training.pretraining import PretrainingConfig
+
+            config = dataclasses.asdict(PretrainingConfig.resolve(self.recipe.model.pretraining))
+            splits = ("prompts", "demonstrations", *arithmetic.HELD_OUT)
+            excluded = {f"exclude_{split.replace('/', '_')}": self._problems(DataSource(source=f"arithmetic:{split}")) for split in splits}
+            self.cache[key] = self._stage(f"base/seed{seed}", "rlbench.training.pretraining:pretrain", {**config, "seed": seed}, excluded)
+        return self.cache[key]
+
+    def _link(self, source: str, revision: str | None) -> Stage:
+        key = ("link", source, revision)
+        if key not in self.cache:
+            self.cache[key] = self._stage(
+                f"model/{Path(source).name}", "rlbench.models:link", describe_model(source, revision), heavy=False
+            )
+        return self.cache[key]
+
+    def _bank(self, seed: int) -> Stage:
+        key = ("bank", seed if self.per_seed_base else None)
+        if key not in self.cache:
+            options = self.recipe.rollouts
+            config = {
+                **options.model_dump(exclude={"template"}),
+                "template": get_template(options.template or self.recipe.data.template),
+                "seed": seed if self.per_seed_base else self.recipe.seeds[0],
+                **self._sampling(),
+            }
+            inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
+            self.cache[key] = self._stage(f"rollouts{self._suffix(seed)}", "rlbench.sampling.rollouts:rollouts_stage", config, inputs)
+        return self.cache[key]
+
+    def _view(self, data: str, method: MethodConfig, seed: int) -> Stage:
+        training = self.recipe.training_of(method)
+        config = {
+            "view": data,
+            "options": {"seed": seed if self.per_seed_base else self.recipe.seeds[0]} if data == "rollouts.pairs" else {},
+            "template": get_template(self.recipe.data.template),
+            "max_length": training.max_length,
+            "over_length": training.over_length,
+        }
+        if data == "demonstrations":
+            if self.recipe.data.demonstrations is None:
+                raise UserError("`data.demonstrations` is missing, and a method trains on demonstrations")
+            inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.demonstrations)}
+        else:
+            inputs = {"model": self._base(seed), "rollouts": self._bank(seed), "problems": self._problems(self.recipe.data.prompts)}
+        return self._stage(f"view/{data}{self._suffix(seed)}", "rlbench.views:build", config, inputs, heavy=False)
+
+    def _train(self, name: str, method: MethodConfig, seed: int) -> Stage:
+        resolved = self._method(name, method)
+        training = self.recipe.training_of(method).model_dump(mode="json")
+        config = {**resolved, "training": training, "seed": seed, "dtype": self.recipe.dtype, "device": self.device, "online": None}
+        if method.data == "online":
+            config["online"] = OnlineConfig.model_validate(method.online).model_dump(mode="json")
+            config["template"] = get_template(self.recipe.rollouts.template or self.recipe.data.template)
+            config["sampling"] = self.recipe.sampling.model_dump()
+            inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
+            return self._stage(f"train/{name}/seed{seed}", "rlbench.training.online:train", config, inputs)
+        inputs = {"model": self._base(seed), "sequences": self._view(str(method.data), method, seed)}
+        return self._stage(f"train/{name}/seed{seed}", "rlbench.training.offline:train", config, inputs)
+
+    def _evaluation(self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str) -> Stage:
+        options = self.recipe.evaluation
+        config = {
+            "benchmark": source.label,
+            "split": options.split,
+            "decoding": decoding,
+            "temperature": temperature_of(decoding),
+            "samples": 1 if decoding == "greedy" else options.samples,
+            "max_new_tokens": options.max_new_tokens,
+            "template": get_template(options.template),
+            "seed": self.recipe.seeds[0] if seed is None else seed,
+            **self._sampling(),
+        }
+        where = "" if seed is None else f"/seed{seed}"
+        inputs = {"model": model, "problems": self._problems(source)}
+        return self._stage(f"evaluate/{name}{where}/{source.label}/{decoding}", "rlbench.evaluation:evaluate", config, inputs)
+
+    # Rows -----------------------------------------------------------------------------------------------------------------------
+
+    def _base_row(self, seed: int | None) -> Row:
+        options = self.recipe.evaluation
+        base = self._base(self.recipe.seeds[0] if seed is None else seed)
+        return self._evaluated(BASE, "base", seed, base, None, options.base_decodings or options.decodings)
+
+    def _row(self, name: str, method: MethodConfig, seed: int | None, model: Stage, bank: Stage | None) -> Row:
+        return self._evaluated(name, method.label or name, seed, model, bank, self.recipe.evaluation.decodings)
+
+    def _evaluated(self, name: str, label: str, seed: int | None, model: Stage, bank: Stage | None, decodings: Iterable[str]) -> Row:
+        benchmarks = self.recipe.evaluation.benchmarks
+        stages = {
+            (source.label, decoding): self._evaluation(name, model, seed, source, decoding)
+            for decoding in decodings
+            for source in benchmarks
+        }
+        return Row(name, label, seed, model, bank, stages)
+
+    def _sampling(self) -> dict[str, Any]:
+        return {**self.recipe.sampling.model_dump(), "dtype": self.recipe.dtype, "device": self.device}
+
+    def _suffix(self, seed: int) -> str:
+        return f"/seed{seed}" if self.per_seed_base else ""
+
+    # What a method is -----------------------------------------------------------------------------------------------------------
+
+    def _method(self, name: str, method: MethodConfig) -> dict[str, Any]:
+        """The method with every default filled in from the registry; everything that decides what its training computes."""
+        where = f"methods.{name}"
+        if method.data not in DATA:
+            raise UserError(f"`{where}.data`: {method.data!r} is none of {', '.join(DATA)}{nearest(str(method.data), DATA)}")
+        objective = self._component("objective", Component(name=str(method.objective), hyperparameters=method.hyperparameters), where)
+        described = self.catalogue.find(str(method.objective), "objective")
+        self._check(where, method, described)
+        objective |= {"rows": described.rows, "reads": list(described.reads), "reduction": method.reduction or described.reduction}
+        if objective["reduction"] not in registry.REDUCTIONS:
+            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(registry.REDUCTIONS)}")
+        critic = None
+        if method.critic is not None:
+            part = Component(name=method.critic.objective, hyperparameters=method.critic.hyperparameters)
+            loss = self.catalogue.find(part.name, "objective")
+            table = self._component("objective", part, f"{where}.critic")
+            table |= {"rows": loss.rows, "reads": list(loss.reads), "reduction": loss.reduction}
+            critic = {**table, "learning_rate": method.critic.learning_rate}
+        return {
+            "objective": objective,
+            "advantage": self._component("advantage", method.advantage, where) if method.advantage else None,
+            "reward": self._component("reward", method.reward, where),
+            "filters": [self._component("filter", part, where) for part in method.filters],
+            "critic": critic,
+            "plugins": self._plugins_of(method),
+        }
+
+    def _component(self, kind: str, part: Component, where: str) -> dict[str, Any]:
+        try:
+            described = self.catalogue.find(part.name, kind)
+            hyperparameters = self.catalogue.resolve(part.name, kind, part.hyperparameters)
+        except UserError as error:
+            raise UserError(f"`{where}`: {error}") from None
+        return {"name": part.name, "hyperparameters": hyperparameters, "source": source_fingerprint(described.source)}
+
+    def _check(self, where: str, method: MethodConfig, described: Any) -> None:
+        pairs = method.data == "rollouts.pairs"
+        if (described.rows == "pairs") != pairs:
+            right = "rollouts.pairs" if described.rows == "pairs" else "anything but rollouts.pairs"
+            takes = f"objective {described.name!r} takes rows of {described.rows}"
+            raise UserError(f"`{where}.data`: {takes}, so its data is {right}, not {method.data!r}")
+        if described.uses_advantage and method.advantage is None:
+            example = 'for instance advantage = "group_norm"'
+            raise UserError(f"`{where}.advantage` is missing: objective {described.name!r} reads batch.advantage; {example}")
+        if method.reward.name != "correct" and method.data != "online":
+            raise UserError(f'`{where}.reward`: rows of {method.data} carry the bank\'s reward; another reward is for data = "online"')
+        needs = set(described.reads)
+        if method.advantage is not None:
+            needs |= set(self.catalogue.find(method.advantage.name, "advantage").reads)
+        if needs & {"value", "old_value", "returns"} and method.critic is None:
+            example = "for instance critic = { learning_rate = 1e-5 }"
+            raise UserError(f"`{where}.critic` is missing: its objective or advantage reads values; {example}")
+
+    def _plugins_of(self, method: MethodConfig) -> list[dict[str, str]]:
+        """The plug-in files that a method uses and no other, so that adding a file to a recipe re-runs nothing."""
+        parts = [("objective", str(method.objective)), ("reward", method.reward.name), *(("filter", f.name) for f in method.filters)]
+        parts += [("advantage", method.advantage.name)] if method.advantage else []
+        parts += [("objective", method.critic.objective)] if method.critic else []
+        used = {Path(self.catalogue.find(name, kind).path).resolve() for kind, name in parts}
+        chosen = [Path(path).resolve() in used for path in self.recipe.plugins]
+        return [plugin for plugin, use in zip(self.plugins, chosen, strict=True) if use]
+
+
+def describe_model(source: str, revision: str | None) -> dict[str, Any]:
+    """What a model is, for a fingerprint: a local folder by its content, a hub id by its revision.
+
+    Raises:
+        UserError: a local folder that is not there or holds no model.
+    """
+    folder = Path(source).expanduser()
+    looks_local = source.startswith((".", "/", "~")) or folder.exists() or source.count("/") != 1
+    if not looks_local:
+        return {"source": source, "revision": revision, "sha256": None}
+    if revision is not None:
+        raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
+    if not folder.is_dir():
+        others = [str(path) for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
+        raise UserError(f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return {"source": str(folder.resolve()), "revision": None, "sha256": digest.hexdigest()}
+
+
+def _device(name: str) -> str:
+    """``auto`` resolved without torch: CUDA where the driver shows a device."""
+    if name != "auto":
+        return name
+    return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"

@@ -1,0 +1,304 @@
+"""Running a plan: the executor, the run's folder, and what Python users get back.
+
+The folder is written at the end from the store, file by file beside and renamed, so that it is whole or what it was before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlbench.graph.artifact import Store
+from rlbench.graph.execute import LocalExecutor, StageResult, git_state, library_versions
+from rlbench.graph.stage import Stage
+from rlbench.pipeline import BASE, Plan, build
+from rlbench.recipe import Recipe, load_recipe
+from rlbench.records import UserError, read_problems
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXECUTORS = ("ray", "local")
+DEFAULT_STORE = Path(".rlbench")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run: its folder and its frames. ``failures`` maps (method, seed) to why cells are empty.
+
+    ``samples`` has one row an evaluation sample, ``summary`` one a method x benchmark x decoding (percent), as on disk; ``scores`` is
+    the summary for each seed by itself, ``control`` the sharpening control, and ``text`` both tables for a terminal.
+    """
+
+    out: Path
+    samples: pd.DataFrame
+    summary: pd.DataFrame
+    scores: pd.DataFrame
+    control: pd.DataFrame
+    text: str
+    manifest: Mapping[str, Any]
+    failures: Mapping[tuple[str, int | None], str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every row is filled, else 1."""
+        return 1 if self.failures else 0
+
+
+def run(
+    recipe: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+    executor: str = "ray",
+    address: str | None = None,
+    workers: int | None = None,
+    only: Iterable[str] = (),
+    seeds: Iterable[int] = (),
+    overrides: Iterable[str] = (),
+    on_event: Callable[[Any], None] | None = None,
+) -> Results:
+    """Run a recipe to its table; what the store holds already is not done again.
+
+    Args:
+        recipe: a path, or a loaded recipe.
+        out: the run's folder, ``runs/NAME-FINGERPRINT8`` by default.
+        store: the artifact store.
+        executor: ``ray`` (independent stages at once) or ``local`` (this process, one after the other, for a debugger).
+        address: of a running Ray cluster.
+        workers: how many stages run at once; the machine's cores by default.
+
+    Raises:
+        UserError: the recipe, or what it names, is wrong.
+        KeyboardInterrupt: passed on; the same call goes on where it was stopped.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides, only=only, seeds=seeds)
+    return run_plan(build(recipe), out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+    executor: str = "ray",
+    address: str | None = None,
+    workers: int | None = None,
+    on_event: Callable[[Any], None] | None = None,
+    command: str | None = None,
+) -> Results:
+    """As ``run``, for a plan that was built already."""
+    folder = Path(out) if out is not None else default_out(plan)
+    _prepare(folder)
+    opened = Store(Path(store))
+    results = _executor(executor, plan, address, workers).execute(plan.targets, opened, on_event=on_event)
+    return _publish(plan, opened, results, folder, command or f"rlbench run {plan.recipe.name}")
+
+
+def default_out(plan: Plan) -> Path:
+    """``runs/NAME-FINGERPRINT8``."""
+    return Path("runs") / f"{plan.recipe.name}-{plan.fingerprint[:8]}"
+
+
+def _executor(name: str, plan: Plan, address: str | None, workers: int | None) -> Any:
+    if name == "local":
+        return LocalExecutor()
+    if name == "ray":
+        from rlbench.graph.ray_executor import RayExecutor
+
+        return RayExecutor(address=address, workers=workers or plan.recipe.resources.workers)
+    raise UserError(f"executor {name!r} is none of {', '.join(EXECUTORS)}")
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folder: Path, command: str) -> Results:
+    failures = _failures(plan, results)
+    manifest = {**_manifest(plan, results, failures, command), "examples": _examples(plan, store, results)}
+    _write(folder / "manifest.json", lambda path: path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8"))
+    _write(folder / "samples.parquet", lambda path: _samples(plan, store, results).to_parquet(path, index=False))
+    return report(folder)
+
+
+def report(folder: str | Path) -> Results:
+    """Write ``summary.csv``, ``report.md`` and ``report.html`` of a run's folder anew from its samples and manifest.
+
+    Raises:
+        UserError: the folder is no run's.
+    """
+    from rlbench.reporting import tables
+    from rlbench.reporting.frames import RowInfo, read_samples
+    from rlbench.reporting.page import write_report
+
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    rows, failures = [], {}
+    for row in manifest["rows"]:
+        reasons = {None if seed == "null" else int(seed): reason for seed, reason in row["reasons_by_seed"].items()}
+        failures |= {(row["method"], seed): reason for seed, reason in reasons.items()}
+        rows.append(RowInfo(**{**row, "reasons_by_seed": reasons}))
+    recipe = manifest["recipe"]
+    samples = read_samples(folder / "samples.parquet")
+    written = write_report(
+        folder,
+        samples=samples,
+        rows=rows,
+        seeds=recipe["seeds"],
+        recipe_name=recipe["name"],
+        title=recipe["title"],
+        notes=recipe["notes"],
+        deviations=recipe["deviations"],
+        manifest=manifest,
+        command=manifest["command"],
+        benchmarks=manifest["benchmarks"],
+        decodings=recipe["evaluation"]["decodings"],
+        problems={(benchmark, problem): text for benchmark, problem, text in manifest["examples"]},
+    )
+    control = tables.plain(tables.sharpening_table(written.control, rows, tables.main_decoding(written.summary)))
+    return Results(folder, samples, written.summary, written.scores, written.control, f"{written.text}\n{control}", manifest, failures)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A run's ``manifest.json``.
+
+    Raises:
+        UserError: there is none, or it is no run's.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():
+        raise UserError(f"{path} is no run's manifest: it lacks recipe, rows or stages")
+    return manifest
+
+
+def _manifest(plan: Plan, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
+    """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not."""
+    stages = []
+    for stage in plan.stages:
+        result = results.get(stage.fingerprint)
+        if result is None:
+            continue
+        stages.append({
+            "name": stage.name,
+            "fingerprint": stage.fingerprint,
+            "status": result.status,
+            "cached": result.cached,
+            "reason": result.reason,
+            "seconds": result.seconds,
+            "cpu_seconds": result.cpu_seconds,
+            "tokens": result.counters.get("tokens"),
+            "counters": result.counters,
+            "peak_memory_bytes": result.peak_memory_bytes,
+            "users": sum(stage.fingerprint in {s.fingerprint for s in other.inputs.values()} for other in plan.stages),
+        })  # fmt: skip
+    return {
+        "recipe": plan.recipe.model_dump(mode="json"),
+        "fingerprint": plan.fingerprint,
+        "device": plan.device,
+        "benchmarks": [source.label for source in plan.recipe.evaluation.benchmarks],
+        "command": command,
+        "versions": library_versions(),
+        "git": git_state(),
+        "rows": [_row_info(plan, method, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
+        "stages": stages,
+    }
+
+
+def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:
+    """What the report says of a method beside its scores: costs are means over the seeds that finished."""
+    rows = [row for row in plan.rows if row.method == method]
+    config = plan.recipe.methods.get(method)
+    reasons = {
+        str(row.seed) if row.seed is not None else "null": failures[method, row.seed] for row in rows if (method, row.seed) in failures
+    }
+    trained = [results[row.model.fingerprint] for row in rows if row.model.kind == "train" and _done(row.model, results)]
+    banks = [results[row.bank.fingerprint] for row in rows if row.bank is not None and _done(row.bank, results)]
+    return {
+        "method": method,
+        "label": rows[0].label,
+        "objective": config.objective if config else None,
+        "data": config.data if config else None,
+        "is_base": method == BASE,
+        "reason": next(iter(reasons.values())) if len(reasons) == len(rows) else None,
+        "reasons_by_seed": reasons,
+        "train_tokens": _mean(result.counters.get("tokens") for result in trained),
+        "train_seconds": _mean(result.seconds for result in trained),
+        "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
+        "bank_tokens": _mean(result.counters.get("tokens") for result in banks),
+        "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
+    }
+
+
+def _done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
+    return stage.fingerprint in results and results[stage.fingerprint].status == "done"
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    write(beside)
+    os.replace(beside, path)
+
+
+def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame:
+    """Every evaluation sample with its method and seed, in the order of the plan."""
+    import pandas as pd
+
+    from rlbench.records import EvalSample
+
+    frames = []
+    for row in plan.rows:
+        for stage in row.evaluations.values():
+            if results[stage.fingerprint].status == "done":
+                frame = pd.read_parquet(store.open(stage.fingerprint) / "samples.parquet")
+                frame.insert(0, "method", row.method)
+                frame.insert(1, "seed", pd.array([row.seed] * len(frame), dtype="Int64"))
+                frames.append(frame)
+    if frames:
+        return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(columns=["method", "seed", *(field.name for field in dataclasses.fields(EvalSample))])
+
+
+def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[tuple[str, str, str]]:
+    """(benchmark, id, text) of the one problem of each benchmark whose outputs the page shows: the smallest id, never a chosen one."""
+    sources = {benchmark: stage.inputs["problems"] for row in plan.rows for (benchmark, _), stage in row.evaluations.items()}
+    examples = []
+    for benchmark, source in sources.items():
+        if _done(source, results):
+            problem = min(read_problems(store.open(source.fingerprint) / "problems.jsonl"), key=lambda problem: problem.id)
+            examples.append((benchmark, problem.id, problem.problem))
+    return examples
+
+
+def _failures(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
+    """Why a row has empty cells: the reason of its first evaluation that is not there."""
+    failures: dict[tuple[str, int | None], str] = {}
+    for row in plan.rows:
+        for stage in row.evaluations.values():
+            result = results[stage.fingerprint]
+            if result.status != "done":
+                failures.setdefault((row.method, row.seed), result.reason or result.status)
+    return failures

@@ -1,0 +1,93 @@
+"""The layers of the house: a module imports only from its own row or a row above, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "rlbench"
+
+# Module (or package) -> row; the longest prefix that matches counts.
+ROWS = {
+    "rlbench": 0,
+    "rlbench.records": 1, "rlbench.models": 1, "rlbench.boxed": 1,
+    "rlbench.recipe": 2, "rlbench.graph": 2, "rlbench.tasks": 2, "rlbench.objectives": 2, "rlbench.statistics": 2, "rlbench.metrics": 2,
+    "rlbench.views": 2, "rlbench.grading": 2,
+    "rlbench.sampling": 3, "rlbench.training": 3,
+    "rlbench.evaluation": 4, "rlbench.reporting": 4,
+    "rlbench.pipeline": 5, "rlbench.graph.ray_executor": 5, "rlbench.estimate": 5, "rlbench.runner": 5, "rlbench.describe": 5,
+    "rlbench.cli": 6, "rlbench.progress": 6, "rlbench.doctor": 6,
+}  # fmt: skip
+ROOMS = ("recipe", "graph", "tasks", "objectives", "views", "grading")  # of row 2, which do not know each other
+ONLY_IN = {"ray": {"rlbench.graph.ray_executor"}, "vllm": {"rlbench.sampling.vllm_engine"}}
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+def row_of(module: str) -> int:
+    parts = module.split(".")
+    return next(ROWS[name] for name in (".".join(parts[:n]) for n in range(len(parts), 0, -1)) if name in ROWS)
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_module_imports_only_from_its_own_row_or_above(module: str, path: Path) -> None:
+    known = {name for name, _ in modules()}
+    for imported in imports(path) & known:
+        assert imported == "rlbench" or row_of(imported) <= row_of(module), f"{module} imports {imported}, which stands below it"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_rooms_of_the_second_row_do_not_know_each_other(module: str, path: Path) -> None:
+    room = module.split(".")[1] if "." in module else ""
+    if room not in ROOMS or row_of(module) != 2:
+        return
+    for imported in imports(path):
+        other = imported.split(".")[1] if imported.startswith("rlbench.") else ""
+        assert other not in ROOMS or other == room, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_ray_and_vllm_are_imported_in_one_place_each(module: str, path: Path) -> None:
+    for imported in imports(path):
+        library = imported.split(".")[0]
+        assert library not in ONLY_IN or module in ONLY_IN[library], f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("package", ["statistics", "metrics", "reporting", "tasks", "grading", "graph", "recipe"])
+def test_rooms_that_never_import_torch(package: str) -> None:
+    for module, path in modules():
+        if module.startswith(f"rlbench.{package}"):
+            assert not any(name.split(".")[0] == "torch" for name in imports(path)), module
+
+
+def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
+    recipe = PACKAGE.parent / "recipes" / "quickstart.toml"
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'ray', 'vllm', 'transformers', 'trl', 'datasets'): sys.modules[name] = None\n"
+        f"sys.argv = ['rlbench', 'plan', {str(recipe)!r}, '--json']\n"
+        "from rlbench.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert '"name": "train/grpo/seed1"' in done.stdout

@@ -1,0 +1,135 @@
+"""The graph that a recipe becomes: what is shared, what a change re-runs, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlbench.estimate import estimate, totals
+from rlbench.pipeline import Plan, build
+from rlbench.recipe import load_recipe
+from rlbench.records import UserError
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
+def plan(*overrides: str, recipe: str = "quickstart.toml", **options: object) -> Plan:
+    return build(load_recipe(RECIPES / recipe, overrides, **options))  # type: ignore[arg-type]
+
+
+def fingerprints(planned: Plan, kind: str = "") -> dict[str, str]:
+    return {stage.name: stage.fingerprint for stage in planned.stages if stage.name.startswith(kind)}
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    known = set(fingerprints(before).values())
+    return {name for name, fingerprint in fingerprints(after).items() if fingerprint not in known}
+
+
+def test_each_seed_has_one_base_and_one_bank_for_all_offline_methods() -> None:
+    planned = plan()
+    assert len(fingerprints(planned, "base")) == 2
+    assert len(fingerprints(planned, "rollouts")) == 2
+    for seed in (0, 1):
+        banks = {row.bank.fingerprint for row in planned.rows if row.seed == seed and row.bank is not None}
+        users = [row.method for row in planned.rows if row.seed == seed and row.bank is not None]
+        assert len(banks) == 1
+        assert users == ["rft", "dft_rollouts", "dpo"]
+
+
+def test_a_base_that_serves_all_seeds_is_sampled_once(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    planned = plan(f"model.source={tmp_path}", "evaluation.template=bare", "data.template=bare")
+    assert len(fingerprints(planned, "rollouts")) == 1
+    assert [row.seed for row in planned.rows if row.method == "base"] == [None]
+    assert len(fingerprints(planned, "train/sft")) == 2
+
+
+def test_one_more_method_adds_only_its_own_stages() -> None:
+    new = changed(plan(), plan('methods.focus={objective="dft", data="rollouts.correct", training={learning_rate=1e-3}}'))
+    assert new
+    assert all(name.startswith(("train/focus/", "evaluate/focus/")) for name in new)
+
+
+def test_a_hyper_parameter_re_runs_its_row_alone() -> None:
+    new = changed(plan(), plan("methods.dpo.hyperparameters.beta=0.3"))
+    assert new
+    assert all("/dpo/" in name for name in new)
+
+
+def test_resources_labels_and_names_re_run_nothing() -> None:
+    assert not changed(plan(), plan("resources.workers=7", "methods.sft.label=Supervised", "title=Another", "name=another"))
+
+
+def test_a_new_benchmark_re_runs_only_its_own_evaluations() -> None:
+    extra = 'evaluation.benchmarks=["arithmetic:test/in_domain", "arithmetic:development/steps"]'
+    new = changed(plan(), plan(extra))
+    assert all("/steps/" in name or name.startswith("problems/") for name in new)
+
+
+def test_an_unused_plugin_re_runs_nothing_and_an_edited_one_its_own_row(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text('''from rlbench import objective
+
+@objective("mine")
+def mine(batch, *, power: float = 2.0):
+    """A loss."""
+    return -batch.logp * power
+''')
+    uses = (f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')
+    assert not changed(plan(), plan(uses[0]))
+    before = plan(*uses)
+    assert {name.split("/")[1] for name in changed(plan(), before)} == {"mine"}
+    plugin.write_text(plugin.read_text().replace("* power", "/ power"))
+    assert {name.split("/")[1] for name in changed(before, plan(*uses))} == {"mine"}
+
+
+def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
+    configs = {json.dumps({**stage.config}, sort_keys=True) for stage in plan().stages if stage.name.endswith("seed0/steps/t1.0")}
+    assert len(configs) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (("methods.sft.objective=sff",), ["methods.sft", "'sff'", "did you mean 'sft'"]),
+        (("methods.dpo.hyperparameters.betta=1",), ["methods.dpo", "'betta'", "did you mean 'beta'"]),
+        (("methods.dpo.hyperparameters.beta=high",), ["methods.dpo", "beta"]),
+        (("methods.sft.data=demonstration",), ["methods.sft.data", "did you mean 'demonstrations'"]),
+        (("methods.dpo.data=rollouts.correct",), ["methods.dpo.data", "pairs"]),
+        (("methods.sft.data=rollouts.pairs",), ["methods.sft.data", "sequences"]),
+        (('methods.x={objective="grpo", data="rollouts.groups"}',), ["methods.x.advantage", "group_norm"]),
+        (('methods.x={objective="ppo", data="online", advantage="gae", online={}}',), ["methods.x.critic"]),
+        (("methods.sft.reduction=mean",), ["methods.sft.reduction", "token-mean"]),
+        (("data.template=miniatur",), ["did you mean 'miniature'"]),
+        (("data.prompts=arithmetic:prompt",), ["'prompt'", "did you mean 'prompts'"]),
+        (("data.prompts=aritmetic",), ["did you mean 'arithmetic'"]),
+        (("data.prompts=missing.jsonl",), ["missing.jsonl"]),
+        (("model.source=./nowhere",), ["./nowhere", "no such folder"]),
+        (("model.pretraining.token=5",), ["token", "tokens"]),
+        (("plugins=['nowhere.py']",), ["nowhere.py"]),
+        (("methods.base={objective='sft', data='demonstrations'}",), ["methods.base"]),
+        (("evaluation.benchmarks=['arithmetic:test/steps', 'arithmetic:development/steps']",), ["'steps'", "name"]),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tuple[str, ...], parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        plan(*overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in parts), message
+
+
+def test_the_papers_recipe_resolves_offline_with_its_generations() -> None:
+    planned = plan(recipe="dft_vs_rl.toml")
+    assert [row.method for row in planned.rows if row.seed in (None, 0)] == ["base", "sft", "dpo", "rft", "ppo", "grpo", "iw_sft", "dft"]
+    by_kind = {kind: sum(estimate(s)["generations"] for s in planned.stages if s.kind == kind) for kind in ("rollouts", "evaluate")}
+    assert by_kind["rollouts"] == 400_000
+    per_row = 16 * (500 + 272 + 674 + 30 + 40)  # the paper's file of OlympiadBench has one more
+    greedy = per_row // 16
+    assert by_kind["evaluate"] == 3 * per_row + greedy + 7 * 3 * (per_row + greedy)
+    assert totals(planned, set())["trained_tokens"] > 10**7
+    dft = next(stage for stage in planned.stages if stage.name == "train/dft/seed0").config["training"]
+    assert (dft["learning_rate"], dft["batch_size"], dft["warmup"], dft["max_length"]) == (5e-5, 256, 0.1, 2048)

@@ -1,0 +1,167 @@
+"""A whole run, as a user has it: the stable files, the cache, the same bytes whatever the executor, and rows that fail by themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rlbench.runner import Results, report, run
+
+SAMPLE_COLUMNS = [
+    "method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index", "output", "answer", "gold", "verdict", "grader",
+    "finish_reason", "n_tokens",
+]  # fmt: skip
+SUMMARY_COLUMNS = [
+    "method", "benchmark", "decoding", "n_seeds", "n_problems", "k", "avg_at_k", "ci_low", "ci_high", "pass_at_k", "truncation_rate",
+    "unparsed_rate",
+]  # fmt: skip
+METHODS = ["base", "sft", "dft", "iw_sft", "rft", "dft_rollouts", "dpo", "ppo", "grpo"]
+
+
+def command(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "rlbench.cli", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
+
+
+def stages(results: Results, kind: str = "") -> dict[str, dict]:
+    return {stage["name"]: stage for stage in results.manifest["stages"] if stage["name"].startswith(kind)}
+
+
+def test_every_row_is_filled_and_the_files_have_their_stable_form(tiny_run: Results) -> None:
+    assert tiny_run.exit_code == 0
+    assert list(tiny_run.samples.columns) == SAMPLE_COLUMNS
+    assert list(dict.fromkeys(tiny_run.samples["method"])) == METHODS
+    assert set(tiny_run.samples["verdict"]) <= {"correct", "wrong", "unparsed", "timeout", "error"}
+    summary = pd.read_csv(tiny_run.out / "summary.csv")
+    assert list(summary.columns) == SUMMARY_COLUMNS
+    assert set(summary["benchmark"]) == {"in_domain", "add_sub", "avg"}
+    assert summary["avg_at_k"].between(0, 100).all()
+    assert {"report.md", "report.html", "manifest.json", "samples.parquet"} <= {path.name for path in tiny_run.out.iterdir()}
+    stage = json.loads((tiny_run.out / "manifest.json").read_text())["stages"][0]
+    assert {"name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes"} <= stage.keys()
+
+
+def test_the_bank_is_sampled_once_for_its_users_and_charged_to_each(tiny_run: Results) -> None:
+    assert list(stages(tiny_run, "rollouts")) == ["rollouts/seed0"]
+    bank = stages(tiny_run, "rollouts")["rollouts/seed0"]
+    charged = {row["method"]: row["bank_tokens"] for row in tiny_run.manifest["rows"] if row["bank_tokens"] is not None}
+    assert charged == dict.fromkeys(["rft", "dft_rollouts", "dpo"], bank["tokens"])
+
+
+def test_the_same_run_again_does_nothing(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
+    again = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local")
+    assert all(stage["cached"] for stage in again.manifest["stages"])
+    pd.testing.assert_frame_equal(again.samples, tiny_run.samples)
+
+
+def test_a_zero_learning_rate_equals_the_base_to_the_byte(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
+    still = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft"],
+                overrides=["methods.sft.training.learning_rate=0"])  # fmt: skip
+    columns = ["benchmark", "problem_id", "decoding", "sample_index", "output", "verdict"]
+    by_method = {name: frame[frame["decoding"].isin(["t1.0", "greedy"])][columns].reset_index(drop=True)
+                 for name, frame in still.samples.groupby("method")}  # fmt: skip
+    pd.testing.assert_frame_equal(by_method["sft"], by_method["base"])
+
+
+def test_no_correct_rollout_empties_those_rows_with_the_reason_and_the_others_finish(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    # Two tokens are not enough for any answer in a box.
+    failed = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft", "rft", "dpo"],
+                 overrides=["rollouts.max_new_tokens=2"])  # fmt: skip
+    assert failed.exit_code == 1
+    assert set(failed.failures) == {("rft", 0), ("dpo", 0)}
+    assert "no correct rollout" in failed.failures["rft", 0]
+    summary = failed.summary.set_index(["method", "benchmark", "decoding"])
+    assert summary.loc[("rft", "avg", "t1.0"), "avg_at_k"] != summary.loc[("rft", "avg", "t1.0"), "avg_at_k"]  # NaN: empty, not 0
+    assert summary.loc[("sft", "avg", "t1.0"), "avg_at_k"] >= 0
+    written = pd.read_csv(failed.out / "summary.csv", dtype=str, keep_default_na=False).set_index(["method", "benchmark", "decoding"])
+    assert set(written.loc[("rft", "avg", "t1.0"), ["avg_at_k", "ci_low", "ci_high", "pass_at_k"]]) == {""}
+
+
+def test_a_loss_that_becomes_nan_fails_its_row_with_step_and_reason(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text('''from rlbench import objective
+
+@objective("broken")
+def broken(batch):
+    """Not a number."""
+    return batch.logp * float("nan")
+''')
+    failed = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft", "broken"],
+                 overrides=[f'plugins=["{plugin}"]', 'methods.broken={objective="broken", data="demonstrations"}'])  # fmt: skip
+    assert set(failed.failures) == {("broken", 0)}
+    assert "nan" in failed.failures["broken", 0].lower()
+    assert "step 1" in failed.failures["broken", 0] or "step 0" in failed.failures["broken", 0]
+
+
+def test_a_checkpoint_of_anybodys_becomes_a_row(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
+    model = tmp_path / "somebody"
+    fingerprint = stages(tiny_run, "train/sft")["train/sft/seed0"]["fingerprint"]
+    shutil.copytree(tiny_store / "artifacts" / fingerprint[:2] / fingerprint, model)
+    results = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft", "theirs"],
+                  overrides=[f'methods.theirs={{checkpoint="{model}", label="Theirs"}}'])  # fmt: skip
+    outputs = {name: list(frame["output"]) for name, frame in results.samples.groupby("method")}
+    assert outputs["theirs"] == outputs["sft"]
+    assert results.samples[results.samples["method"] == "theirs"]["seed"].isna().all()
+
+
+def test_a_tampered_artifact_is_noticed_and_made_again(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    fingerprint = stages(tiny_run, "evaluate/sft")["evaluate/sft/seed0/add_sub/greedy"]["fingerprint"]
+    path = store / "artifacts" / fingerprint[:2] / fingerprint / "samples.parquet"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.warns(RuntimeWarning, match="not as it was published"):
+        again = run(tiny_recipe, out=tmp_path / "run", store=store, executor="local")
+    assert [name for name, stage in stages(again).items() if not stage["cached"]] == ["evaluate/sft/seed0/add_sub/greedy"]
+    pd.testing.assert_frame_equal(again.samples, tiny_run.samples)
+
+
+def test_report_writes_the_same_files_from_the_folder_alone(tiny_run: Results) -> None:
+    names = ("summary.csv", "report.md", "report.html")
+    before = {name: (tiny_run.out / name).read_bytes() for name in names}
+    for name in names:
+        (tiny_run.out / name).unlink()
+    report(tiny_run.out)
+    assert {name: (tiny_run.out / name).read_bytes() for name in names} == before
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_samples_after_being_killed_in_the_middle(tiny_run: Results, tiny_recipe: Path, tmp_path: Path) -> None:
+    store, out = tmp_path / "store", tmp_path / "run"
+    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), "--store", str(store), "--out", str(out), "--workers", "2"]
+    for wait in (15, 25):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = command(*line[3:])
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_that_it_can_be_resumed_and_it_can(tiny_run: Results, tiny_recipe: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(20)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "the same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    done = command(*line[3:])
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
