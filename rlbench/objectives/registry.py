@@ -231,8 +231,7 @@ def _read_text(path: Path, text: str, module: str | None) -> tuple[Description, 
         if isinstance(node, ast.FunctionDef) and (found := _decorator(node)) is not None:
             registered[node.name] = (node, *found)
     return tuple(
-        _describe_function(path, module, node, call, kind, _slice(tree, node, set(registered)))
-        for node, call, kind in registered.values()
+        _describe_function(path, module, node, call, kind, _slice(tree, node, set(registered))) for node, call, kind in registered.values()
     )
 
 

@@ -124,9 +124,7 @@ def get_task(name: str) -> Task:
         UserError: there is none; the nearest name is suggested.
     """
     if name not in _REGISTRY and name in _BUILT_IN:
-        module = importlib.import_module(_BUILT_IN[name])
-        if name not in _REGISTRY:  # a module that is one task: it says SPLITS, VERSION and load, and knows of no registry
-            task(name, splits=module.SPLITS, version=module.VERSION)(module.load)
+        importlib.import_module(_BUILT_IN[name])
     if name not in _REGISTRY:
         is_path = Path(name).exists() or "/" in name or "\\" in name
         hint = "; a local file must end in .jsonl" if is_path else f"{_nearest(name, task_names())}; tasks: {', '.join(task_names())}"

@@ -1,0 +1,116 @@
+"""A stage: a plain function of its configuration and of its upstream artifacts, and the graph that stages make."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rlbench.graph.fingerprint import fingerprint
+
+StageFunction = Callable[[dict[str, Any], dict[str, Path], Path, "StageContext"], None]
+Report = Callable[[float, float, str], None]
+
+PROGRESS_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a stage needs while it runs: CPU cores and GPUs (a fraction shares one). Never part of a fingerprint."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One node of the graph.
+
+    ``name`` is for people (``train/grpo/seed0``); ``function`` is a dotted path ``package.module:function`` which is imported only
+    when the stage runs; ``version`` is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream
+    stages by the name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
+    """
+
+    name: str
+    function: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
+    resources: Requirements = Requirements()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of function, version, config and the inputs' fingerprints; not of name and resources. TypeError: see ``fingerprint``."""
+        parts = {
+            "function": self.function,
+            "version": self.version,
+            "config": self.config,
+            "inputs": {name: stage.fingerprint for name, stage in self.inputs.items()},
+        }
+        try:
+            return fingerprint(parts)
+        except TypeError as error:
+            raise TypeError(f"stage {self.name}: {error}") from None
+
+    @property
+    def kind(self) -> str:
+        """The first part of the name: ``train`` of ``train/grpo/seed0``."""
+        return self.name.split("/", 1)[0]
+
+    def load(self) -> StageFunction:
+        """Import the function. Raises ImportError or AttributeError where there is none."""
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+def topological(stages: Iterable[Stage]) -> list[Stage]:
+    """The stages and everything upstream of them, inputs first, one for each fingerprint.
+
+    The order is that of a depth-first walk, so it depends on nothing but the order of ``stages`` and of their inputs.
+    """
+    found: dict[str, Stage] = {}
+    stack = [(stage, False) for stage in reversed(list(stages))]
+    while stack:  # without recursion: a chain may be longer than Python's stack
+        stage, inputs_done = stack.pop()
+        if stage.fingerprint in found:
+            continue
+        if inputs_done:
+            found[stage.fingerprint] = stage
+        else:
+            stack.append((stage, True))
+            stack += [(upstream, False) for upstream in reversed(list(stage.inputs.values()))]
+    return list(found.values())
+
+
+class StageContext:
+    """What a stage function may tell and ask while it runs."""
+
+    def __init__(self, scratch: Path, device: str, report: Report | None = None) -> None:
+        self.device = device
+        self.counters: dict[str, int | float] = {}
+        self._scratch = scratch
+        self._report = report
+        self._reported = float("-inf")
+
+    @property
+    def scratch(self) -> Path:
+        """A folder outside the artifact for snapshots: it survives kills and is emptied once the artifact is published."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        """Say how far the stage is. Rate-limited here, so it may be called as often as one likes."""
+        now = time.monotonic()
+        if self._report is not None and (now - self._reported >= PROGRESS_INTERVAL_S or done >= total > 0):
+            self._reported = now
+            self._report(done, total, note)
+
+    def count(self, **numbers: float) -> None:
+        """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's result."""
+        for name, number in numbers.items():
+            value = number if type(number) is int else float(number)
+            self.counters[name] = self.counters.get(name, 0) + value
