@@ -1,0 +1,163 @@
+"""The stage that trains on data that was there before: demonstrations, correct rollouts, pairs, groups."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlbench import models
+from rlbench.objectives.advantages import Credit
+from rlbench.objectives.batch import TokenBatch
+from rlbench.recipe import TrainingConfig
+from rlbench.records import StageFailure, TrainingSequence, read_records
+from rlbench.training.batching import Example, chosen, examples_of, pack, step_batches, store, units_of
+from rlbench.training.policy import Policy, annotate
+from rlbench.training.step import BoundObjective, Component, Learner
+
+if TYPE_CHECKING:
+    from rlbench.graph.stage import StageContext
+
+
+def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
+    """Train a copy of ``inputs["model"]`` on the rows of ``inputs["sequences"]``.
+
+    Args:
+        config: ``objective`` {name, hyperparameters, rows, reads, reduction}, ``training`` (a ``TrainingConfig``), ``seed``, ``dtype``,
+            ``advantage`` and ``filters`` {name, hyperparameters}, ``plugins``.
+        inputs: ``model``, a model folder, and ``sequences``, a folder with ``sequences.parquet``.
+        output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
+        context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``.
+
+    Raises:
+        StageFailure: no row is left, the data lacks what the objective reads, or the loss is not finite.
+    """
+    set_seed(config["seed"])
+    training = TrainingConfig.model_validate(config["training"])
+    objective = BoundObjective.load(config["objective"], config.get("plugins", ()))
+    sequences = read_records(inputs["sequences"] / "sequences.parquet", TrainingSequence)
+    examples = prepare_rows(examples_of(sequences, objective.rows), config)
+    model = models.load_model(inputs["model"], device=context.device)
+    policy = Policy(model, dtype=config["dtype"], checkpointing=training.gradient_checkpointing)
+    add_initial_logp(policy, examples, objective.reads, training.tokens_per_microbatch)
+    units = units_of(examples)
+    batches = step_batches(len(units), training.batch_size, training.epochs, config["seed"], training.max_steps)
+    learner = Learner(
+        policy, objective, training,
+        learning_rate=training.learning_rate, steps=len(batches), constant_length=training.max_length, device=policy.device,
+    )  # fmt: skip
+    log = []
+    for number, batch in enumerate(batches):
+        logged = learner.step(chosen(units, batch), number)
+        log.append({"step": number + 1, **logged})
+        context.count(tokens=int(logged["tokens"]), steps=1)
+        context.progress(number + 1, len(batches), f"loss {logged['loss']:.4f}")
+    write_log(output, log)
+    save_policy(policy, config["dtype"], inputs["model"], output)
+
+
+def set_seed(seed: int) -> None:
+    """Seed every generator of the process; nothing in a stage is meant to draw from them, and a model's own code might."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def prepare_rows(examples: list[Example], config: Mapping[str, Any]) -> list[Example]:
+    """Apply the filters to whole units, in their order, and give every token its advantage.
+
+    A unit is kept where all of its sequences are. Estimators and filters see the whole data as one batch.
+
+    Raises:
+        StageFailure: nothing is left, or the estimator reads what there is not, such as a critic's values.
+    """
+    plugins = config.get("plugins", ())
+    examples = filtered(examples, config, plugins)
+    if not examples:
+        raise StageFailure("the filters left no row to train on")
+    if config.get("advantage") is not None:
+        credit(Component.load("advantage", config["advantage"], plugins), examples)
+    return examples
+
+
+def filtered(examples: list[Example], config: Mapping[str, Any], plugins: Sequence[Any]) -> list[Example]:
+    """The examples whose whole unit passes every filter."""
+    for component in config.get("filters") or ():
+        if not examples:
+            return examples
+        row_filter = Component.load("filter", component, plugins)
+        keep = row_filter(whole_batch(examples, row_filter.reads))
+        dropped = {example.unit for example, kept in zip(examples, keep.tolist(), strict=True) if not kept}
+        examples = [example for example in examples if example.unit not in dropped]
+    return examples
+
+
+def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch:
+    """All examples as one ``TokenBatch`` on the CPU with the fields in ``reads``, without log-probabilities to train."""
+    return pack(examples).token_batch(reads, {})
+
+
+def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
+    """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return the returns [T].
+
+    Raises:
+        StageFailure: the estimate is not finite, or of another shape than [S] or [T].
+    """
+    batch = whole_batch(examples, estimator.reads)
+    result = estimator(batch)
+    advantage, returns = (result.advantage, result.returns) if isinstance(result, Credit) else (result, None)
+    if len(advantage) not in (batch.n_sequences, batch.n_tokens):
+        raise StageFailure(f"advantage {estimator.name!r} returned {tuple(advantage.shape)} for S={batch.n_sequences}, T={batch.n_tokens}")
+    if len(advantage) == batch.n_sequences:
+        advantage = batch.expand(advantage)
+    if not torch.isfinite(advantage).all():
+        raise StageFailure(f"advantage {estimator.name!r} returned values that are not finite")
+    store(examples, "advantage", advantage)
+    if returns is not None:
+        store(examples, "returns", returns)
+    return returns
+
+
+def add_initial_logp(policy: Policy, examples: Sequence[Example], reads: Sequence[str], token_budget: int) -> None:
+    """Store what ``reads`` needs of the policy as it is before training.
+
+    ``ref_logp`` is the initial policy's. ``old_logp`` is the sampler's own where a sampler produced the tokens, else the initial
+    policy's too.
+    """
+    sampled = all("sampler_logp" in example.fields for example in examples)
+    wanted = [name for name in ("ref_logp", "old_logp") if name in reads and not (name == "old_logp" and sampled)]
+    if wanted:
+        annotate(policy, examples, {"logp": wanted[0]}, token_budget, policy.device)
+    for example in examples:
+        for name in wanted[1:]:
+            example.fields[name] = example.fields[wanted[0]]
+        if "old_logp" in reads and sampled:
+            example.fields["old_logp"] = example.fields["sampler_logp"]
+
+
+def write_log(output: Path, log: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``training.jsonl`` and, of its lines, ``training.json``."""
+    lines = "".join(json.dumps(line) + "\n" for line in log)
+    (output / "training.jsonl").write_text(lines, encoding="utf-8")
+    losses = [line["loss"] for line in log if line["loss"] is not None]
+    sums = {
+        "steps": len(losses),
+        "sequences": int(sum(line["sequences"] for line in log)),
+        "tokens": int(sum(line["tokens"] for line in log)),
+        "first_loss": losses[0] if losses else None,
+        "final_loss": losses[-1] if losses else None,
+    }
+    (output / "training.json").write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+def save_policy(policy: Policy, dtype: str, like: Path, output: Path) -> None:
+    """Write the trained model in the precision that it will be evaluated in, with plain attention in its configuration."""
+    model = policy.module.to(getattr(torch, dtype)).cpu().eval()
+    model.set_attn_implementation("sdpa")
+    models.save_model(model, like, output)

@@ -1,0 +1,203 @@
+"""The stage that trains on what the policy itself samples: each step draws, grades, gives credit and takes a few optimiser steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rlbench import models
+from rlbench.grading.pool import Grader
+from rlbench.recipe import OnlineConfig, TrainingConfig
+from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
+from rlbench.sampling.engine import SamplingParams
+from rlbench.sampling.rollouts import sample
+from rlbench.sampling.transformers_engine import TransformersEngine
+from rlbench.training.batching import Example, chosen, examples_of, shuffled, token_count, units_of
+from rlbench.training.offline import credit, filtered, save_policy, set_seed, write_log
+from rlbench.training.policy import Critic, Policy, annotate
+from rlbench.training.step import BoundObjective, Component, Learner
+
+if TYPE_CHECKING:
+    from rlbench.graph.stage import StageContext
+
+
+def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
+    """Train a copy of ``inputs["model"]`` on its own samples of ``inputs["problems"]``.
+
+    Args:
+        config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a table as
+            ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling`` {engine, batch_rows}.
+        inputs: ``model``, a model folder, and ``problems``, a folder with ``problems.jsonl``.
+        output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were like) and
+            ``training.json`` (the sums).
+        context: takes progress; counts ``tokens`` (trained), ``sampled_tokens``, ``samples`` and ``steps``.
+
+    Raises:
+        StageFailure: the objective takes pairs, there are fewer problems than a step draws, the data lacks what is read, or a loss
+            is not finite.
+    """
+    set_seed(config["seed"])
+    with Grader() as grader:
+        loop = OnlineLoop(config, inputs, context, grader)
+        log: list[dict[str, Any]] = []
+        for step in range(loop.online.steps):
+            log += loop.step(step)
+            context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
+    write_log(output, log)
+    save_policy(loop.policy, config["dtype"], inputs["model"], output)
+
+
+class OnlineLoop:
+    """The state of an online run, and one step of it."""
+
+    def __init__(self, config: dict[str, Any], inputs: dict[str, Path], context: StageContext, grader: Grader) -> None:
+        self.config, self.context, self.grader = config, context, grader
+        self.plugins = config.get("plugins", ())
+        self.online = OnlineConfig.model_validate(config["online"])
+        self.training = TrainingConfig.model_validate(config["training"])
+        self.objective = BoundObjective.load(config["objective"], self.plugins)
+        if self.objective.rows == "pairs":
+            raise StageFailure(f"objective {self.objective.name!r} takes pairs, which online sampling does not make")
+        self.reward = Component.load("reward", config["reward"], self.plugins)
+        self.estimator = Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
+        model = models.load_model(inputs["model"], device=context.device)
+        self.tokenizer = models.load_tokenizer(inputs["model"])
+        stop_ids = models.stop_token_ids(model, self.tokenizer)
+        self.params = SamplingParams(self.online.temperature, self.online.max_new_tokens, stop_ids)
+        self.engine = TransformersEngine(model, batch_rows=config["sampling"].get("batch_rows"), context=self.training.max_length)
+        checkpointing = self.training.gradient_checkpointing
+        self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)
+        self.updates = self.online.mini_batches * self.online.epochs
+        self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
+        self.critic, self.critic_learner = None, None
+        if config.get("critic") is not None:
+            self.critic = Critic(self.policy, checkpointing=checkpointing)
+            objective = BoundObjective.load(config["critic"], self.plugins)
+            self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
+        self.problems = read_problems(inputs["problems"] / "problems.jsonl")
+        self.prompts = [self._encode(problem) for problem in self.problems]
+        self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
+        self.initial_policy = self._snapshot() if "ref_logp" in self.objective.reads else None
+
+    def step(self, step: int) -> list[dict[str, Any]]:
+        """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all was filtered."""
+        rollouts = self._draw(step)
+        rewards = [float(self.reward(rollout)) for rollout in rollouts]
+        examples = self._examples(rollouts, rewards)
+        kept = filtered(examples, self.config, self.plugins)
+        shared = {"online_step": step + 1, **sampling_stats(rollouts, rewards), "kept": len(kept) / len(examples)}
+        number = step * self.updates
+        if not kept:
+            return [{"step": number, **shared, "loss": None, "grad_norm": None, "tokens": 0, "sequences": 0}]
+        shared.update(self._credit(kept))
+        return [{**line, **shared} for line in self._update(kept, step)]
+
+    def _draw(self, step: int) -> list[Rollout]:
+        indices = self.order[step]
+        problems, prompts = [self.problems[i] for i in indices], [self.prompts[i] for i in indices]
+        seed_parts = ("online", self.config["seed"], step)
+        n = self.online.samples_per_prompt
+        with self.policy.autocast():
+            rollouts = sample(self.engine, self.tokenizer, self.grader, problems, prompts, self.params, n, seed_parts, None)
+        self.context.count(samples=len(rollouts), sampled_tokens=sum(len(rollout.token_ids) for rollout in rollouts))
+        return rollouts
+
+    def _examples(self, rollouts: Sequence[Rollout], rewards: Sequence[float]) -> list[Example]:
+        rows = [
+            TrainingSequence(unit, r.problem_id, r.prompt_ids, r.token_ids, r.sampler_logp, reward)
+            for unit, (r, reward) in enumerate(zip(rollouts, rewards, strict=True))
+        ]
+        return examples_of(rows, self.objective.rows)
+
+    def _credit(self, examples: list[Example]) -> dict[str, float]:
+        """Store what the objectives read beside the samples, all under the networks as they are before this step's updates.
+
+        ``old_logp`` is computed again by the trainer, because the sampler's own values differ from it by rounding, which a ratio
+        would take for a change of the policy; the difference is logged.
+        """
+        budget, device = self.training.tokens_per_microbatch, self.policy.device
+        annotate(self.policy, examples, {"logp": "old_logp"}, budget, device)
+        if self.initial_policy is not None:
+            annotate(self.initial_policy, examples, {"logp": "ref_logp"}, budget, device)
+        if self.critic is not None:
+            annotate(self.critic, examples, {"value": "old_value"}, budget, device)
+        old = torch.cat([example.fields["old_logp"] for example in examples])
+        sampled = torch.cat([example.fields["sampler_logp"] for example in examples])
+        stats = {"entropy": -old.mean().item(), "sampler_mismatch": (old - sampled).abs().mean().item()}
+        returns = credit(self.estimator, examples) if self.estimator is not None else None
+        if self.critic is not None:
+            if returns is None:
+                raise StageFailure("a critic needs an advantage estimator that makes returns, such as \"gae\"")
+            values = torch.cat([example.fields["old_value"] for example in examples])
+            stats["explained_variance"] = explained_variance(values, returns)
+        return stats
+
+    def _update(self, examples: list[Example], step: int) -> list[dict[str, Any]]:
+        """Take this step's optimiser steps: in each epoch every unit once, in ``mini_batches`` parts of like size."""
+        units = units_of(examples)
+        log = []
+        for epoch in range(self.online.epochs):
+            order = shuffled(len(units), "mini-batches", self.config["seed"], step, epoch)
+            for part, indices in enumerate(np.array_split(order, self.online.mini_batches)):
+                if len(indices) == 0:  # filters may leave fewer units than there are parts
+                    continue
+                batch = chosen(units, indices)
+                number = step * self.updates + epoch * self.online.mini_batches + part
+                line: dict[str, Any] = {"step": number + 1, **self.learner.step(batch, number)}
+                if self.critic_learner is not None:
+                    of_critic = self.critic_learner.step(batch, number)
+                    line.update({f"critic_{name}": of_critic[name] for name in ("loss", "grad_norm", "learning_rate")})
+                    line.update({name: value for name, value in of_critic.items() if name not in line})
+                self.context.count(tokens=token_count(batch), steps=1)
+                log.append(line)
+        return log
+
+    def _learner(self, network: Policy | Critic, objective: BoundObjective, learning_rate: float) -> Learner:
+        return Learner(
+            network, objective, self.training, learning_rate=learning_rate, steps=self.online.steps * self.updates,
+            constant_length=self.online.max_new_tokens, device=self.policy.device,
+        )  # fmt: skip
+
+    def _encode(self, problem: Problem) -> list[int]:
+        text = self.config["template"].replace("{problem}", problem.problem)
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _snapshot(self) -> Policy:
+        return Policy(copy.deepcopy(self.policy.module), dtype=self.config["dtype"], temperature=self.online.temperature)
+
+
+def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np.ndarray]:
+    """The problems of each step: every epoch in an order of its own, what is left of it beyond whole steps skipped.
+
+    The order depends on the seed and the sizes, never on the method, so methods of like sizes see the same prompts step by step,
+    and no step sees a prompt twice.
+
+    Raises:
+        StageFailure: a step draws more problems than there are.
+    """
+    if problems < per_step:
+        raise StageFailure(f"online.prompts_per_step is {per_step} and there are {problems} prompts; it is at most their number")
+    whole = problems // per_step
+    epochs = [shuffled(problems, "prompts", seed, epoch) for epoch in range(-(-steps // whole))]
+    return [epochs[step // whole][(step % whole) * per_step :][:per_step] for step in range(steps)]
+
+
+def sampling_stats(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:
+    """What a step's samples are like: mean reward, share correct, mean length in tokens, share cut off by the length limit."""
+    return {
+        "reward": float(np.mean(rewards)),
+        "correct": float(np.mean([rollout.verdict == "correct" for rollout in rollouts])),
+        "response_tokens": float(np.mean([len(rollout.token_ids) for rollout in rollouts])),
+        "truncated": float(np.mean([rollout.finish_reason == "length" for rollout in rollouts])),
+    }
+
+
+def explained_variance(values: torch.Tensor, returns: torch.Tensor) -> float | None:
+    """1 - Var(returns - values) / Var(returns) over tokens [T]; None where all returns are the same."""
+    variance = returns.var(correction=0).item()
+    return 1.0 - (returns - values).var(correction=0).item() / variance if variance > 0 else None

@@ -1,0 +1,145 @@
+"""The optimiser step: micro-batches, the one reduction, clipping, AdamW, the schedule; the same for every objective and the critic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from rlbench.objectives import registry
+from rlbench.objectives.batch import Loss
+from rlbench.objectives.reduction import Totals, as_loss, reduce_loss
+from rlbench.recipe import TrainingConfig
+from rlbench.records import StageFailure
+from rlbench.training.batching import Example, Packed, micro_batches, pack, token_count
+from rlbench.training.policy import Network
+
+
+@dataclass(frozen=True)
+class BoundObjective:
+    """An objective with its hyper-parameters, and what the engine has to know of it."""
+
+    name: str
+    function: Callable[..., Tensor | Loss]
+    hyperparameters: Mapping[str, Any]
+    rows: str
+    reads: tuple[str, ...]
+    reduction: str
+
+    @classmethod
+    def load(cls, config: Mapping[str, Any], plugins: Sequence[registry.Plugin]) -> BoundObjective:
+        """From a stage's table ``{name, hyperparameters, rows, reads, reduction}``."""
+        function = registry.load("objective", config["name"], plugins)
+        reads = tuple(config["reads"])
+        return cls(config["name"], function, config["hyperparameters"], config["rows"], reads, config["reduction"])
+
+
+@dataclass(frozen=True)
+class Component:
+    """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout, alone."""
+
+    name: str
+    function: Callable[..., Any]
+    hyperparameters: Mapping[str, Any]
+    reads: tuple[str, ...]
+
+    @classmethod
+    def load(cls, kind: registry.Kind, config: Mapping[str, Any], plugins: Sequence[registry.Plugin]) -> Component:
+        """From a stage's table ``{name, hyperparameters}``."""
+        function = registry.load(kind, config["name"], plugins)
+        return cls(config["name"], function, config["hyperparameters"], function.__rlbench__.get("reads", ()))
+
+    def __call__(self, argument: Any) -> Any:
+        """Apply it."""
+        return self.function(argument, **self.hyperparameters)
+
+
+def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
+    """What the learning rate is multiplied by at ``step`` (0-based) of ``steps``.
+
+    It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0, which the
+    step after the last one would have: no step is spent at 0.
+    """
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[kind]
+
+
+class Learner:
+    """A network with its objective, its optimiser and its schedule over ``steps`` optimiser steps.
+
+    Weight decay acts on weights of two dimensions or more, so on no bias and no norm. ``constant_length`` is the longest completion,
+    for the reduction ``constant``.
+    """
+
+    def __init__(
+        self, network: Network, objective: BoundObjective, training: TrainingConfig, *,
+        learning_rate: float, steps: int, constant_length: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.network, self.objective, self.training = network, objective, training
+        self.learning_rate, self.steps, self.constant_length, self.device = learning_rate, steps, constant_length, device
+        self.parameters = [p for p in network.module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in self.parameters if p.dim() >= 2], "weight_decay": training.weight_decay},
+            {"params": [p for p in self.parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.eps, fused=True)
+
+    def step(self, examples: Sequence[Example], number: int) -> dict[str, float]:
+        """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the whole step.
+
+        Raises:
+            StageFailure: the loss or the gradient is not finite.
+        """
+        totals = Totals(token_count(examples), len(examples), self.constant_length).over_ranks(self.device)
+        loss, stats = self.accumulate(examples, totals)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm)
+        rate = self.learning_rate * schedule_factor(number, self.steps, self.training.schedule, self.training.warmup)
+        values = torch.stack([loss, norm, *(total / count for total, count in stats.values())]).tolist()  # the one wait for the device
+        for name, value in (("loss", values[0]), ("gradient norm", values[1])):
+            if not math.isfinite(value):
+                raise StageFailure(f"{name} became {value} at step {number + 1} of {self.steps} ({self.objective.name})")
+        if self.learning_rate > 0:  # at 0 even adding nothing could change a byte: -0.0 + 0.0 is 0.0
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        logged = {"loss": values[0], "grad_norm": values[1], "learning_rate": rate, "tokens": totals.tokens, "sequences": totals.sequences}
+        return {**logged, **dict(zip(stats, values[2:], strict=True))}
+
+    def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, tuple[Tensor, int]]]:
+        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count."""
+        loss = torch.zeros((), device=self.device)
+        stats: dict[str, tuple[Tensor, int]] = {}
+        for batch in micro_batches(examples, self.training.tokens_per_microbatch):
+            part, logged = self.loss(pack(batch, self.device), totals)
+            part.backward()
+            loss += part.detach()
+            for name, values in logged.items():
+                total, count = stats.get(name, (loss.new_zeros(()), 0))
+                stats[name] = (total + values.detach().float().sum(), count + values.numel())
+        self._sum_over_ranks(loss)
+        return loss, stats
+
+    def loss(self, packed: Packed, totals: Totals) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """One micro-batch's part of the step's loss, and its statistics, unreduced."""
+        objective = self.objective
+        outputs = self.network.outputs(packed, objective.reads)
+        batch = packed.token_batch(objective.reads, outputs)
+        loss = as_loss(objective.function(batch, **objective.hyperparameters))
+        return reduce_loss(loss, objective.reduction, batch, totals), loss.stats
+
+    def _sum_over_ranks(self, loss: Tensor) -> None:
+        # Sums and not means: the denominators already are those of all ranks.
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(loss)
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)

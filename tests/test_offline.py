@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from tiny_model import Context, sequences, tiny_model, write_model, write_sequences
+
+from rlbench import models
+from rlbench.objectives import registry
+from rlbench.objectives.reduction import Totals
+from rlbench.recipe import TrainingConfig
+from rlbench.records import StageFailure, TrainingSequence
+from rlbench.training import offline
+from rlbench.training.batching import examples_of, pack
+from rlbench.training.policy import Policy
+from rlbench.training.step import BoundObjective, Learner, schedule_factor
+
+CPU = torch.device("cpu")
+
+
+def table(name: str, plugins: tuple[Path, ...] = (), **hyperparameters: Any) -> dict[str, Any]:
+    catalogue = registry.describe(plugins)
+    found = catalogue.find(name, "objective")
+    return {
+        "name": name, "hyperparameters": catalogue.resolve(name, "objective", hyperparameters), "rows": found.rows,
+        "reads": list(found.reads), "reduction": found.reduction,
+    }  # fmt: skip
+
+
+def config(name: str, **training: Any) -> dict[str, Any]:
+    chosen = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 2, "tokens_per_microbatch": 100, **training}
+    return {"objective": table(name), "training": chosen, "seed": 0, "dtype": "float32", "advantage": None, "filters": [], "plugins": []}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "base")
+
+
+def run(folder: Path, base: Path, rows: list[TrainingSequence], config: dict[str, Any]) -> tuple[Path, Context]:
+    number = len(list(folder.iterdir()))
+    output, context = folder / f"out{number}", Context()
+    output.mkdir()
+    offline.train(config, {"model": base, "sequences": write_sequences(folder / f"in{number}", rows)}, output, context)
+    return output, context
+
+
+def lines(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "training.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_training_lowers_the_loss_and_writes_a_model_with_its_log(tmp_path: Path, base: Path) -> None:
+    rows = sequences(10)
+    output, context = run(tmp_path, base, rows, config("sft", epochs=8, learning_rate=5e-3))
+    log = lines(output)
+    assert len(log) == 24 and [line["step"] for line in log] == list(range(1, 25))
+    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+    assert context.counters == {"tokens": 8 * sum(len(row.token_ids) for row in rows), "steps": 24}
+    assert context.seen[-1] == (24, 24)
+    summary = json.loads((output / "training.json").read_text())
+    assert summary["steps"] == 24 and summary["sequences"] == 80 and summary["final_loss"] == log[-1]["loss"]
+    assert models.load_tokenizer(output).eos_token_id == models.load_tokenizer(base).eos_token_id
+    models.load_model(output)
+    assert "rlbench_packed" not in (output / "config.json").read_text()
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path, base: Path) -> None:
+    first, second = (run(tmp_path, base, sequences(10), config("dft"))[0] for _ in range(2))
+    names = sorted(file.name for file in first.iterdir())
+    assert names == sorted(file.name for file in second.iterdir())
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_zero_learning_rate_leaves_the_bytes_of_the_weights(tmp_path: Path, base: Path) -> None:
+    output, _ = run(tmp_path, base, sequences(6), config("sft", learning_rate=0.0, weight_decay=0.1))
+    assert weights(output) == weights(base)
+    changed, _ = run(tmp_path, base, sequences(6), config("sft", learning_rate=1e-5))
+    assert weights(changed) != weights(base)
+
+
+def test_seeds_give_other_orders(tmp_path: Path, base: Path) -> None:
+    first, second = (run(tmp_path, base, sequences(10), {**config("sft"), "seed": seed})[0] for seed in (0, 1))
+    assert lines(first)[0]["loss"] != lines(second)[0]["loss"]
+
+
+def test_dpo_starts_at_ln_2_and_keeps_its_reference(tmp_path: Path, base: Path) -> None:
+    output, _ = run(tmp_path, base, sequences(12, unit=2), config("dpo", epochs=4))
+    log = lines(output)
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert log[0]["sequences"] == 8  # four pairs
+    assert log[-1]["margin"] > log[0]["margin"] and log[-1]["loss"] < math.log(2)
+
+
+def test_offline_grpo_takes_the_samplers_log_probabilities_and_group_advantages(tmp_path: Path, base: Path) -> None:
+    settings = {**config("grpo", learning_rate=0.0), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
+    rows = sequences(8, group=4, sampled=True)
+    output, _ = run(tmp_path, base, rows, settings)
+    assert lines(output)[0]["kl"] > 0.01  # the stored values are not the model's own
+    unsampled, _ = run(tmp_path, base, sequences(8, group=4), settings)
+    assert abs(lines(unsampled)[0]["kl"]) < 1e-6  # then the initial model's stand in
+
+
+def test_filters_drop_rows_and_leaving_none_fails(tmp_path: Path, base: Path) -> None:
+    settings = {**config("sft", epochs=1, batch_size=100), "filters": [{"name": "positive", "hyperparameters": {}}]}
+    output, _ = run(tmp_path, base, sequences(10), settings)
+    assert lines(output)[0]["sequences"] == 5
+    losers = [row for row in sequences(10) if row.reward == 0]
+    with pytest.raises(StageFailure, match="no row to train on"):
+        run(tmp_path, base, losers, settings)
+
+
+def test_an_estimator_that_needs_a_critic_fails_by_name(tmp_path: Path, base: Path) -> None:
+    settings = {**config("grpo"), "advantage": {"name": "gae", "hyperparameters": {}}}
+    with pytest.raises(StageFailure, match="'old_value' is read"):
+        run(tmp_path, base, sequences(4, sampled=True), settings)
+
+
+def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n")
+    settings = {**config("sft"), "objective": table("broken", (plugin,)), "plugins": [{"path": "x.py", "source": plugin.read_text()}]}
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(StageFailure, match=r"loss became inf at step 1 of 6 \(broken\)"):
+        run(tmp_path / "runs", base, sequences(10), settings)
+
+
+def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, base: Path) -> None:
+    first, second = (run(tmp_path, base, sequences(6), config("sft", gradient_checkpointing=flag))[0] for flag in (False, True))
+    assert [line["loss"] for line in lines(first)] == pytest.approx([line["loss"] for line in lines(second)], rel=1e-5)
+
+
+def gradient(objective: BoundObjective, rows: list[TrainingSequence], budget: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    examples = examples_of(rows, objective.rows)
+    policy = Policy(tiny_model(initializer_range=0.05).to(dtype))
+    for example in examples:
+        example.fields.update({name: torch.full((len(example.token_ids),), -3.0) for name in ("ref_logp", "old_logp")})
+        example.fields["advantage"] = torch.full((len(example.token_ids),), example.reward - 0.4)
+    settings = TrainingConfig(learning_rate=0.0, tokens_per_microbatch=budget)
+    learner = Learner(policy, objective, settings, learning_rate=0.0, steps=1, constant_length=20, device=CPU)
+    learner.accumulate(examples, Totals(sum(len(e.token_ids) for e in examples), len(examples), 20))
+    return torch.cat([p.grad.flatten() for p in learner.parameters])
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    [("sft", "token-mean"), ("dft", "sequence-mean"), ("iw_sft", "constant"), ("grpo", "sequence-mean-token-sum"), ("dpo", "pair-mean")],
+)
+def test_the_gradient_does_not_depend_on_the_micro_batch(name: str, reduction: str) -> None:
+    objective = BoundObjective.load({**table(name), "reduction": reduction}, ())
+    rows = sequences(16, unit=2)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-9)):
+        whole = gradient(objective, rows, 100_000, dtype)
+        for budget in (1, 60):
+            assert (gradient(objective, rows, budget, dtype) - whole).norm() <= tolerance * whole.norm()
+
+
+def test_schedules_rise_to_one_and_fall_towards_zero() -> None:
+    cosine = [schedule_factor(step, 10, "cosine", 0.2) for step in range(10)]
+    assert cosine[:3] == [0.5, 1.0, 1.0]
+    assert cosine[6] == pytest.approx(0.5) and 0 < cosine[9] < 0.05
+    assert cosine[1:] == sorted(cosine[1:], reverse=True)
+    assert [schedule_factor(step, 4, "linear", 0.0) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+    assert {schedule_factor(step, 4, "constant", 0.0) for step in range(4)} == {1.0}
+    assert schedule_factor(0, 1, "cosine", 1.0) == 1.0
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    learner = Learner(
+        Policy(tiny_model()), BoundObjective.load(table("sft"), ()), TrainingConfig(learning_rate=0.1, weight_decay=0.3),
+        learning_rate=0.1, steps=1, constant_length=1, device=CPU,
+    )  # fmt: skip
+    decay = {id(p): group["weight_decay"] for group in learner.optimiser.param_groups for p in group["params"]}
+    for name, parameter in learner.network.module.named_parameters():
+        assert decay[id(parameter)] == (0.0 if "norm" in name or name.endswith("bias") else 0.3), name
+
+
+def _rank(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        rows = sequences(7)
+        learner = Learner(
+            Policy(tiny_model(initializer_range=0.05)), BoundObjective.load(table("sft"), ()), TrainingConfig(learning_rate=0.0),
+            learning_rate=0.0, steps=1, constant_length=1, device=CPU,
+        )  # fmt: skip
+        examples = examples_of(rows[:5] if rank == 0 else rows[5:], "sequences")
+        totals = Totals(sum(len(e.token_ids) for e in examples), len(examples)).over_ranks(CPU)
+        loss, _ = learner.accumulate(examples, totals)
+        torch.save((loss, torch.cat([p.grad.flatten() for p in learner.parameters])), f"{folder}/{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_ranks_with_unequal_shares_have_the_gradient_of_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    other = torch.multiprocessing.get_context("spawn").Process(target=_rank, args=(1, port, str(tmp_path)))
+    other.start()
+    _rank(0, port, str(tmp_path))
+    other.join()
+    whole = gradient(BoundObjective.load(table("sft"), ()), sequences(7), 100_000)
+    for rank in range(2):
+        loss, found = torch.load(tmp_path / f"{rank}.pt")
+        assert (found - whole).norm() <= 1e-6 * whole.norm()
+        assert math.isfinite(loss)
+
+
+def test_initial_log_probabilities_are_stored_where_they_are_read() -> None:
+    policy, examples = Policy(tiny_model()), examples_of(sequences(3, sampled=True), "sequences")
+    offline.add_initial_logp(policy, examples, ("ref_logp", "old_logp"), 100)
+    expected = policy.outputs(pack(examples))["logp"].detach()
+    torch.testing.assert_close(pack(examples).fields["ref_logp"], expected)
+    assert torch.equal(pack(examples).fields["old_logp"], pack(examples).fields["sampler_logp"])

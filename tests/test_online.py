@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_offline import table
+from tiny_model import Context, write_model
+
+from rlbench import models
+from rlbench.grading.pool import Grader
+from rlbench.records import Problem, Rollout, StageFailure, write_problems
+from rlbench.training import online
+from rlbench.training.online import OnlineLoop, explained_variance, prompt_order, sampling_stats
+
+LINE = {"step", "online_step", "loss", "grad_norm", "learning_rate", "tokens", "sequences", "reward", "response_tokens", "entropy"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("inputs")
+    problems = [Problem(f"p{i}", f"{i} + {i % 7}", str(i + i % 7)) for i in range(2, 14)]
+    (folder / "problems").mkdir()
+    write_problems(folder / "problems" / "problems.jsonl", problems)
+    return {"model": write_model(folder / "model"), "problems": folder / "problems"}
+
+
+def config(name: str, **changes: Any) -> dict[str, Any]:
+    """Rewards are drawn at random, because a model of random weights never answers."""
+    chosen = {
+        "objective": table(name), "seed": 0, "dtype": "float32", "plugins": [], "filters": [], "critic": None,
+        "training": {"learning_rate": 1e-3, "tokens_per_microbatch": 200, "max_length": 64},
+        "online": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4, "mini_batches": 2, "max_new_tokens": 12},
+        "reward": {"name": "random", "hyperparameters": {}}, "advantage": {"name": "group_norm", "hyperparameters": {}},
+        "template": "<bos>{problem}\n", "sampling": {"engine": "transformers", "batch_rows": 16},
+    }  # fmt: skip
+    for key, value in changes.items():
+        both = isinstance(chosen.get(key), dict) and isinstance(value, dict) and key in ("training", "online")
+        chosen[key] = {**chosen[key], **value} if both else value
+    return chosen
+
+
+def ppo_config(**changes: Any) -> dict[str, Any]:
+    critic = {**table("value"), "learning_rate": 3e-3}
+    return config("ppo", **{"advantage": {"name": "gae", "hyperparameters": {}}, "critic": critic, **changes})
+
+
+def run(output: Path, inputs: dict[str, Path], config: dict[str, Any]) -> tuple[list[dict[str, Any]], Context]:
+    output.mkdir()
+    context = Context()
+    online.train(config, inputs, output, context)
+    return [json.loads(line) for line in (output / "training.jsonl").read_text().splitlines()], context
+
+
+def test_grpo_writes_a_model_and_one_line_an_optimiser_step(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    log, context = run(tmp_path / "out", inputs, config("grpo"))
+    assert [(line["step"], line["online_step"]) for line in log] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert all(line.keys() >= LINE for line in log)
+    assert log[0]["sampler_mismatch"] < 1e-4
+    assert log[0]["kl"] == pytest.approx(0.0, abs=1e-7) and log[1]["kl"] > 0  # the first update starts at the old policy
+    assert log[0]["sequences"] + log[1]["sequences"] == 16
+    assert context.counters["samples"] == 32 and context.counters["steps"] == 4
+    assert context.counters["tokens"] == sum(line["tokens"] for line in log) == context.counters["sampled_tokens"]
+    assert context.seen[-1] == (2, 2)
+    models.load_model(tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != (inputs["model"] / "model.safetensors").read_bytes()
+
+
+def test_ppo_trains_a_critic_beside_the_policy(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    log, _ = run(tmp_path / "out", inputs, ppo_config(online={"steps": 3}))
+    assert {"critic_loss", "critic_grad_norm", "value_clip_fraction", "explained_variance", "clip_fraction"} <= set(log[0])
+    assert log[0]["critic_learning_rate"] == pytest.approx(3e-3)
+    assert log[0]["explained_variance"] == pytest.approx(0.0)  # a critic that says 0 everywhere explains nothing
+    assert all(line["critic_grad_norm"] > 0 for line in log)
+
+
+@pytest.mark.parametrize("make", [lambda: config("grpo"), ppo_config])
+def test_two_runs_give_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], make: Any) -> None:
+    for name in ("first", "second"):
+        run(tmp_path / name, inputs, make())
+    for file in (tmp_path / "first").iterdir():
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
+
+
+def test_zero_learning_rate_leaves_the_bytes_of_the_weights(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    run(tmp_path / "out", inputs, ppo_config(training={"learning_rate": 0.0}))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (inputs["model"] / "model.safetensors").read_bytes()
+
+
+def test_a_step_whose_samples_are_all_filtered_is_logged_and_skipped(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    never = {"name": "random", "hyperparameters": {"probability": 0.0, "salt": 0}}
+    log, context = run(tmp_path / "out", inputs, config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]))
+    assert [(line["online_step"], line["loss"], line["kept"]) for line in log] == [(1, None, 0.0), (2, None, 0.0)]
+    assert "steps" not in context.counters
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["final_loss"] is None
+
+
+def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, Path]) -> None:
+    settings = config("grpo", objective={**table("grpo"), "reads": ["old_logp", "ref_logp"]}, training={"learning_rate": 1e-2})
+    with Grader() as grader:
+        loop = OnlineLoop(settings, inputs, Context(), grader)
+        before = [p.clone() for p in loop.initial_policy.module.parameters()]
+        loop.step(0)
+        assert all(torch.equal(a, b) for a, b in zip(before, loop.initial_policy.module.parameters(), strict=True))
+        assert not all(torch.equal(a, b) for a, b in zip(before, loop.policy.module.parameters(), strict=True))
+
+
+def test_methods_of_like_sizes_sample_the_same_at_first(inputs: dict[str, Path]) -> None:
+    drawn = []
+    for settings in (config("grpo"), ppo_config()):
+        with Grader() as grader:
+            drawn.append(OnlineLoop(settings, inputs, Context(), grader)._draw(0))
+    assert drawn[0] == drawn[1]
+
+
+def test_bfloat16_samples_and_trains_in_the_same_precision(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    log, _ = run(tmp_path / "out", inputs, ppo_config(dtype="bfloat16", online={"steps": 1}))
+    assert log[0]["sampler_mismatch"] < 0.05
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
+
+
+def test_what_cannot_be_trained_online_is_refused_by_name(inputs: dict[str, Path]) -> None:
+    with Grader() as grader:
+        with pytest.raises(StageFailure, match="'dpo' takes pairs"):
+            OnlineLoop(config("dpo"), inputs, Context(), grader)
+        with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
+            OnlineLoop(config("grpo", online={"prompts_per_step": 13}), inputs, Context(), grader)
+        with pytest.raises(StageFailure, match="a critic needs an advantage estimator that makes returns"):
+            OnlineLoop(ppo_config(advantage={"name": "group_norm", "hyperparameters": {}}), inputs, Context(), grader).step(0)
+
+
+def test_every_step_draws_other_prompts_until_an_epoch_is_over() -> None:
+    order = prompt_order(10, 3, 7, seed=0)
+    assert [len(set(step.tolist())) for step in order] == [3] * 7
+    for epoch in (order[:3], order[3:6]):
+        assert len({int(i) for step in epoch for i in step}) == 9
+    assert [step.tolist() for step in prompt_order(10, 3, 2, seed=0)] == [step.tolist() for step in order[:2]]
+    assert order[0].tolist() != prompt_order(10, 3, 1, seed=1)[0].tolist()
+
+
+def test_statistics_of_samples_and_of_the_critic() -> None:
+    def rollout(verdict: str, length: int, finish: str) -> Rollout:
+        return Rollout("p", 0, [1], [2] * length, [-1.0] * length, "", None, verdict, 0.0, finish)  # type: ignore[arg-type]
+
+    stats = sampling_stats([rollout("correct", 2, "stop"), rollout("wrong", 4, "length")], [0.5, 1.0])
+    assert stats == {"reward": 0.75, "correct": 0.5, "response_tokens": 3.0, "truncated": 0.5}
+    assert explained_variance(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])) == 1.0
+    assert explained_variance(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0])) is None
