@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from rlbench import __version__
-from rlbench.records import UserError
+from rlbench.records import UserError, nearest
 
 EXIT_FAILED_ROWS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -24,8 +24,6 @@ class _Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            from rlbench.recipe import nearest
-
             raise click.UsageError(f"{error.message.rstrip('.')}{nearest(args[0], self.list_commands(ctx))}", ctx) from None
 
 
@@ -177,6 +175,17 @@ def report(run_folder: Path, as_json: bool) -> int:
     results = write(run_folder)
     click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
     return results.exit_code
+
+
+@cli.command(epilog=_examples("rlbench objectives", "rlbench objectives --plugin my_objective.py --json"))
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Also list what this file registers.")
+@_json_option
+def objectives(plugins: tuple[Path, ...], as_json: bool) -> int:
+    """List the objectives: what rows they take, what they read, how they are reduced, their hyper-parameters."""
+    from rlbench.describe import objectives_json, objectives_text
+
+    click.echo(json.dumps(objectives_json(plugins), indent=1) if as_json else objectives_text(plugins))
+    return 0
 
 
 @cli.command(epilog=_examples("rlbench doctor", "rlbench doctor --json"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rlbench.estimate import ASSUMPTIONS, estimate, totals
@@ -83,6 +85,32 @@ def recipe_text(plan: Plan) -> str:
     for use, name in (("training", recipe.data.template), ("rollouts", rollouts), ("evaluation", recipe.evaluation.template)):
         lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
+
+
+def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Every objective as ``{name, rows, reads, reduction, hyperparameters, source}``; ``source`` is file:line."""
+    return [
+        {
+            "name": found.name,
+            "rows": found.rows,
+            "reads": list(found.reads),
+            "reduction": found.reduction,
+            "hyperparameters": found.hyperparameters,
+            "source": f"{found.path}:{found.line}",
+        }
+        for found in registry.describe(plugins).objectives.values()
+    ]
+
+
+def objectives_text(plugins: Sequence[Path] = ()) -> str:
+    """The same for people, with the first line of each docstring."""
+    lines = []
+    for found in registry.describe(plugins).objectives.values():
+        lines.append(f"{found.name:<10} {(found.docstring or '').strip().splitlines()[0]}")
+        reads = f"; reads {', '.join(found.reads)}" if found.reads else ""
+        values = f"; {_table(found.hyperparameters)}" if found.hyperparameters else ""
+        lines.append(f"{'':<10} rows: {found.rows}; {found.reduction}{reads}{values}")
+    return "\n".join(lines)
 
 
 def _without_sources(config: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def totals(plan: Plan, cached: set[str]) -> dict[str, Any]:
 
 
 def _problems(stage: Stage) -> int | None:
-    return expected_rows(stage.inputs["problems"].config["source"])
+    problems = stage.inputs["problems"]
+    return expected_rows(problems.config["source"], problems.hints)
 
 
 def _view_tokens(view: Stage) -> int | None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import load_model, load_tokenizer, stop_token_ids
+from rlbench.models import encode_prompts, load_model, load_tokenizer, stop_token_ids
 from rlbench.records import EvalSample, read_problems, write_records
 from rlbench.sampling.engine import SamplingParams
 
@@ -41,11 +41,10 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
     Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.sampling.rollouts import sample
-    from rlbench.tasks.templates import render
 
     engine, tokenizer, stop_ids = _loaded(inputs["model"], config["dtype"], context.device, config["batch_rows"])
     problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = [tokenizer(render(config["template"], p.problem), add_special_tokens=False)["input_ids"] for p in problems]
+    prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
     seed = ("evaluation", config["seed"], config["benchmark"], config["decoding"])
     rollouts = sample(engine, tokenizer, _grader(), problems, prompts, params, config["samples"], seed, context.progress)

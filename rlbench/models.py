@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.records import UserError
+from rlbench.records import Problem, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,6 +65,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of model {source!r} names no end-of-text token")
     return tokenizer
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, template: str, problems: Iterable[Problem]) -> list[list[int]]:
+    """Token ids of each problem's prompt: ``{problem}`` of the template replaced, and nothing added to what stands there."""
+    texts = [template.replace("{problem}", problem.problem) for problem in problems]
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry
-from rlbench.recipe import Component, DataSource, MethodConfig, OnlineConfig, Recipe, nearest, temperature_of
-from rlbench.records import UserError
+from rlbench.recipe import Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
+from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source
 from rlbench.tasks.templates import get_template
@@ -115,20 +115,21 @@ class _Builder:
     # One method a kind of stage -------------------------------------------------------------------------------------------------
 
     def _stage(
-        self, name: str, function: str, config: Mapping[str, Any], inputs: Mapping[str, Stage] | None = None, *, heavy: bool = True
-    ) -> Stage:
+        self, name: str, function: str, config: Mapping[str, Any], inputs: Mapping[str, Stage] | None = None,
+        *, heavy: bool = True, hints: Mapping[str, Any] | None = None,
+    ) -> Stage:  # fmt: skip
         resources = self.recipe.resources
         gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
         needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus)
-        stage = Stage(name=name, function=function, version=VERSIONS[function], config=config, inputs=inputs or {}, resources=needs)
+        stage = Stage(name, function, VERSIONS[function], config, inputs or {}, needs, hints or {})
         return self.cache.setdefault(stage.fingerprint, stage)
 
     def _problems(self, source: DataSource) -> Stage:
         key = ("problems", source)
         if key not in self.cache:
-            described = describe_source(source.source, limit=source.limit, revision=source.revision)
-            name = source.label if source.is_file else source.source
-            self.cache[key] = self._stage(f"problems/{name}", "rlbench.tasks.base:problems_stage", {"source": described}, heavy=False)
+            config = {"source": describe_source(source.source, limit=source.limit, revision=source.revision)}
+            name, hints = (source.label, {"path": str(Path(source.source).resolve())}) if source.is_file else (source.source, {})
+            self.cache[key] = self._stage(f"problems/{name}", "rlbench.tasks.base:problems_stage", config, heavy=False, hints=hints)
         return self.cache[key]
 
     def _base(self, seed: int) -> Stage:
@@ -139,8 +140,9 @@ class _Builder:
             from rlbench.training.pretraining import PretrainingConfig
 
             config = dataclasses.asdict(PretrainingConfig.resolve(self.recipe.model.pretraining))
-            splits = ("prompts", "demonstrations", *arithmetic.HELD_OUT)
-            excluded = {f"exclude_{split.replace('/', '_')}": self._problems(DataSource(source=f"arithmetic:{split}")) for split in splits}
+            # Only the held-out problems: of the one-step ones there are too few to learn them without those of prompts and demonstrations.
+            held_out = [DataSource(source=f"arithmetic:{split}") for split in arithmetic.HELD_OUT]
+            excluded = {f"exclude_{source.source.partition(':')[2].replace('/', '_')}": self._problems(source) for source in held_out}
             self.cache[key] = self._stage(f"base/seed{seed}", "rlbench.training.pretraining:pretrain", {**config, "seed": seed}, excluded)
         return self.cache[key]
 

@@ -88,14 +88,14 @@ class ProgressPrinter:
             self._width = 0
 
     def _eta(self) -> str:
-        """Time left, once every kind of stage that is left has been seen; stages that stand still cost what the longest kind costs."""
-        unseen = {kind for kind in self._left.values() if kind not in self._seconds}
-        if not self._left or unseen - {"problems", "view", "model"}:
+        """Time left; a lower bound while a kind of stage is left that has not been seen."""
+        if not self._left or not self._seconds:
             return ""
         means: Mapping[str, float] = {kind: sum(values) / len(values) for kind, values in self._seconds.items()}
         left = sum(means.get(kind, 0.0) for kind in self._left.values())
         left -= sum(min(time.monotonic() - since, means.get(self._kinds[key], 0.0)) for key, (_, since, _, _) in self._running.items())
-        return f"about {max(left, 0) / self._most / 60:.1f} min left"
+        unseen = set(self._left.values()) - means.keys() - {"problems", "view", "model"}
+        return f"{'at least' if unseen else 'about'} {max(left, 0) / self._most / 60:.1f} min left"
 
     def close(self) -> None:
         """Leave the terminal clean."""

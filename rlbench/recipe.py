@@ -6,7 +6,6 @@ an objective's hyper-parameters are is not known here: ``rlbench.pipeline`` chec
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from rlbench.records import UserError
+from rlbench.records import UserError, nearest
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -263,12 +262,6 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
         if method.online is not None:
             _checked(OnlineConfig, method.online, f"methods.{name}.online", path)
     return recipe
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A suggestion to append to an error, or nothing: `` (did you mean 'sft'?)``."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

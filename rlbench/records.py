@@ -7,6 +7,7 @@ Every other module may import this one; it imports none of them. Records are pla
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,12 @@ class UserError(Exception):
 
 class StageFailure(Exception):
     """A stage that cannot succeed however often it is tried (a NaN loss, no correct rollout): its reason fills the row's cell."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A suggestion to append to an error, or nothing: `` (did you mean 'sft'?)``."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 @dataclass(frozen=True, slots=True)

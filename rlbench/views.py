@@ -166,7 +166,7 @@ def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_prompt(problem: Problem) -> list[int]:
-        return encode(config["template"].replace("{problem}", problem.problem))
+        return models.encode_prompts(tokenizer, config["template"], [problem])[0]
 
     if view.reads == "problems":
         end = [tokenizer.eos_token_id] if tokenizer is not None else []

@@ -184,11 +184,11 @@ def test_knobs_survive_json_and_a_form_is_replaced_alone():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"learnin_rate": 1.0}, "unknown key 'learnin_rate', did you mean 'learning_rate'"),
+        ({"learnin_rate": 1.0}, "unknown key 'learnin_rate' \\(did you mean 'learning_rate'"),
         ({"tokens": 1e5}, "pretraining.tokens: 100000.0 is not a whole number"),
         ({"long_share": "0.1"}, "pretraining.long_share: '0.1' is not a number"),
-        ({"habits": {"stroy": {}}}, "pretraining.habits: unknown key 'stroy', did you mean 'story'"),
-        ({"habits": {"story": {"direkt": 1}}}, "pretraining.habits.story: unknown key 'direkt', did you mean 'direct'"),
+        ({"habits": {"stroy": {}}}, "pretraining.habits: unknown key 'stroy' \\(did you mean 'story'"),
+        ({"habits": {"story": {"direkt": 1}}}, "pretraining.habits.story: unknown key 'direkt' \\(did you mean 'direct'"),
         ({"habits": {"story": {"direct": 0.0}}}, "at least one is above"),
     ],
 )

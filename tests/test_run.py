@@ -154,7 +154,8 @@ def test_ray_gives_the_same_samples_after_being_killed_in_the_middle(tiny_run: R
 
 @pytest.mark.slow
 def test_ctrl_c_says_that_it_can_be_resumed_and_it_can(tiny_run: Results, tiny_recipe: Path, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    folders = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), *folders]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(20)
     process.send_signal(signal.SIGINT)

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from rlbench.records import UserError
-from rlbench.tasks.templates import TEMPLATES, get_template, render
+from rlbench.tasks.templates import TEMPLATES, get_template
+
+
+def render(template: str, problem: str) -> str:
+    """As ``models.encode_prompts`` makes the text of a prompt."""
+    return template.replace("{problem}", problem)
 
 
 def test_qwen_boxed_is_the_prompt_of_the_protocol_to_the_character() -> None:

@@ -113,7 +113,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
     in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
     """
     try:
-        context = StageContext(store.scratch(stage.fingerprint), device, report)
+        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints)
         with store.lease(stage.fingerprint, waiting=lambda note: context.progress(0, 0, note)) as lease:
             if lease is None:
                 return StageResult.stored(stage, store.manifest(stage.fingerprint), cached=True)

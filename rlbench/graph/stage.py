@@ -33,6 +33,7 @@ class Stage:
     ``name`` is for people (``train/grpo/seed0``); ``function`` is a dotted path ``package.module:function`` which is imported only
     when the stage runs; ``version`` is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream
     stages by the name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
+    ``hints`` say where something lies that config names by its content; like ``name`` and ``resources``, they are not fingerprinted.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stage:
     config: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
     resources: Requirements = Requirements()
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -89,8 +91,9 @@ def topological(stages: Iterable[Stage]) -> list[Stage]:
 class StageContext:
     """What a stage function may tell and ask while it runs."""
 
-    def __init__(self, scratch: Path, device: str, report: Report | None = None) -> None:
+    def __init__(self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None) -> None:
         self.device = device
+        self.hints = dict(hints or {})
         self.counters: dict[str, int | float] = {}
         self._scratch = scratch
         self._report = report

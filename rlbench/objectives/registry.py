@@ -8,20 +8,19 @@ with their defaults) is literal in the decorator and in the signature, so ``desc
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from rlbench.records import UserError
+from rlbench.records import UserError, nearest
 
 Kind = Literal["objective", "advantage", "reward", "filter"]
 ROWS = ("sequences", "pairs", "groups")
@@ -85,7 +84,7 @@ class Catalogue:
         """
         known = self.of(kind)
         if name not in known:
-            raise UserError(f"unknown {kind} {name!r}{_nearest(name, known)}; known: {', '.join(sorted(known))}")
+            raise UserError(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(sorted(known))}")
         return known[name]
 
     def resolve(self, name: str, kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +98,7 @@ class Catalogue:
         for key, value in given.items():
             if key not in resolved:
                 known = ", ".join(resolved) or "none"
-                raise UserError(f"{kind} {name!r} has no hyper-parameter {key!r}{_nearest(key, resolved)}; it has: {known}")
+                raise UserError(f"{kind} {name!r} has no hyper-parameter {key!r}{nearest(key, resolved)}; it has: {known}")
             resolved[key] = _like_default(value, resolved[key], f"hyper-parameter {key!r} of {kind} {name!r}")
         return resolved
 
@@ -285,7 +284,7 @@ def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, An
         raise UserError(f"{where}: only the name of a {kind} is positional; write {', '.join(known[1:])} as keywords")
     for key, value in [*(("name", argument) for argument in call.args), *((keyword.arg, keyword.value) for keyword in call.keywords)]:
         if key not in known:
-            raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{_nearest(str(key), known)}")
+            raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{nearest(str(key), known)}")
         try:
             given[key] = ast.literal_eval(value)
         except ValueError:
@@ -300,7 +299,7 @@ def _names(reads: Any, what: str) -> tuple[str, ...]:
         raise UserError(f"{what}: reads is a tuple of field names, not {reads!r}")
     for field in reads:
         if field not in READABLE:
-            raise UserError(f"{what}: nothing called {field!r} can be read{_nearest(field, READABLE)}; known: {', '.join(READABLE)}")
+            raise UserError(f"{what}: nothing called {field!r} can be read{nearest(field, READABLE)}; known: {', '.join(READABLE)}")
     return tuple(reads)
 
 
@@ -340,11 +339,6 @@ def _like_default(value: Any, default: Any, what: str) -> Any:
     if default is not None and type(value) is not type(default):
         raise UserError(f"{what} is a {type(default).__name__} such as {default!r}, not {value!r}")
     return value
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _execute(path: Path, text: str) -> types.ModuleType:

@@ -7,7 +7,6 @@ or datasets: ``rlbench plan`` resolves and fingerprints sources without loading 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlbench.records import Problem, UserError, write_problems
+from rlbench.records import Problem, UserError, nearest, write_problems
 from rlbench.tasks import local
 
 # The tasks that rlbench brings, by the module that registers them: imported when one of its names is asked for.
@@ -71,7 +70,7 @@ class Task:
         """
         split = self.default_split if split is None else split
         if split not in self.splits:
-            raise UserError(f"task {self.name!r} has no split {split!r}{_nearest(split, self.splits)}; it has {', '.join(self.splits)}")
+            raise UserError(f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}")
         if revision is not None and not self.takes_revision:
             raise UserError(f"task {self.name!r} is not loaded from the hub, so it takes no `revision` (given: {revision!r})")
         return split
@@ -127,7 +126,7 @@ def get_task(name: str) -> Task:
         importlib.import_module(_BUILT_IN[name])
     if name not in _REGISTRY:
         is_path = Path(name).exists() or "/" in name or "\\" in name
-        hint = "; a local file must end in .jsonl" if is_path else f"{_nearest(name, task_names())}; tasks: {', '.join(task_names())}"
+        hint = "; a local file must end in .jsonl" if is_path else f"{nearest(name, task_names())}; tasks: {', '.join(task_names())}"
         raise UserError(f"unknown task {name!r}{hint}")
     return _REGISTRY[name]
 
@@ -147,9 +146,9 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
 def describe_source(source: str, *, limit: int | None = None, revision: str | None = None) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{path, sha256, limit}``, where ``path`` is absolute. A
-    stage's configuration is hashed whole, path and content, so moving a file re-runs what depends on it. A file is read and
-    checked whole here, so that a bad line is found when a recipe is planned and not hours into its run.
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the stage, so
+    moving a file re-runs nothing. A file is read and checked whole here, so that a bad line is found when a recipe is planned and
+    not hours into its run.
 
     Raises:
         UserError: the source is unknown, missing or invalid.
@@ -157,23 +156,24 @@ def describe_source(source: str, *, limit: int | None = None, revision: str | No
     if local.is_file(source):
         path = _without_revision(source, revision)
         local.load(path)
-        return {"path": str(path.resolve()), "sha256": local.digest(path), "limit": limit}
+        return {"sha256": local.digest(path), "limit": limit}
     name, split = _parts(source)
     found = get_task(name)
     split = found.check(split, revision)
     return {"task": name, "split": split, "limit": limit, "revision": revision, "version": found.version}
 
 
-def expected_rows(source: Mapping[str, Any]) -> int | None:
+def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | None:
     """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if unknown."""
     if "sha256" in source:
-        return len(local.load(Path(source["path"]), limit=source["limit"]))
+        return len(local.load(Path(hints["path"]), limit=source["limit"]))
     size = get_task(source["task"]).sizes.get(source["split"])
     return size if source["limit"] is None else min(source["limit"], size if size is not None else source["limit"])
 
 
 def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
-    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to ``problems.jsonl``.
+    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to ``problems.jsonl``; a file
+    lies at the hint ``path``.
 
     Counts ``problems``, and ``dropped`` rows where a task dropped some.
 
@@ -182,7 +182,7 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     """
     source = config["source"]
     if "sha256" in source:
-        loaded = Loaded(local.load(Path(source["path"]), limit=source["limit"], sha256=source["sha256"]))
+        loaded = Loaded(local.load(Path(context.hints["path"]), limit=source["limit"], sha256=source["sha256"]))
     else:
         loaded = get_task(source["task"]).load_counted(source["split"], limit=source["limit"], revision=source["revision"])
     if not loaded.problems:
@@ -206,8 +206,3 @@ def _without_revision(source: str, revision: str | None) -> Path:
 
 def _origin(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""

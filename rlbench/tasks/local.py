@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlbench.records import Problem, UserError
+from rlbench.records import Problem, UserError, nearest
 
 _EXAMPLE = '{"id": "1", "problem": "What is 1+1?", "answer": "2"}'
 
@@ -67,8 +67,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         folder = path.parent
         others = [str(folder / p.name) for p in sorted(folder.iterdir()) if is_file(p.name)] if folder.is_dir() else []
-        found = difflib.get_close_matches(str(path), others, n=1, cutoff=0.5)
-        hint = f" (did you mean {found[0]!r}?)" if found else "" if folder.is_dir() else f": there is no folder {str(folder)!r}"
+        hint = nearest(str(path), others) if folder.is_dir() else f": there is no folder {str(folder)!r}"
         raise UserError(f"file {str(path)!r} does not exist{hint}") from None
     except OSError as error:
         raise UserError(f"file {str(path)!r} cannot be read: {error.strerror or error}") from None

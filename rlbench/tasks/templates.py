@@ -1,15 +1,13 @@
 r"""Prompt templates: the text around a problem, special tokens written literally.
 
-A prompt is ``tokenizer(render(template, problem), add_special_tokens=False)``, so nothing is added to what stands here. A template
+``models.encode_prompts`` makes a prompt of one and a problem, and nothing is added to what stands here. A template
 is text with ``{problem}`` in it, and travels between stages as that text: renaming one re-runs nothing, changing one re-runs
 what used it.
 """
 
 from __future__ import annotations
 
-import difflib
-
-from rlbench.records import UserError
+from rlbench.records import UserError, nearest
 
 _BOXED = r"Please reason step by step, and put your final answer within \boxed{}."
 
@@ -43,11 +41,4 @@ def get_template(name: str) -> str:
     """
     if name in TEMPLATES:
         return TEMPLATES[name]
-    found = difflib.get_close_matches(name, TEMPLATES, n=1, cutoff=0.5)
-    hint = f" (did you mean {found[0]!r}?)" if found else ""
-    raise UserError(f"unknown template {name!r}{hint}; templates: {', '.join(TEMPLATES)}")
-
-
-def render(template: str, problem: str) -> str:
-    r"""The prompt's text: ``{problem}`` replaced, every other brace left as it is (``\boxed{}``, and those of the problem)."""
-    return template.replace("{problem}", problem)
+    raise UserError(f"unknown template {name!r}{nearest(name, TEMPLATES)}; templates: {', '.join(TEMPLATES)}")

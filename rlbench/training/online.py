@@ -13,7 +13,7 @@ import torch
 from rlbench import models
 from rlbench.grading.pool import Grader
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
+from rlbench.records import Rollout, StageFailure, TrainingSequence, read_problems
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
 from rlbench.sampling.transformers_engine import TransformersEngine
@@ -80,7 +80,7 @@ class OnlineLoop:
             objective = BoundObjective.load(config["critic"], self.plugins)
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
         self.problems = read_problems(inputs["problems"] / "problems.jsonl")
-        self.prompts = [self._encode(problem) for problem in self.problems]
+        self.prompts = models.encode_prompts(self.tokenizer, config["template"], self.problems)
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
         self.initial_policy = self._snapshot() if "ref_logp" in self.objective.reads else None
 
@@ -162,10 +162,6 @@ class OnlineLoop:
             network, objective, self.training, learning_rate=learning_rate, steps=self.online.steps * self.updates,
             constant_length=self.online.max_new_tokens, device=self.policy.device,
         )  # fmt: skip
-
-    def _encode(self, problem: Problem) -> list[int]:
-        text = self.config["template"].replace("{problem}", problem.problem)
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _snapshot(self) -> Policy:
         return Policy(copy.deepcopy(self.policy.module), dtype=self.config["dtype"], temperature=self.online.temperature)

@@ -7,7 +7,6 @@ solution looks like is a declared knob (``PretrainingConfig.habits``); docs/deci
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import os
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.records import Problem, StageFailure, UserError, read_problems
+from rlbench.records import Problem, StageFailure, UserError, nearest, read_problems
 from rlbench.tasks import arithmetic
 from rlbench.tasks.arithmetic_documents import FORMS, HABITS, draw_documents, seeded
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY, build_tokenizer
@@ -111,9 +110,7 @@ class PretrainingConfig:
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else f"; it has {', '.join(sorted(known))}"
-            raise UserError(f"{place}: unknown key {key!r}{hint}")
+            raise UserError(f"{place}: unknown key {key!r}{nearest(key, known)}; it has {', '.join(sorted(known))}")
 
 
 def pretrain(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
