@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,8 @@ def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folde
 def report(folder: str | Path) -> Results:
     """Write ``summary.csv``, ``report.md`` and ``report.html`` of a run's folder anew from its samples and manifest.
 
+    The text of the result is as wide as the terminal, or 130 columns where there is none.
+
     Raises:
         UserError: the folder is no run's.
     """
@@ -168,8 +171,10 @@ def report(folder: str | Path) -> Results:
         decodings=recipe["evaluation"]["decodings"],
         problems={(benchmark, problem): text for benchmark, problem, text in manifest["examples"]},
     )
-    control = tables.plain(tables.sharpening_table(written.control, rows, tables.main_decoding(written.summary)))
-    return Results(folder, samples, written.summary, written.scores, written.control, f"{written.text}\n{control}", manifest, failures)
+    width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
+    main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width)
+    control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
+    return Results(folder, samples, written.summary, written.scores, written.control, f"{main}\n{control}", manifest, failures)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def main_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | N
     columns += ["vs base"] if with_base else []
     columns += ["greedy"] if with_greedy else []
     columns += [f"pass@{k.iloc[0]}" if k.nunique() == 1 else "pass@k", "cut off"]
-    optional = ((len(columns) - 1,), tuple(range(1, len(benchmarks) + 1)), (len(columns) - 2,))
+    optional = ((len(columns) - 1,), (len(columns) - 2,), tuple(range(1, len(benchmarks) + 1)))
     base = _base(rows)
     table, kinds = [], []
     for row in rows:
@@ -107,7 +107,7 @@ def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: s
         notes = (
             f"vs best: against the base at its best decoding, {best}, {_spread(first, 'base_best')}, chosen on {first['chosen_on']}.",
             "ability: above the base's best, sampled or greedy (5 %, Holm over the two). sharpening: above the base under the same "
-            "decoding only. Each row is judged by itself.",
+            "decoding only. neither: neither is shown, which with few seeds may be want of power. Each row is judged by itself.",
         )
     return Table("Ability or sharpening?", columns, table, kinds, frozenset({0, 5}), notes=notes)
 
