@@ -15,7 +15,7 @@ from rlbench.graph.stage import Stage
 class ProgressPrinter:
     """An ``on_event`` callback for executors that writes to ``stream``.
 
-    Finished evaluations are summed up a model at a time, everything else gets a line of its own. The estimate of what is left takes
+    Evaluations are summed up a model at a time, problem sets altogether, everything else gets a line of its own. The estimate of what is left takes
     the mean time of finished stages of the same kind, over the number of stages that were seen to run at once.
     """
 
@@ -94,6 +94,8 @@ class ProgressPrinter:
         means: Mapping[str, float] = {kind: sum(values) / len(values) for kind, values in self._seconds.items()}
         left = sum(means.get(kind, 0.0) for kind in self._left.values())
         left -= sum(min(time.monotonic() - since, means.get(self._kinds[key], 0.0)) for key, (_, since, _, _) in self._running.items())
+        if left < 3:
+            return ""
         unseen = set(self._left.values()) - means.keys() - {"problems", "view", "model"}
         return f"{'at least' if unseen else 'about'} {max(left, 0) / self._most / 60:.1f} min left"
 
@@ -104,5 +106,7 @@ class ProgressPrinter:
 
 
 def _group(stage: Stage) -> str:
-    """What shares one line: a model's evaluations, else the stage by itself."""
-    return stage.name.rsplit("/", 2)[0] if stage.kind == "evaluate" else stage.name
+    """What shares one line: a model's evaluations, all problem sets, else the stage by itself."""
+    if stage.kind == "evaluate":
+        return stage.name.rsplit("/", 2)[0]
+    return "problems" if stage.kind == "problems" else stage.name
