@@ -79,10 +79,13 @@ class RolloutConfig(Frozen):
 
 
 class SamplingConfig(Frozen):
-    """How completions are computed. Part of every fingerprint that samples: other batches round logits otherwise."""
+    """How completions are computed. Part of every fingerprint that samples: other batches round logits otherwise.
+
+    ``batch_rows`` samples are decoded together; by default as many as a fixed amount of memory holds (256 MiB, on CUDA 8 GiB).
+    """
 
     engine: Literal["transformers"] = "transformers"
-    batch_rows: Positive = 512
+    batch_rows: Positive | None = None
 
 
 class EvaluationConfig(Frozen):

@@ -1,4 +1,4 @@
-"""A Qwen2 of 30 thousand parameters and sequences for it, shared by the tests of training."""
+"""Models of 30 thousand parameters and sequences for them, shared by the tests of training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from rlbench.records import TrainingSequence, write_records
 from rlbench.tasks.arithmetic_tokenizer import build_tokenizer
@@ -15,20 +15,24 @@ VOCABULARY = 110
 
 
 def tiny_model(seed: int = 0, **overrides: object) -> Qwen2ForCausalLM:
-    """Random weights that are far enough from zero for the distributions to be uneven."""
+    """A Qwen2 with random weights that are far enough from zero for the distributions to be uneven."""
     torch.manual_seed(seed)
-    options = {
+    return Qwen2ForCausalLM(Qwen2Config(**_shape(**overrides))).eval()
+
+
+def _shape(**overrides: object) -> dict[str, object]:
+    return {
         "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "intermediate_size": 48, "max_position_embeddings": 128, "initializer_range": 0.2, "tie_word_embeddings": True, **overrides,
     }  # fmt: skip
-    return Qwen2ForCausalLM(Qwen2Config(**options)).eval()
 
 
 def write_model(folder: Path, seed: int = 0) -> Path:
-    """A model folder with the arithmetic tokenizer."""
+    """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own tokenizer."""
     tokenizer = build_tokenizer()
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    tiny_model(seed, vocab_size=len(tokenizer), **ids).save_pretrained(folder)
+    torch.manual_seed(seed)
+    LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

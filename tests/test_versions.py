@@ -1,0 +1,119 @@
+"""Golden outputs of every kind of stage: one that changes for the same configuration must have its version raised.
+
+A stage that was done is never done again, so an unnoticed change of code would leave old artifacts standing beside new ones. When a
+test here fails on purpose: raise the stage's number in ``rlbench.pipeline.VERSIONS`` and put the new value here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from tiny_model import Context, sequences, write_model, write_sequences
+
+from rlbench import evaluation, pipeline, views
+from rlbench.objectives import registry
+from rlbench.recipe import OnlineConfig, TrainingConfig
+from rlbench.records import EvalSample, Rollout, TrainingSequence, read_records, write_problems, write_records
+from rlbench.sampling import rollouts
+from rlbench.tasks import arithmetic
+from rlbench.training import offline, online, pretraining
+
+TEMPLATE = "<bos>{problem}\n"
+SAMPLING = {"engine": "transformers", "batch_rows": 8, "dtype": "float32", "device": "cpu"}
+
+# Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1 %.
+GOLDEN = {
+    "rlbench.sampling.rollouts:rollouts_stage": (1, "80583725ca7db868"),
+    "rlbench.views:build": (1, "ba3470707a592aa8"),
+    "rlbench.evaluation:evaluate": (1, "ecdacb8e11dce8fb"),
+    "rlbench.training.offline:train": (1, [0.041468, 0.030273, 0.033864]),
+    "rlbench.training.online:train": (1, [0.091494, 0.016856, 0.0, 0.045577]),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("problems")
+    write_problems(folder / "problems.jsonl", arithmetic.load("test/in_domain", limit=4))
+    return folder
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def training(name: str, **options: object) -> dict:
+    described = registry.describe().find(name, "objective")
+    objective = {"name": name, "hyperparameters": described.hyperparameters, "rows": described.rows, "reads": list(described.reads)}
+    config = TrainingConfig(learning_rate=1e-2, batch_size=4, max_steps=3).model_dump()
+    return {"objective": {**objective, "reduction": described.reduction}, "training": config, "seed": 0, "dtype": "float32",
+            "advantage": None, "filters": [], "critic": None, "plugins": [], "reward": {"name": "correct", "hyperparameters": {}},
+            "online": None, **options}  # fmt: skip
+
+
+def losses(output: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (output / "training.jsonl").read_text().splitlines()]
+
+
+def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> None:
+    assert pipeline.VERSIONS["rlbench.training.pretraining:pretrain"] == pretraining.VERSION
+    assert set(GOLDEN) <= set(pipeline.VERSIONS)
+    assert {name: version for name, (version, _) in GOLDEN.items()} == {name: pipeline.VERSIONS[name] for name in GOLDEN}
+
+
+def test_rollouts_give_their_golden_tokens(model: Path, problems: Path, tmp_path: Path) -> None:
+    config = {"samples": 2, "temperature": 1.0, "max_new_tokens": 12, "max_length": None, "template": TEMPLATE, "seed": 0, **SAMPLING}
+    rollouts.rollouts_stage(config, {"model": model, "problems": problems}, tmp_path, Context())
+    tokens = [row.token_ids for row in read_records(tmp_path / "rollouts.parquet", Rollout)]
+    assert digest(tokens) == GOLDEN["rlbench.sampling.rollouts:rollouts_stage"][1]
+
+
+def test_evaluation_gives_its_golden_outputs(model: Path, problems: Path, tmp_path: Path) -> None:
+    config = {"benchmark": "b", "split": "test", "decoding": "t0.7", "temperature": 0.7, "samples": 2, "max_new_tokens": 12,
+              "template": TEMPLATE, "seed": 0, **SAMPLING}  # fmt: skip
+    evaluation.evaluate(config, {"model": model, "problems": problems}, tmp_path, Context())
+    samples = read_records(tmp_path / "samples.parquet", EvalSample)
+    found = [(s.problem_id, s.sample_index, s.output, s.verdict, s.n_tokens) for s in samples]
+    assert digest(found) == GOLDEN["rlbench.evaluation:evaluate"][1]
+
+
+def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
+    verdicts = ["correct" if i % 3 else "wrong" for i in range(16)]
+    rows = [
+        Rollout(f"p{i // 4}", i % 4, [1, 5, 6], [7 + i, 8, 2], [-0.5, -0.25, -1.0], "", str(i), verdict, verdict == "correct", "stop")
+        for i, verdict in enumerate(verdicts)
+    ]
+    (tmp_path / "bank").mkdir()
+    write_records(tmp_path / "bank" / "rollouts.parquet", Rollout, rows)
+    found = {}
+    for view in ("rollouts.correct", "rollouts.pairs", "rollouts.groups"):
+        output = tmp_path / view
+        output.mkdir()
+        config = {"view": view, "options": {}, "template": TEMPLATE, "max_length": 64, "over_length": "drop"}
+        views.build(config, {"model": model, "rollouts": tmp_path / "bank"}, output, Context())
+        found[view] = [(r.unit, r.group, r.token_ids, r.reward) for r in read_records(output / "sequences.parquet", TrainingSequence)]
+    assert digest(found) == GOLDEN["rlbench.views:build"][1]
+
+
+def test_offline_training_gives_its_golden_losses(model: Path, tmp_path: Path) -> None:
+    data = write_sequences(tmp_path / "data", sequences(16))
+    (tmp_path / "out").mkdir()
+    offline.train(training("dft"), {"model": model, "sequences": data}, tmp_path / "out", Context())
+    assert losses(tmp_path / "out") == pytest.approx(GOLDEN["rlbench.training.offline:train"][1], rel=1e-3)
+
+
+def test_online_training_gives_its_golden_losses(model: Path, problems: Path, tmp_path: Path) -> None:
+    # Rewards at random, for the weights are.
+    config = training("grpo", advantage={"name": "group_norm", "hyperparameters": {}}, reward={"name": "random", "hyperparameters": {}},
+                      online=OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8).model_dump(),
+                      template=TEMPLATE, sampling={"engine": "transformers", "batch_rows": 8})  # fmt: skip
+    online.train(config, {"model": model, "problems": problems}, tmp_path, Context())
+    assert losses(tmp_path) == pytest.approx(GOLDEN["rlbench.training.online:train"][1], rel=1e-3, abs=1e-5)
