@@ -16,7 +16,8 @@ class ProgressPrinter:
     """An ``on_event`` callback for executors that writes to ``stream``.
 
     Evaluations are summed up a model at a time, problem sets altogether; everything else gets a line of its own.
-    The estimate of what is left takes the mean time of finished stages of the same kind, over the number of stages that were seen to run at once.
+    The estimate of what is left takes the mean time of finished stages of the same kind, over the number of stages that were seen
+    to run at once.
     """
 
     def __init__(self, stages: list[Stage], stream: TextIO | None = None) -> None:
