@@ -54,7 +54,8 @@ class ProgressPrinter:
         if result.cached:
             self.cached += 1
             return
-        self.ran += 1
+        if result.status != "skipped":
+            self.ran += 1
         if result.status == "done":
             self._seconds[result.stage.kind].append(result.seconds)
             self._grouped[_group(result.stage)] += result.seconds
@@ -66,7 +67,7 @@ class ProgressPrinter:
     def _line(self, text: str) -> None:
         self._clear()
         total = len(self._kinds)
-        self._stream.write(f"[{total - len(self._left):>4}/{total}] {text}   {self._eta()}\n")
+        self._stream.write(f"[{total - len(self._left):>4}/{total}] {text}   {self._eta()}".rstrip() + "\n")
         self._stream.flush()
 
     def _status(self) -> None:

@@ -5,9 +5,12 @@ The folder is written at the end from the store, file by file beside and renamed
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, StageResult, git_state, library_versions
+from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage
 from rlbench.pipeline import BASE, Plan, build
 from rlbench.recipe import Recipe, load_recipe
@@ -99,6 +102,7 @@ def run_plan(
     _prepare(folder)
     opened = Store(Path(store))
     results = _executor(executor, plan, address, workers).execute(plan.targets, opened, on_event=on_event)
+    _refuse_bad_input(plan, results)
     return _publish(plan, opened, results, folder, command or f"rlbench run {plan.recipe.name}")
 
 
@@ -125,6 +129,16 @@ def _prepare(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _refuse_bad_input(plan: Plan, results: Mapping[str, StageResult]) -> None:
+    """Where no row has anything, and a model or a data set could not be had: that is what the user has to be told, once."""
+    if any(_done(stage, results) for stage in plan.targets):
+        return
+    for stage in plan.stages:
+        result = results.get(stage.fingerprint)
+        if result is not None and result.status == "error" and stage.kind in ("model", "problems"):
+            raise UserError(f"`{stage.name}`: {result.reason}")
 
 
 def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folder: Path, command: str) -> Results:
@@ -221,11 +235,20 @@ def _manifest(plan: Plan, results: Mapping[str, StageResult], failures: Mapping[
         "device": plan.device,
         "benchmarks": [source.label for source in plan.recipe.evaluation.benchmarks],
         "command": command,
-        "versions": library_versions(),
+        "versions": _installed(),
         "git": git_state(),
         "rows": [_row_info(plan, method, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
         "stages": stages,
     }
+
+
+def _installed() -> dict[str, str]:
+    """Versions of Python, rlbench and what it computes with; workers may import what this process does not."""
+    versions = {"python": platform.python_version()}
+    for name in ("rlbench", "torch", "transformers", "trl", "vllm", "math-verify", "datasets", "pandas", "ray"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:

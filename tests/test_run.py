@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rlbench.records import UserError
 from rlbench.runner import Results, report, run
 
 SAMPLE_COLUMNS = [
@@ -103,6 +104,12 @@ def broken(batch):
     assert set(failed.failures) == {("broken", 0)}
     assert "nan" in failed.failures["broken", 0].lower()
     assert "step 1" in failed.failures["broken", 0] or "step 0" in failed.failures["broken", 0]
+
+
+def test_a_model_that_cannot_be_had_is_bad_input_said_once(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="somebody/nothing.*cannot be fetched"):
+        run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=["model.source=somebody/nothing"])
 
 
 def test_a_checkpoint_of_anybodys_becomes_a_row(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
