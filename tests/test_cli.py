@@ -74,3 +74,18 @@ def test_show_prints_formula_hyper_parameters_and_prompts_verbatim() -> None:
 def test_plan_does_not_write_a_store(tmp_path: Path) -> None:
     assert rlbench("plan", QUICKSTART, "--store", str(tmp_path / "store")).returncode == 0
     assert not (tmp_path / "store").exists()
+
+
+def test_objectives_as_json_have_their_stable_form() -> None:
+    found = {entry["name"]: entry for entry in json.loads(rlbench("objectives", "--json").stdout)}
+    assert {"sft", "dft", "iw_sft", "dpo", "ppo", "grpo"} <= found.keys()
+    assert all(entry.keys() == {"name", "rows", "reads", "reduction", "hyperparameters", "source"} for entry in found.values())
+    assert found["dpo"]["hyperparameters"] == {"beta": 0.1}
+
+
+@pytest.mark.slow
+def test_doctor_checks_the_machine_and_starts_a_worker(tmp_path: Path) -> None:
+    done = rlbench("doctor", "--store", str(tmp_path / "store"), "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["packages"]["ok"], checks["packages"]["found"]
+    assert checks["ray"]["ok"], checks["ray"]["found"]
