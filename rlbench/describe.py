@@ -82,7 +82,7 @@ def recipe_text(plan: Plan) -> str:
         lines.append("")
     lines += ["## Prompts", ""]
     rollouts = recipe.rollouts.template or recipe.data.template
-    for use, name in (("training", recipe.data.template), ("rollouts", rollouts), ("evaluation", recipe.evaluation.template)):
+    for use, name in (("training, online sampling", recipe.data.template), ("bank", rollouts), ("evaluation", recipe.evaluation.template)):
         lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 

@@ -1,7 +1,8 @@
 """The evaluation stage: one model on one benchmark under one decoding, graded, one record a sample.
 
 The seed of a sample is a hash of (suite seed, benchmark, problem, sample index, decoding) and never of the method: common random
-numbers, so two rows differ by what was trained and not by what was drawn, and a row that learned nothing equals its base.
+numbers, so two rows at one seed differ by what was trained and not by what was drawn, and a row that learned nothing equals its
+base. (A base that serves all seeds is evaluated once, under the seed 0.)
 """
 
 from __future__ import annotations

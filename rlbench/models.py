@@ -1,12 +1,14 @@
-"""A model on disk: loading, saving, and the pointer that stands in the store for somebody else's checkpoint.
+"""A model on disk: loading, saving, and taking somebody else's into the store.
 
-A *model folder* is either a Hugging Face folder (what training writes) or holds one ``model.json`` that points at a local
-folder or a hub id with its revision, so that a store does not copy weights it did not make.
+A *model folder* is either a Hugging Face folder (what training writes) or holds one ``model.json`` that points at a commit of the
+hub, whose weights lie in the hub's own cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -102,22 +104,49 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def content_digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of a folder's files (not of what lies in folders below it)."""
+    digest = hashlib.sha256()
+    for file in _files(folder):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
 def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
-    """Stage function: point at a local folder, or fetch a hub id and point at the commit that was fetched.
+    """Stage function: take a local folder's files into the store (as hard links where the file system can), or point at a hub commit.
 
     Raises:
-        UserError: the hub has no such model or cannot be reached.
+        UserError: the folder's content is not what it was when the run was planned, or the hub has no such model or cannot be reached.
     """
-    source, revision = config["source"], config["revision"]
-    if config["sha256"] is None:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-        try:
-            folder = snapshot_download(source, revision=revision, ignore_patterns=["*.bin", "*.pth", "*.gguf", "*.onnx"])
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            reason = first_line(error)
-            raise UserError(f"model {source!r} cannot be fetched from the hub ({reason}); a local folder can be given instead") from None
-        revision = Path(folder).name
-    (output / POINTER).write_text(json.dumps({"source": source, "revision": revision}))
+    if "sha256" in config:
+        folder = Path(context.hints["path"])
+        for file in _files(folder):
+            try:
+                os.link(file.resolve(), output / file.name)
+            except OSError:
+                shutil.copyfile(file, output / file.name)
+        if content_digest(output) != config["sha256"]:
+            raise UserError(f"model {str(folder)!r} was changed since this run was planned; run it again")
+    else:
+        commit = _fetch(config["source"], config["revision"])
+        (output / POINTER).write_text(json.dumps({"source": config["source"], "revision": commit}))
     load_tokenizer(output)
+
+
+def _fetch(source: str, revision: str | None) -> str:
+    """Fetch a hub model into the hub's cache; returns the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(source, revision=revision, ignore_patterns=["*.bin", "*.pth", "*.gguf", "*.onnx"])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = first_line(error)
+        raise UserError(f"model {source!r} cannot be fetched from the hub ({reason}); a local folder can be given instead") from None
+    return Path(folder).name

@@ -7,13 +7,14 @@ loaded, and whether a stage is done is a question to the store.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rlbench import models
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry
@@ -25,7 +26,10 @@ from rlbench.tasks.templates import get_template
 
 MINIATURE = "miniature"
 BASE = "base"
+SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
+
+OFFLINE_ONLY = ("batch_size", "epochs", "max_steps", "over_length")  # keys of training whose part `online` plays in online methods
 
 # One integer a stage function, raised when its output changes for the same configuration: a golden digest in the tests says when.
 VERSIONS = {
@@ -95,6 +99,7 @@ class _Builder:
         self.plugins = [{"path": Path(path).name, "source": Path(path).read_text(encoding="utf-8")} for path in recipe.plugins]
         self.cache: dict[Any, Stage] = {}
         self.per_seed_base = recipe.model.source == MINIATURE
+        self.grader = {"name": "math-verify", "version": _version_of("math-verify")}
 
     def plan(self) -> Plan:
         names = [source.label for source in self.recipe.evaluation.benchmarks]
@@ -161,7 +166,7 @@ class _Builder:
             config = {
                 **options.model_dump(exclude={"template"}),
                 "template": get_template(options.template or self.recipe.data.template),
-                "seed": seed if self.per_seed_base else self.recipe.seeds[0],
+                "seed": seed if self.per_seed_base else SHARED_SEED,
                 **self._sampling(),
             }
             inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
@@ -172,7 +177,7 @@ class _Builder:
         training = self.recipe.training_of(method)
         config = {
             "view": data,
-            "options": {"seed": seed if self.per_seed_base else self.recipe.seeds[0]} if data == "rollouts.pairs" else {},
+            "options": {"seed": seed if self.per_seed_base else SHARED_SEED} if data == "rollouts.pairs" else {},
             "template": get_template(self.recipe.data.template),
             "max_length": training.max_length,
             "over_length": training.over_length,
@@ -186,17 +191,22 @@ class _Builder:
         return self._stage(f"view/{data}{self._suffix(seed)}", "rlbench.views:build", config, inputs, heavy=False)
 
     def _train(self, name: str, method: MethodConfig, seed: int) -> Stage:
-        resolved = self._method(name, method)
+        config = {**self._method(name, method), "seed": seed, "dtype": self.recipe.dtype, "device": self.device, "online": None}
         training = self.recipe.training_of(method).model_dump(mode="json")
-        config = {**resolved, "training": training, "seed": seed, "dtype": self.recipe.dtype, "device": self.device, "online": None}
+        hints = {"plugins": self._plugins_of(method)}
+        where = f"train/{name}/seed{seed}"
         if method.data == "online":
+            config["training"] = {key: value for key, value in training.items() if key not in OFFLINE_ONLY}
             config["online"] = OnlineConfig.model_validate(method.online).model_dump(mode="json")
-            config["template"] = get_template(self.recipe.rollouts.template or self.recipe.data.template)
-            config["sampling"] = self.recipe.sampling.model_dump()
+            config |= {
+                "template": get_template(self.recipe.data.template),
+                "sampling": self.recipe.sampling.model_dump(),
+                "grader": self.grader,
+            }
             inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
-            return self._stage(f"train/{name}/seed{seed}", "rlbench.training.online:train", config, inputs)
+            return self._stage(where, "rlbench.training.online:train", config, inputs, hints=hints)
         inputs = {"model": self._base(seed), "sequences": self._view(str(method.data), method, seed)}
-        return self._stage(f"train/{name}/seed{seed}", "rlbench.training.offline:train", config, inputs)
+        return self._stage(where, "rlbench.training.offline:train", {**config, "training": training}, inputs, hints=hints)
 
     def _evaluation(self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str) -> Stage:
         options = self.recipe.evaluation
@@ -208,7 +218,7 @@ class _Builder:
             "samples": 1 if decoding == "greedy" else options.samples,
             "max_new_tokens": options.max_new_tokens,
             "template": get_template(options.template),
-            "seed": self.recipe.seeds[0] if seed is None else seed,
+            "seed": SHARED_SEED if seed is None else seed,
             **self._sampling(),
         }
         where = "" if seed is None else f"/seed{seed}"
@@ -235,7 +245,8 @@ class _Builder:
         return Row(name, label, seed, model, bank, stages)
 
     def _sampling(self) -> dict[str, Any]:
-        return {**self.recipe.sampling.model_dump(), "dtype": self.recipe.dtype, "device": self.device}
+        """What decides the samples of a model beside what is asked, and who grades them."""
+        return {**self.recipe.sampling.model_dump(), "dtype": self.recipe.dtype, "device": self.device, "grader": self.grader}
 
     def _suffix(self, seed: int) -> str:
         return f"/seed{seed}" if self.per_seed_base else ""
@@ -266,7 +277,6 @@ class _Builder:
             "reward": self._component("reward", method.reward, where),
             "filters": [self._component("filter", part, where) for part in method.filters],
             "critic": critic,
-            "plugins": self._plugins_of(method),
         }
 
     def _component(self, kind: str, part: Component, where: str) -> dict[str, Any]:
@@ -288,6 +298,14 @@ class _Builder:
             raise UserError(f"`{where}.advantage` is missing: objective {described.name!r} reads batch.advantage; {example}")
         if method.reward.name != "correct" and method.data != "online":
             raise UserError(f'`{where}.reward`: rows of {method.data} carry the bank\'s reward; another reward is for data = "online"')
+        if method.critic is not None and method.data != "online":
+            raise UserError(f'`{where}.critic`: only data = "online" trains a critic, not {method.data!r}')
+        for kind, part in [("advantage", method.advantage), *(("filter", part) for part in method.filters)]:
+            late = {"ref_logp", "old_logp"} & set(self.catalogue.find(part.name, kind).reads) if part else set()
+            if late:
+                raise UserError(
+                    f"`{where}`: {kind} {part.name!r} reads {sorted(late)[0]}, which is not there before the training has begun"
+                )
         needs = set(described.reads)
         if method.advantage is not None:
             needs |= set(self.catalogue.find(method.advantage.name, "advantage").reads)
@@ -306,7 +324,7 @@ class _Builder:
 
 
 def describe_model(source: str, revision: str | None) -> dict[str, Any]:
-    """What a model is, for a fingerprint: a local folder by its content, a hub id by its revision.
+    """What a model is, for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub id.
 
     Raises:
         UserError: a local folder that is not there or holds no model.
@@ -314,7 +332,7 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
     folder = Path(source).expanduser()
     looks_local = source.startswith((".", "/", "~")) or folder.exists() or source.count("/") != 1
     if not looks_local:
-        return {"source": source, "revision": revision, "sha256": None}
+        return {"source": source, "revision": revision}
     if revision is not None:
         raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
     if not folder.is_dir():
@@ -322,12 +340,15 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
         raise UserError(f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name")
     if not (folder / "config.json").is_file():
         raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return {"source": str(folder.resolve()), "revision": None, "sha256": digest.hexdigest()}
+    return {"sha256": models.content_digest(folder)}
+
+
+def _version_of(package: str) -> str | None:
+    """The installed version, without importing; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _device(name: str) -> str:

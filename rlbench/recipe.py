@@ -7,6 +7,7 @@ an objective's hyper-parameters are is not known here: ``rlbench.pipeline`` chec
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -69,12 +70,15 @@ class DataConfig(Frozen):
 
 
 class RolloutConfig(Frozen):
-    """The bank: ``samples`` completions a prompt, drawn once from the base model and graded once."""
+    """The bank: ``samples`` completions a prompt, drawn once from the base model and graded once.
+
+    ``drop_truncated`` leaves out completions that the length limit cut off, right or wrong.
+    """
 
     samples: Positive = 4
     temperature: NonNegative = 1.0
     max_new_tokens: Positive = 1024
-    max_length: Positive | None = None
+    drop_truncated: bool = False
     template: str | None = None
 
 
@@ -231,6 +235,21 @@ class Recipe(Frozen):
     methods: dict[str, MethodConfig]
     sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     resources: Resources = Resources()
+
+    @field_validator("seeds")
+    @classmethod
+    def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value) or min(value) < 0:
+            raise ValueError("seeds are whole numbers from 0 on, each once")
+        return value
+
+    @field_validator("methods")
+    @classmethod
+    def _some(cls, value: dict[str, MethodConfig]) -> dict[str, MethodConfig]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@=,+-]*", name):
+                raise ValueError(f"method {name!r}: a name is letters, digits, _, . and -, since it stands in names of stages")
+        return value
 
     def training_of(self, method: MethodConfig) -> TrainingConfig:
         """The shared training table with the method's own keys over it."""

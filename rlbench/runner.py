@@ -1,6 +1,6 @@
 """Running a plan: the executor, the run's folder, and what Python users get back.
 
-The folder is written at the end from the store, file by file beside and renamed, so that it is whole or what it was before.
+The folder is written at the end from the store: all files beside, then each renamed into place, so that no file is ever half a file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.graph.artifact import Store
+from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage
 from rlbench.pipeline import BASE, Plan, build
@@ -143,10 +144,21 @@ def _refuse_bad_input(plan: Plan, results: Mapping[str, StageResult]) -> None:
 
 def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folder: Path, command: str) -> Results:
     failures = _failures(plan, results)
-    manifest = {**_manifest(plan, results, failures, command), "examples": _examples(plan, store, results)}
-    _write(folder / "manifest.json", lambda path: path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8"))
-    _write(folder / "samples.parquet", lambda path: _samples(plan, store, results).to_parquet(path, index=False))
-    return report(folder)
+    manifest = {**_manifest(plan, store, results, failures, command), "examples": _examples(plan, store, results)}
+    with _beside(folder) as fresh:
+        (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        _samples(plan, store, results).to_parquet(fresh / "samples.parquet", index=False)
+        written = _report(fresh)
+    return dataclasses.replace(written, out=folder)
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A new folder within ``folder`` whose files are moved into it at the end, each whole; nothing is changed where writing them fails."""
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
+        yield Path(name)
+        for file in sorted(Path(name).iterdir()):
+            os.replace(file, folder / file.name)
 
 
 def report(folder: str | Path) -> Results:
@@ -157,11 +169,22 @@ def report(folder: str | Path) -> Results:
     Raises:
         UserError: the folder is no run's.
     """
+    folder = Path(folder)
+    read_manifest(folder)
+    if not (folder / "samples.parquet").exists():
+        raise UserError(f"{folder} has no samples.parquet, which its report is made of")
+    with _beside(folder) as fresh:
+        for name in ("manifest.json", "samples.parquet"):
+            shutil.copyfile(folder / name, fresh / name)
+        written = _report(fresh)
+    return dataclasses.replace(written, out=folder)
+
+
+def _report(folder: Path) -> Results:
     from rlbench.reporting import tables
     from rlbench.reporting.frames import RowInfo, read_samples
     from rlbench.reporting.page import write_report
 
-    folder = Path(folder)
     manifest = read_manifest(folder)
     rows, failures = [], {}
     for row in manifest["rows"]:
@@ -177,7 +200,7 @@ def report(folder: str | Path) -> Results:
         seeds=recipe["seeds"],
         recipe_name=recipe["name"],
         title=recipe["title"],
-        notes=recipe["notes"],
+        notes=[*recipe["notes"], *_warnings(samples, manifest)],
         deviations=recipe["deviations"],
         manifest=manifest,
         command=manifest["command"],
@@ -189,6 +212,22 @@ def report(folder: str | Path) -> Results:
     main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width)
     control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
     return Results(folder, samples, written.summary, written.scores, written.control, f"{main}\n{control}", manifest, failures)
+
+
+def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know of this run that the recipe cannot know."""
+    found = []
+    ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
+    if ungraded:
+        found.append(
+            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count as not correct."
+        )
+    stages = [stage for stage in manifest["stages"] if stage["name"].split("/")[0] in ("train", "evaluate", "rollouts")]
+    for library in ("torch", "transformers", "math-verify"):
+        versions = sorted({stage["versions"][library] for stage in stages if library in stage["versions"]})
+        if len(versions) > 1:
+            found.append(f"Stages of this table were made with different versions of {library}: {', '.join(versions)}.")
+    return found
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -209,7 +248,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _manifest(plan: Plan, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
+def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
     """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not."""
     stages = []
     for stage in plan.stages:
@@ -240,6 +279,15 @@ def _manifest(plan: Plan, results: Mapping[str, StageResult], failures: Mapping[
         "rows": [_row_info(plan, method, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
         "stages": stages,
     }
+
+
+def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
+    """The libraries with which a stage's artifact was made, under the names of their packages."""
+    try:
+        versions = store.manifest(stage.fingerprint)["versions"]
+    except MissingArtifact:
+        return {}
+    return {name.replace("math_verify", "math-verify"): version for name, version in versions.items()}
 
 
 def _installed() -> dict[str, str]:
@@ -283,12 +331,6 @@ def _done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(beside)
-    os.replace(beside, path)
 
 
 def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def pairs(rollouts: Sequence[Rollout], per_problem: int = 1, seed: int = 0) -> l
     for problem, samples in _by_problem(rollouts).items():
         shuffled = sorted(samples, key=lambda rollout: _draw(seed, problem, rollout.sample_index))
         right = [rollout for rollout in shuffled if rollout.verdict == "correct"]
-        wrong = [rollout for rollout in shuffled if rollout.verdict != "correct"]
+        wrong = [rollout for rollout in shuffled if rollout.verdict in ("wrong", "unparsed")]  # never one that could not be graded
         for chosen, rejected in list(zip(right, wrong, strict=False))[:per_problem]:
             unit = len(rows) // 2
             rows += [_sequence(unit, chosen, 1.0), _sequence(unit, rejected, 0.0)]

@@ -35,7 +35,7 @@ def table(name: str, plugins: tuple[Path, ...] = (), **hyperparameters: Any) -> 
 
 def config(name: str, **training: Any) -> dict[str, Any]:
     chosen = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 2, "tokens_per_microbatch": 100, **training}
-    return {"objective": table(name), "training": chosen, "seed": 0, "dtype": "float32", "advantage": None, "filters": [], "plugins": []}
+    return {"objective": table(name), "training": chosen, "seed": 0, "dtype": "float32", "advantage": None, "filters": []}
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "base")
 
 
-def run(folder: Path, base: Path, rows: list[TrainingSequence], config: dict[str, Any]) -> tuple[Path, Context]:
+def run(
+    folder: Path, base: Path, rows: list[TrainingSequence], config: dict[str, Any], plugins: list[dict[str, str]] | None = None
+) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context()
+    context.hints["plugins"] = plugins or []
     output.mkdir()
     offline.train(config, {"model": base, "sequences": write_sequences(folder / f"in{number}", rows)}, output, context)
     return output, context
@@ -129,10 +132,10 @@ def test_an_estimator_that_needs_a_critic_fails_by_name(tmp_path: Path, base: Pa
 def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text("from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n")
-    settings = {**config("sft"), "objective": table("broken", (plugin,)), "plugins": [{"path": "x.py", "source": plugin.read_text()}]}
+    settings = {**config("sft"), "objective": table("broken", (plugin,))}
     (tmp_path / "runs").mkdir()
     with pytest.raises(StageFailure, match=r"loss became inf at step 1 of 6 \(broken\)"):
-        run(tmp_path / "runs", base, sequences(10), settings)
+        run(tmp_path / "runs", base, sequences(10), settings, plugins=[{"path": "x.py", "source": plugin.read_text()}])
 
 
 def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, base: Path) -> None:

@@ -31,7 +31,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def config(name: str, **changes: Any) -> dict[str, Any]:
     """Rewards are drawn at random, because a model of random weights never answers."""
     chosen = {
-        "objective": table(name), "seed": 0, "dtype": "float32", "plugins": [], "filters": [], "critic": None,
+        "objective": table(name), "seed": 0, "dtype": "float32", "filters": [], "critic": None,
         "training": {"learning_rate": 1e-3, "tokens_per_microbatch": 200, "max_length": 64},
         "online": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4, "mini_batches": 2, "max_new_tokens": 12},
         "reward": {"name": "random", "hyperparameters": {}}, "advantage": {"name": "group_norm", "hyperparameters": {}},

@@ -23,7 +23,7 @@ from rlbench.tasks.arithmetic_tokenizer import build_tokenizer
 TEMPLATE = "<bos>{problem}\n"
 PROBLEMS = [Problem(f"p{i}", f"{i}+{i}", str(2 * i)) for i in range(1, 6)]
 CONFIG = {
-    "samples": 6, "temperature": 1.0, "max_new_tokens": 24, "max_length": None, "template": TEMPLATE, "seed": 3, "dtype": "float32",
+    "samples": 6, "temperature": 1.0, "max_new_tokens": 24, "drop_truncated": False, "template": TEMPLATE, "seed": 3, "dtype": "float32",
     "engine": "transformers", "batch_rows": 16,
 }  # fmt: skip
 
@@ -105,8 +105,8 @@ def test_the_stage_writes_the_bank_its_summary_and_its_counts(inputs: dict[str, 
     table = pd.read_parquet(tmp_path / "out" / "rollouts.parquet")
     assert len(rollouts) == len(table) == 30 and list(table.problem_id.unique()) == [p.id for p in PROBLEMS]
     tokens = sum(len(r.token_ids) for r in rollouts)
-    assert {key: summary[key] for key in ("prompts", "samples", "tokens", "dropped_over_length")} == {
-        "prompts": 5, "samples": 30, "tokens": tokens, "dropped_over_length": 0,
+    assert {key: summary[key] for key in ("prompts", "samples", "tokens", "dropped")} == {
+        "prompts": 5, "samples": 30, "tokens": tokens, "dropped": 0,
     }  # fmt: skip
     correct = [r for r in rollouts if r.verdict == "correct"]
     assert summary["correct"] == len(correct) and summary["correct_rate"] == len(correct) / 30
@@ -124,9 +124,9 @@ def test_the_stage_gives_the_same_bytes_again_and_others_for_another_seed(inputs
     assert files[0] == files[1] != files[2]
 
 
-def test_samples_over_the_length_are_left_out_and_counted(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_samples_that_the_limit_cut_off_are_left_out_on_request_and_counted(inputs: dict[str, Path], tmp_path: Path) -> None:
     everything, _, _ = bank(inputs, tmp_path / "all")
-    kept, summary, context = bank(inputs, tmp_path / "short", max_length=20)
-    assert kept == [r for r in everything if len(r.prompt_ids) + len(r.token_ids) <= 20]
-    assert 0 < len(kept) < 30 and summary["dropped_over_length"] == 30 - len(kept)
+    kept, summary, context = bank(inputs, tmp_path / "whole", drop_truncated=True)
+    assert kept == [r for r in everything if r.finish_reason == "stop"]
+    assert 0 < len(kept) < 30 and summary["dropped"] == 30 - len(kept)
     assert summary["samples"] == context.counters["samples"] == 30

@@ -108,7 +108,7 @@ def broken(batch):
 
 def test_a_model_that_cannot_be_had_is_bad_input_said_once(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="somebody/nothing.*cannot be fetched"):
+    with pytest.raises(UserError, match=r"somebody/nothing.*cannot be fetched"):
         run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=["model.source=somebody/nothing"])
 
 

@@ -29,9 +29,13 @@ GOLDEN = {
     "rlbench.sampling.rollouts:rollouts_stage": (1, "80583725ca7db868"),
     "rlbench.views:build": (1, "ba3470707a592aa8"),
     "rlbench.evaluation:evaluate": (1, "ecdacb8e11dce8fb"),
-    "rlbench.training.offline:train": (1, [0.041468, 0.030273, 0.033864]),
-    "rlbench.training.online:train": (1, [0.091494, 0.016856, 0.0, 0.045577]),
-}
+    "rlbench.training.offline:train": (
+        1, {"dft": [0.041468, 0.030273, 0.033864], "iw_sft": [5.299637, 4.966184, 5.139765], "dpo": [0.693147, 0.725739]}
+    ),
+    "rlbench.training.online:train": (
+        1, {"grpo": [0.091494, 0.016856, 0.0, 0.045577], "ppo": [0.258199, -0.138946, -0.530325, 0.545289]}
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def training(name: str, **options: object) -> dict:
     objective = {"name": name, "hyperparameters": described.hyperparameters, "rows": described.rows, "reads": list(described.reads)}
     config = TrainingConfig(learning_rate=1e-2, batch_size=4, max_steps=3).model_dump()
     return {"objective": {**objective, "reduction": described.reduction}, "training": config, "seed": 0, "dtype": "float32",
-            "advantage": None, "filters": [], "critic": None, "plugins": [], "reward": {"name": "correct", "hyperparameters": {}},
+            "advantage": None, "filters": [], "critic": None, "reward": {"name": "correct", "hyperparameters": {}},
             "online": None, **options}  # fmt: skip
 
 
@@ -70,7 +74,7 @@ def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> No
 
 
 def test_rollouts_give_their_golden_tokens(model: Path, problems: Path, tmp_path: Path) -> None:
-    config = {"samples": 2, "temperature": 1.0, "max_new_tokens": 12, "max_length": None, "template": TEMPLATE, "seed": 0, **SAMPLING}
+    config = {"samples": 2, "temperature": 1.0, "max_new_tokens": 12, "drop_truncated": False, "template": TEMPLATE, "seed": 0, **SAMPLING}
     rollouts.rollouts_stage(config, {"model": model, "problems": problems}, tmp_path, Context())
     tokens = [row.token_ids for row in read_records(tmp_path / "rollouts.parquet", Rollout)]
     assert digest(tokens) == GOLDEN["rlbench.sampling.rollouts:rollouts_stage"][1]
@@ -103,17 +107,30 @@ def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
     assert digest(found) == GOLDEN["rlbench.views:build"][1]
 
 
-def test_offline_training_gives_its_golden_losses(model: Path, tmp_path: Path) -> None:
-    data = write_sequences(tmp_path / "data", sequences(16))
-    (tmp_path / "out").mkdir()
-    offline.train(training("dft"), {"model": model, "sequences": data}, tmp_path / "out", Context())
-    assert losses(tmp_path / "out") == pytest.approx(GOLDEN["rlbench.training.offline:train"][1], rel=1e-3)
+def offline_losses(name: str, model: Path, folder: Path) -> list[float]:
+    data = write_sequences(folder / "data", sequences(16, unit=2 if name == "dpo" else 1))
+    (folder / "out").mkdir()
+    offline.train(training(name), {"model": model, "sequences": data}, folder / "out", Context())
+    return losses(folder / "out")
 
 
-def test_online_training_gives_its_golden_losses(model: Path, problems: Path, tmp_path: Path) -> None:
+def online_losses(name: str, model: Path, problems: Path, folder: Path) -> list[float]:
     # Rewards at random, for the weights are.
-    config = training("grpo", advantage={"name": "group_norm", "hyperparameters": {}}, reward={"name": "random", "hyperparameters": {}},
-                      online=OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8).model_dump(),
-                      template=TEMPLATE, sampling={"engine": "transformers", "batch_rows": 8})  # fmt: skip
-    online.train(config, {"model": model, "problems": problems}, tmp_path, Context())
-    assert losses(tmp_path) == pytest.approx(GOLDEN["rlbench.training.online:train"][1], rel=1e-3, abs=1e-5)
+    sizes = OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8)
+    critic = {**training("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
+    config = training(name, advantage={"name": "gae" if critic else "group_norm", "hyperparameters": {}}, critic=critic,
+                      reward={"name": "random", "hyperparameters": {}}, online=sizes.model_dump(), template=TEMPLATE,
+                      sampling={"engine": "transformers", "batch_rows": 8})  # fmt: skip
+    online.train(config, {"model": model, "problems": problems}, folder, Context())
+    return losses(folder)
+
+
+@pytest.mark.parametrize("name", ["dft", "iw_sft", "dpo"])
+def test_offline_training_gives_its_golden_losses(name: str, model: Path, tmp_path: Path) -> None:
+    assert offline_losses(name, model, tmp_path) == pytest.approx(GOLDEN["rlbench.training.offline:train"][1][name], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_online_training_gives_its_golden_losses(name: str, model: Path, problems: Path, tmp_path: Path) -> None:
+    golden = GOLDEN["rlbench.training.online:train"][1][name]
+    assert online_losses(name, model, problems, tmp_path) == pytest.approx(golden, rel=1e-3, abs=1e-5)

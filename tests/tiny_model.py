@@ -63,6 +63,7 @@ class Context:
 
     def __init__(self) -> None:
         self.counters: dict[str, float] = {}
+        self.hints: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []
 
     def progress(self, done: float, total: float, note: str = "") -> None:

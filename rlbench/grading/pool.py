@@ -105,7 +105,8 @@ class Grader:
         new = _Batch(self, todo).run() if todo else {}
         if len(self._cache) + len(new) > _CACHE_SIZE:
             self._cache.clear()
-        self._cache.update(new)
+        # A time-out or a crash may be the machine's doing and not the answer's: such a case is tried again when it is asked again.
+        self._cache.update({case: verdict for case, verdict in new.items() if verdict not in ("timeout", "error")})
         return {**known, **new}
 
     def take_worker(self) -> _Worker:

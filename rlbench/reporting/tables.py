@@ -242,7 +242,7 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     samples = f"{k.iloc[0]} sample{'s' if k.iloc[0] > 1 else ''} each, " if k.nunique() == 1 else ""
     taken = f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
     covers = f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
-    paired = " vs base: paired, on the same seeds and problems." if with_base else ""
+    paired = " vs base: paired by problem, and by seed where the base has them." if with_base else ""
     notes = [f"{taken} {covers}{paired} pass: any of the samples correct; cut off: outputs that hit the token limit (%)."]
     fewer = [row for row in rows if row.method in average.index and average["n_seeds"][row.method] < seeds]
     # A row that lacks seeds for no reason is one model that serves all of them.

@@ -56,8 +56,8 @@ def sample(
 def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
     """Stage function: sample and grade the bank of ``inputs["model"]`` on ``inputs["problems"]``.
 
-    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). Samples whose prompt and completion are
-    together longer than ``config["max_length"]`` tokens are left out and counted. Counts ``tokens`` sampled and ``samples``.
+    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). With ``config["drop_truncated"]``
+    completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.grading.pool import Grader
     from rlbench.sampling.transformers_engine import TransformersEngine
@@ -70,10 +70,9 @@ def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     with Grader() as grader:
         seed = ("rollouts", config["seed"])
         rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed, context.progress)
-    limit = config["max_length"]
-    kept = [rollout for rollout in rollouts if limit is None or len(rollout.prompt_ids) + len(rollout.token_ids) <= limit]
+    kept = [rollout for rollout in rollouts if not (config["drop_truncated"] and rollout.finish_reason == "length")]
     write_records(output / "rollouts.parquet", Rollout, kept)
-    summary = {**bank_summary(rollouts), "dropped_over_length": len(rollouts) - len(kept)}
+    summary = {**bank_summary(rollouts), "dropped": len(rollouts) - len(kept)}
     (output / "bank.json").write_text(json.dumps(summary, indent=1) + "\n")
     context.count(tokens=summary["tokens"], samples=len(rollouts), correct=summary["correct"])
 
@@ -92,4 +91,5 @@ def bank_summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
         "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
         "unparsed": sum(rollout.verdict == "unparsed" for rollout in rollouts),
+        "ungraded": sum(rollout.verdict in ("timeout", "error") for rollout in rollouts),
     }

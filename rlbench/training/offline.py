@@ -30,19 +30,21 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
 
     Args:
         config: ``objective`` {name, hyperparameters, rows, reads, reduction}, ``training`` (a ``TrainingConfig``), ``seed``, ``dtype``,
-            ``advantage`` and ``filters`` {name, hyperparameters}, ``plugins``.
+            ``advantage`` and ``filters`` {name, hyperparameters}.
         inputs: ``model``, a model folder, and ``sequences``, a folder with ``sequences.parquet``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
-        context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``.
+        context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``; its hint ``plugins`` is the plug-in files
+            that the components come from, ``{path, source}`` each (their code is in the fingerprint through the components).
 
     Raises:
         StageFailure: no row is left, the data lacks what the objective reads, or the loss is not finite.
     """
     set_seed(config["seed"])
     training = TrainingConfig.model_validate(config["training"])
-    objective = BoundObjective.load(config["objective"], config.get("plugins", ()))
+    plugins = context.hints.get("plugins", ())
+    objective = BoundObjective.load(config["objective"], plugins)
     sequences = read_records(inputs["sequences"] / "sequences.parquet", TrainingSequence)
-    examples = prepare_rows(examples_of(sequences, objective.rows), config)
+    examples = prepare_rows(examples_of(sequences, objective.rows), config, plugins)
     model = models.load_model(inputs["model"], device=context.device)
     policy = Policy(model, dtype=config["dtype"], checkpointing=training.gradient_checkpointing)
     add_initial_logp(policy, examples, objective.reads, training.tokens_per_microbatch)
@@ -69,7 +71,7 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def prepare_rows(examples: list[Example], config: Mapping[str, Any]) -> list[Example]:
+def prepare_rows(examples: list[Example], config: Mapping[str, Any], plugins: Sequence[Any] = ()) -> list[Example]:
     """Apply the filters to whole units, in their order, and give every token its advantage.
 
     A unit is kept where all of its sequences are. Estimators and filters see the whole data as one batch.
@@ -77,7 +79,6 @@ def prepare_rows(examples: list[Example], config: Mapping[str, Any]) -> list[Exa
     Raises:
         StageFailure: nothing is left, or the estimator reads what there is not, such as a critic's values.
     """
-    plugins = config.get("plugins", ())
     examples = filtered(examples, config, plugins)
     if not examples:
         raise StageFailure("the filters left no row to train on")

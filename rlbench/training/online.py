@@ -57,7 +57,7 @@ class OnlineLoop:
 
     def __init__(self, config: dict[str, Any], inputs: dict[str, Path], context: StageContext, grader: Grader) -> None:
         self.config, self.context, self.grader = config, context, grader
-        self.plugins = config.get("plugins", ())
+        self.plugins = context.hints.get("plugins", ())
         self.online = OnlineConfig.model_validate(config["online"])
         self.training = TrainingConfig.model_validate(config["training"])
         self.objective = BoundObjective.load(config["objective"], self.plugins)
@@ -81,6 +81,7 @@ class OnlineLoop:
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
         self.problems = read_problems(inputs["problems"] / "problems.jsonl")
         self.prompts = models.encode_prompts(self.tokenizer, config["template"], self.problems)
+        self._drop_long_prompts()
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
         self.initial_policy = self._snapshot() if "ref_logp" in self.objective.reads else None
 
@@ -162,6 +163,14 @@ class OnlineLoop:
             network, objective, self.training, learning_rate=learning_rate, steps=self.online.steps * self.updates,
             constant_length=self.online.max_new_tokens, device=self.policy.device,
         )  # fmt: skip
+
+    def _drop_long_prompts(self) -> None:
+        """Leave out problems whose prompt has no room for an answer, before any is drawn, as the views of offline data do."""
+        fits = [len(prompt) < self.engine.context for prompt in self.prompts]
+        self.problems = [problem for problem, fit in zip(self.problems, fits, strict=True) if fit]
+        self.prompts = [prompt for prompt, fit in zip(self.prompts, fits, strict=True) if fit]
+        if not all(fits):
+            self.context.count(dropped_prompts=len(fits) - sum(fits))
 
     def _snapshot(self) -> Policy:
         return Policy(copy.deepcopy(self.policy.module), dtype=self.config["dtype"], temperature=self.online.temperature)
