@@ -115,7 +115,8 @@ def content_digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    """The files of a model; the manifest that the store puts beside one of its own is none of them."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and path.name != "manifest.json")
 
 
 def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:

@@ -266,6 +266,7 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
             "tokens": result.counters.get("tokens"),
             "counters": result.counters,
             "peak_memory_bytes": result.peak_memory_bytes,
+            "versions": _versions_of(stage, store),
             "users": sum(stage.fingerprint in {s.fingerprint for s in other.inputs.values()} for other in plan.stages),
         })  # fmt: skip
     return {
