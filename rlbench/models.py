@@ -31,6 +31,13 @@ def locate(folder: Path) -> tuple[str, str | None]:
     return str(folder), None
 
 
+def quiet() -> None:
+    """No progress bars of transformers': a run has a progress line of its own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", attention: str | None = None) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
@@ -39,9 +46,8 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", att
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # a run has a progress line of its own
+    quiet()
     source, revision = locate(folder)
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
@@ -77,6 +83,7 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, template: str, problems: 
 
 def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
     """Write weights and configuration into ``output``, with the tokenizer files of the model folder ``like``."""
+    quiet()
     model.save_pretrained(output, safe_serialization=True)
     source, _ = locate(like)
     local = Path(source)

@@ -154,9 +154,9 @@ class _Builder:
     def _link(self, source: str, revision: str | None) -> Stage:
         key = ("link", source, revision)
         if key not in self.cache:
-            self.cache[key] = self._stage(
-                f"model/{Path(source).name}", "rlbench.models:link", describe_model(source, revision), heavy=False
-            )
+            config = describe_model(source, revision)
+            hints = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
+            self.cache[key] = self._stage(f"model/{Path(source).name}", "rlbench.models:link", config, heavy=False, hints=hints)
         return self.cache[key]
 
     def _bank(self, seed: int) -> Stage:

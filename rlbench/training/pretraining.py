@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlbench.models import quiet
 from rlbench.records import Problem, StageFailure, UserError, nearest, read_problems
 from rlbench.tasks import arithmetic
 from rlbench.tasks.arithmetic_documents import FORMS, HABITS, draw_documents, seeded
@@ -140,6 +141,7 @@ def pretrain(config: dict[str, Any], inputs: dict[str, Path], output: Path, cont
         _train(model, batches, settings, context)
     finally:
         torch.set_num_threads(threads)
+    quiet()
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
 
