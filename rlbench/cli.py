@@ -35,7 +35,7 @@ def _recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What every command that reads a recipe takes."""
     for option in (
         click.option("--seeds", metavar="N,N,...", help="Run these seeds instead of the recipe's."),
-        click.option("--only", metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
+        click.option("--only", multiple=True, metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
         click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."),
         click.argument("recipe", type=click.Path(path_type=Path)),
     ):
@@ -59,15 +59,18 @@ def cli() -> None:
     """rlbench: which objective should I post-train with?"""
 
 
-def _load(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None) -> Any:
+def _load(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None) -> Any:
     from rlbench.pipeline import build
     from rlbench.recipe import load_recipe
 
+    names = [name.strip() for text in only for name in text.split(",")]
+    if "" in names:
+        raise UserError("--only: name methods with commas between them, for instance --only sft,dft")
     try:
-        numbers = [int(seed) for seed in seeds.split(",")] if seeds else []
+        numbers = [int(seed) for seed in seeds.split(",")] if seeds is not None else []
     except ValueError:
         raise UserError(f"--seeds {seeds!r}: write whole numbers with commas between them, for instance --seeds 0,1,2") from None
-    return build(load_recipe(recipe, overrides, only=only.split(",") if only else (), seeds=numbers))
+    return build(load_recipe(recipe, overrides, only=names, seeds=numbers))
 
 
 @cli.command(epilog=_examples(
@@ -84,7 +87,7 @@ def _load(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str
 @click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto).")
 @click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]")
 @_json_option
-def run(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, store: Path, out: Path | None, executor: str,
+def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None, executor: str,
         address: str | None, workers: int | None, as_json: bool) -> int:  # fmt: skip
     """Run a recipe to its table. What the store holds already is not done again."""
     from rlbench.progress import ProgressPrinter
@@ -128,7 +131,7 @@ def _print_results(folder: Path, results: Any, printer: Any) -> None:
 @_recipe_options
 @_store_option
 @_json_option
-def plan(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, store: Path, as_json: bool) -> int:
+def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, as_json: bool) -> int:
     """Say what would run, what is cached, and what it costs. Needs no torch."""
     from rlbench.estimate import estimate
     from rlbench.graph.artifact import Store
@@ -156,7 +159,7 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str 
 @cli.command(epilog=_examples("rlbench show recipes/quickstart.toml", "rlbench show recipes/dft_vs_rl.toml --only dpo"))
 @_recipe_options
 @_json_option
-def show(recipe: Path, overrides: tuple[str, ...], only: str | None, seeds: str | None, as_json: bool) -> int:
+def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, as_json: bool) -> int:
     """Show everything resolved: each row's data, objective, formula and hyper-parameters, and every prompt verbatim."""
     from rlbench.describe import recipe_json, recipe_text
 

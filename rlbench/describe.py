@@ -106,7 +106,7 @@ def objectives_text(plugins: Sequence[Path] = ()) -> str:
     """The same for people, with the first line of each docstring."""
     lines = []
     for found in registry.describe(plugins).objectives.values():
-        lines.append(f"{found.name:<10} {(found.docstring or '').strip().splitlines()[0]}")
+        lines.append(f"{found.name:<10} {next(iter((found.docstring or '').strip().splitlines()), '')}")
         reads = f"; reads {', '.join(found.reads)}" if found.reads else ""
         values = f"; {_table(found.hyperparameters)}" if found.hyperparameters else ""
         lines.append(f"{'':<10} rows: {found.rows}; {found.reduction}{reads}{values}")

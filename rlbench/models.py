@@ -45,6 +45,7 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", att
         UserError: nothing that transformers can load is there.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     quiet()
@@ -52,7 +53,7 @@ def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", att
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype), **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {source!r} cannot be loaded: {first_line(error)}") from error
     return model.to(device).eval()
 
@@ -134,6 +135,7 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
     """
     if "sha256" in config:
         folder = Path(context.hints["path"])
+        _check(folder)
         for file in _files(folder):
             try:
                 os.link(file.resolve(), output / file.name)
@@ -144,7 +146,29 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
     else:
         commit = _fetch(config["source"], config["revision"])
         (output / POINTER).write_text(json.dumps({"source": config["source"], "revision": commit}))
-    load_tokenizer(output)
+        load_tokenizer(output)
+
+
+def _check(folder: Path) -> None:
+    """Refuse a local folder that holds no model: before anything is computed with it, and by its own name."""
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    names = [file.name for file in _files(folder)]
+    if not any(name.startswith(("tokenizer", "vocab", "spiece", "merges")) for name in names):
+        raise UserError(f"model {str(folder)!r} has no tokenizer: the folder holds neither tokenizer.json nor tokenizer_config.json")
+    weights = [name for name in names if name.endswith((".safetensors", ".bin"))]
+    if not weights:
+        raise UserError(f"model {str(folder)!r} has no weights: the folder holds no .safetensors file")
+    load_tokenizer(folder)
+    try:
+        AutoConfig.from_pretrained(folder)
+        for name in weights:
+            if name.endswith(".safetensors"):
+                with safe_open(folder / name, framework="np") as file:
+                    file.keys()
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"model {str(folder)!r} cannot be loaded: {first_line(error)}") from error
 
 
 def _fetch(source: str, revision: str | None) -> str:

@@ -25,6 +25,7 @@ from rlbench.tasks.base import describe_source
 from rlbench.tasks.templates import get_template
 
 MINIATURE = "miniature"
+AVERAGE = "avg"
 BASE = "base"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
@@ -103,6 +104,8 @@ class _Builder:
 
     def plan(self) -> Plan:
         names = [source.label for source in self.recipe.evaluation.benchmarks]
+        if AVERAGE in names:
+            raise UserError(f"`evaluation.benchmarks`: {AVERAGE!r} is what their mean is called; give that one another `name`")
         if duplicate := next((name for name in names if names.count(name) > 1), None):
             raise UserError(f"`evaluation.benchmarks`: two are called {duplicate!r}; give one a `name`")
         rows = [self._base_row(seed) for seed in (self.recipe.seeds if self.per_seed_base else (None,))]
@@ -127,7 +130,10 @@ class _Builder:
         gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
         needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus)
         stage = Stage(name, function, VERSIONS[function], config, inputs or {}, needs, hints or {})
-        return self.cache.setdefault(stage.fingerprint, stage)
+        try:
+            return self.cache.setdefault(stage.fingerprint, stage)
+        except TypeError as error:  # infinite or not a number, where only the registry knows the key
+            raise UserError(f"{error}") from None
 
     def _problems(self, source: DataSource) -> Stage:
         key = ("problems", source)
@@ -230,7 +236,7 @@ class _Builder:
     def _base_row(self, seed: int | None) -> Row:
         options = self.recipe.evaluation
         base = self._base(self.recipe.seeds[0] if seed is None else seed)
-        return self._evaluated(BASE, "base", seed, base, None, options.base_decodings or options.decodings)
+        return self._evaluated(BASE, "base", seed, base, None, tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ())))))
 
     def _row(self, name: str, method: MethodConfig, seed: int | None, model: Stage, bank: Stage | None) -> Row:
         return self._evaluated(name, method.label or name, seed, model, bank, self.recipe.evaluation.decodings)
@@ -264,6 +270,8 @@ class _Builder:
         objective |= {"rows": described.rows, "reads": list(described.reads), "reduction": method.reduction or described.reduction}
         if objective["reduction"] not in registry.REDUCTIONS:
             raise UserError(f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(registry.REDUCTIONS)}")
+        if (objective["reduction"] == "pair-mean") != (described.rows == "pairs"):
+            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} does not go with rows of {described.rows}")
         critic = None
         if method.critic is not None:
             part = Component(name=method.critic.objective, hyperparameters=method.critic.hyperparameters)
@@ -330,13 +338,14 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
         UserError: a local folder that is not there or holds no model.
     """
     folder = Path(source).expanduser()
-    looks_local = source.startswith((".", "/", "~")) or folder.exists() or source.count("/") != 1
+    beside = folder.parent.is_dir() and folder.parent != Path(".")
+    looks_local = source.startswith((".", "/", "~")) or folder.exists() or beside or source.count("/") != 1
     if not looks_local:
         return {"source": source, "revision": revision}
     if revision is not None:
         raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
     if not folder.is_dir():
-        others = [str(path) for path in folder.parent.glob("*")] if folder.parent.is_dir() else []
+        others = [MINIATURE, *(str(path) for path in folder.parent.glob("*") if path.is_dir())]
         raise UserError(f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name")
     if not (folder / "config.json").is_file():
         raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
@@ -351,8 +360,27 @@ def _version_of(package: str) -> str | None:
         return None
 
 
+def import_plugins(plan: Plan) -> None:
+    """Import the plug-in files of a plan's recipe, so that one that cannot be is refused before anything is computed.
+
+    Raises:
+        UserError: a file fails to import.
+    """
+    catalogue = registry.describe(plan.recipe.plugins) if plan.recipe.plugins else None
+    for path in plan.recipe.plugins:
+        for kind in ("objective", "advantage", "reward", "filter"):
+            for name, described in catalogue.of(kind).items() if catalogue else ():
+                if Path(described.path).resolve() == Path(path).resolve():
+                    registry.load(kind, name, [path])
+
+
+def has_gpu() -> bool:
+    """Whether the NVIDIA driver shows a device, asked without torch."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def _device(name: str) -> str:
-    """``auto`` resolved without torch: CUDA where the driver shows a device."""
+    """``auto`` resolved: CUDA where there is a GPU."""
     if name != "auto":
         return name
-    return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+    return "cuda" if has_gpu() else "cpu"

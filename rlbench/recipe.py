@@ -20,12 +20,13 @@ from rlbench.records import UserError, nearest
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Frozen(BaseModel):
     """A part of a recipe: unknown keys are refused, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSource(Frozen):
@@ -97,7 +98,7 @@ class EvaluationConfig(Frozen):
 
     benchmarks: tuple[DataSource, ...] = Field(min_length=1)
     samples: Positive = 16
-    decodings: tuple[str, ...] = ("t1.0",)
+    decodings: tuple[str, ...] = Field(default=("t1.0",), min_length=1)
     base_decodings: tuple[str, ...] | None = None
     max_new_tokens: Positive = 4096
     template: str = "qwen-boxed"
@@ -120,7 +121,7 @@ def temperature_of(decoding: str) -> float:
     if decoding == "greedy":
         return 0.0
     try:
-        if decoding[:1] == "t" and float(decoding[1:]) > 0:
+        if re.fullmatch(r"t\d*\.?\d+", decoding) and float(decoding[1:]) > 0:
             return float(decoding[1:])
     except ValueError:
         pass
@@ -131,8 +132,8 @@ class TrainingConfig(Frozen):
     """The optimiser step that all methods share. ``batch_size`` counts units: sequences, or pairs."""
 
     learning_rate: NonNegative
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    eps: NonNegative = 1e-8
     weight_decay: NonNegative = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -233,19 +234,21 @@ class Recipe(Frozen):
     evaluation: EvaluationConfig
     training: dict[str, Any] = Field(default_factory=dict)
     methods: dict[str, MethodConfig]
-    sweep: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     resources: Resources = Resources()
 
     @field_validator("seeds")
     @classmethod
     def _unique(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value) or min(value) < 0:
-            raise ValueError("seeds are whole numbers from 0 on, each once")
+        if len(set(value)) < len(value) or min(value) < 0 or max(value) >= 2**31:
+            raise ValueError("seeds are whole numbers from 0 to 2147483647, each once")
         return value
 
     @field_validator("methods")
     @classmethod
     def _some(cls, value: dict[str, MethodConfig]) -> dict[str, MethodConfig]:
+        if not value:
+            raise ValueError("name at least one method; --only base runs the base alone")
         for name in value:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@=,+-]*", name):
                 raise ValueError(f"method {name!r}: a name is letters, digits, _, . and -, since it stands in names of stages")
@@ -270,10 +273,11 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     if chosen:
         raw["seeds"] = chosen
     recipe = _validate(raw, path)
+    _checked(TrainingConfig, {"learning_rate": 0.0, **recipe.training}, "training", path)
     methods = _expand_sweep(recipe, path)
     if wanted:
         for name in wanted:
-            if not any(name in (key, key.split("@")[0]) for key in methods):
+            if name != "base" and not any(name in (key, key.split("@")[0]) for key in methods):
                 raise UserError(f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}")
         methods = {key: value for key, value in methods.items() if key in wanted or key.split("@")[0] in wanted}
     recipe = recipe.model_copy(update={"methods": methods, "sweep": {}})
@@ -342,10 +346,11 @@ def _checked(kind: type[Any], raw: Any, prefix: str, path: Path) -> Any:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(kind, error, prefix)}") from None
+        methods = raw.get("methods") if isinstance(raw, dict) else None
+        raise UserError(f"{path}: {_explain(kind, error, prefix, list(methods) if isinstance(methods, dict) else [])}") from None
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, prefix: str) -> str:
+def _explain(kind: type[BaseModel], error: ValidationError, prefix: str, raw_methods: list[str]) -> str:
     """One line for the first thing pydantic found wrong, naming the key as it is written in the file."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
@@ -353,7 +358,10 @@ def _explain(kind: type[BaseModel], error: ValidationError, prefix: str) -> str:
         return f"unknown key `{where}`{nearest(str(first['loc'][-1]), _fields_at(kind, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"`{where}` is missing"
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    if len(first["loc"]) == 2 and first["loc"][0] == "methods" and isinstance(first["input"], dict):
+        others = [name for name in raw_methods if name != first["loc"][1]]
+        problem += nearest(str(first["loc"][1]), others)
     given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
     return f"`{where}`: {problem[:1].lower()}{problem[1:]}{given}" if where else problem
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage
-from rlbench.pipeline import BASE, Plan, build
+from rlbench.pipeline import BASE, Plan, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError, read_problems
 
@@ -82,8 +82,13 @@ def run(
         UserError: the recipe, or what it names, is wrong.
         KeyboardInterrupt: passed on; the same call goes on where it was stopped.
     """
+    only = only.split(",") if isinstance(only, str) else list(only or ())
+    overrides = [overrides] if isinstance(overrides, str) else list(overrides or ())
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds or ())
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, only=only, seeds=seeds)
+    elif only or overrides or seeds:
+        raise UserError("only, seeds and overrides are for a recipe given by its path: give them to load_recipe")
     return run_plan(build(recipe), out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
 
 
@@ -100,10 +105,20 @@ def run_plan(
 ) -> Results:
     """As ``run``, for a plan that was built already."""
     folder = Path(out) if out is not None else default_out(plan)
-    _prepare(folder)
+    if plan.device == "cuda" and address is None and not has_gpu():
+        raise UserError("`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
+    import_plugins(plan)
     opened = Store(Path(store))
-    results = _executor(executor, plan, address, workers).execute(plan.targets, opened, on_event=on_event)
-    _refuse_bad_input(plan, results)
+    _prepare(folder)
+    try:
+        results = _executor(executor, plan, address, workers).execute(plan.targets, opened, on_event=on_event)
+        _refuse_bad_input(plan, results)
+    except UserError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if it was made for this run
+        raise
     return _publish(plan, opened, results, folder, command or f"rlbench run {plan.recipe.name}")
 
 
@@ -133,12 +148,12 @@ def _prepare(folder: Path) -> None:
 
 
 def _refuse_bad_input(plan: Plan, results: Mapping[str, StageResult]) -> None:
-    """Where no row has anything, and a model or a data set could not be had: that is what the user has to be told, once."""
+    """Where no row has anything, and bad input is why: that is what the user has to be told, once."""
     if any(_done(stage, results) for stage in plan.targets):
         return
     for stage in plan.stages:
         result = results.get(stage.fingerprint)
-        if result is not None and result.status == "error" and stage.kind in ("model", "problems"):
+        if result is not None and result.bad_input:
             raise UserError(f"`{stage.name}`: {result.reason}")
 
 
@@ -155,10 +170,13 @@ def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folde
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
     """A new folder within ``folder`` whose files are moved into it at the end, each whole; nothing is changed where writing them fails."""
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
-        yield Path(name)
-        for file in sorted(Path(name).iterdir()):
-            os.replace(file, folder / file.name)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
+            yield Path(name)
+            for file in sorted(Path(name).iterdir()):
+                os.replace(file, folder / file.name)
+    except OSError as error:
+        raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}; what was computed is in the store") from error
 
 
 def report(folder: str | Path) -> Results:
@@ -190,7 +208,8 @@ def _report(folder: Path) -> Results:
     for row in manifest["rows"]:
         reasons = {None if seed == "null" else int(seed): reason for seed, reason in row["reasons_by_seed"].items()}
         failures |= {(row["method"], seed): reason for seed, reason in reasons.items()}
-        rows.append(RowInfo(**{**row, "reasons_by_seed": reasons}))
+        known = {field.name for field in dataclasses.fields(RowInfo)}
+        rows.append(RowInfo(**{**{key: value for key, value in row.items() if key in known}, "reasons_by_seed": reasons}))
     recipe = manifest["recipe"]
     samples = read_samples(folder / "samples.parquet")
     written = write_report(
@@ -206,7 +225,7 @@ def _report(folder: Path) -> Results:
         command=manifest["command"],
         benchmarks=manifest["benchmarks"],
         decodings=recipe["evaluation"]["decodings"],
-        problems={(benchmark, problem): text for benchmark, problem, text in manifest["examples"]},
+        problems={(benchmark, problem): text for benchmark, problem, text in manifest.get("examples", [])},
     )
     width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
     main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width)
@@ -224,7 +243,7 @@ def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
         )
     stages = [stage for stage in manifest["stages"] if stage["name"].split("/")[0] in ("train", "evaluate", "rollouts")]
     for library in ("torch", "transformers", "math-verify"):
-        versions = sorted({stage["versions"][library] for stage in stages if library in stage["versions"]})
+        versions = sorted({stage["versions"][library] for stage in stages if library in stage.get("versions", {})})
         if len(versions) > 1:
             found.append(f"Stages of this table were made with different versions of {library}: {', '.join(versions)}.")
     return found

@@ -90,12 +90,21 @@ def test_zero_learning_rate_leaves_the_bytes_of_the_weights(tmp_path: Path, inpu
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (inputs["model"] / "model.safetensors").read_bytes()
 
 
-def test_a_step_whose_samples_are_all_filtered_is_logged_and_skipped(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_a_step_whose_samples_are_all_filtered_is_logged_and_skipped(inputs: dict[str, Path]) -> None:
     never = {"name": "random", "hyperparameters": {"probability": 0.0, "salt": 0}}
-    log, context = run(tmp_path / "out", inputs, config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]))
-    assert [(line["online_step"], line["loss"], line["kept"]) for line in log] == [(1, None, 0.0), (2, None, 0.0)]
-    assert "steps" not in context.counters
-    assert json.loads((tmp_path / "out" / "training.json").read_text())["final_loss"] is None
+    settings = config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}])
+    with Grader() as grader:
+        loop = OnlineLoop(settings, inputs, Context(), grader)
+        before = [p.clone() for p in loop.policy.module.parameters()]
+        (line,) = loop.step(0)
+    assert (line["online_step"], line["loss"], line["kept"]) == (1, None, 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, loop.policy.module.parameters(), strict=True))
+
+
+def test_a_run_whose_filters_keep_nothing_in_any_step_fails(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    never = {"name": "random", "hyperparameters": {"probability": 0.0, "salt": 0}}
+    with pytest.raises(StageFailure, match="no row to train on in any step"):
+        run(tmp_path / "out", inputs, config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]))
 
 
 def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, Path]) -> None:

@@ -86,6 +86,12 @@ def mine(batch, *, power: float = 2.0):
     assert {name.split("/")[1] for name in changed(before, plan(*uses))} == {"mine"}
 
 
+def test_the_base_is_measured_under_every_decoding_of_the_rows() -> None:
+    planned = plan('evaluation.decodings=["t0.6"]', "methods={sft={objective='sft', data='demonstrations'}}")
+    base = next(row for row in planned.rows if row.method == "base")
+    assert {decoding for _, decoding in base.evaluations} == {"t0.6", "t1.0", "t0.7", "t0.5", "greedy"}
+
+
 def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
     configs = {json.dumps({**stage.config}, sort_keys=True) for stage in plan().stages if stage.name.endswith("seed0/steps/t1.0")}
     assert len(configs) == 1
@@ -112,6 +118,20 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (("plugins=['nowhere.py']",), ["nowhere.py"]),
         (("methods.base={objective='sft', data='demonstrations'}",), ["methods.base"]),
         (("evaluation.benchmarks=['arithmetic:test/steps', 'arithmetic:development/steps']",), ["'steps'", "name"]),
+        (("evaluation.benchmarks=[{source='arithmetic:test/steps', name='avg'}]",), ["'avg'", "name"]),
+        (("evaluation.decodings=[]",), ["`evaluation.decodings`"]),
+        (("evaluation.decodings=['tinf']",), ["'tinf'", "greedy"]),
+        (("methods.sft.training.learning_rate=inf",), ["`methods.sft.training.learning_rate`", "finite"]),
+        (("methods.dpo.hyperparameters.beta=nan",), ["methods.dpo", "beta", "finite"]),
+        (("model.pretraining.learning_rate=inf",), ["base/seed0"]),
+        (("model.pretraining.habits=3",), ["habits"]),
+        (("methods.dpo.reduction=token-mean",), ["methods.dpo.reduction", "pairs"]),
+        (("methods.sft.critic={learning_rate=1e-3}",), ["methods.sft.critic", "online"]),
+        (("training.betas=[2, 3]",), ["betas"]),
+        (("methods.sfft.training.learning_rate=1e-3",), ["`methods.sfft`", "did you mean 'sft'"]),
+        (("methods={}",), ["`methods`", "at least one"]),
+        (("seeds=[0, 0]",), ["`seeds`", "each once"]),
+        (("model.source=minature",), ["did you mean 'miniature'"]),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tuple[str, ...], parts: list[str]) -> None:

@@ -112,6 +112,37 @@ def test_a_model_that_cannot_be_had_is_bad_input_said_once(tiny_recipe: Path, tm
         run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=["model.source=somebody/nothing"])
 
 
+def test_a_plugin_that_cannot_be_imported_is_refused_before_anything_runs(tiny_recipe: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "imports.py"
+    text = 'import nothing_of_that_name\nfrom rlbench import objective\n\n@objective("x")\ndef x(batch):\n    return -batch.logp\n'
+    plugin.write_text(text)
+    overrides = [f'plugins=["{plugin}"]', 'methods.x={objective="x", data="demonstrations"}']
+    with pytest.raises(UserError, match=r"imports\.py:1 failed while it was imported: ModuleNotFoundError"):
+        run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=overrides)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return None", "returned NoneType"),
+        ("return -batch.logp.detach()", "no gradient"),
+        ("return batch.logp[:1]", "the objective returned"),
+        ("raise RuntimeError('out of ideas')", "out of ideas"),
+    ],
+)
+def test_a_plugin_that_goes_wrong_costs_its_own_row_with_the_reason(
+    body: str, reason: str, tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(f'from rlbench import objective\n\n@objective("wrong")\ndef wrong(batch):\n    """Wrong."""\n    {body}\n')
+    results = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only="sft,wrong",
+                  overrides=[f'plugins=["{plugin}"]', 'methods.wrong={objective="wrong", data="demonstrations"}'])  # fmt: skip
+    assert set(results.failures) == {("wrong", 0)}
+    assert reason in results.failures["wrong", 0]
+    assert results.exit_code == 1
+
+
 def test_a_checkpoint_of_anybodys_becomes_a_row(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
     model = tmp_path / "somebody"
     fingerprint = stages(tiny_run, "train/sft")["train/sft/seed0"]["fingerprint"]

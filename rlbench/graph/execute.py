@@ -40,7 +40,8 @@ class StageResult:
     """How a stage ended. ``reason`` is one line and None for ``done``; measurements of a cached one are those of when it was made.
 
     ``failed`` can never succeed and is remembered; ``error`` (a bug, memory, a disk) is tried again by the next run; ``skipped`` had
-    an input which is one of the two. Times are in seconds, of all threads and of children waited for in ``cpu_seconds``.
+    an input which is one of the two. ``bad_input`` marks an error that only the user can mend, a UserError.
+    Times are in seconds, of all threads and of children waited for in ``cpu_seconds``.
     """
 
     stage: Stage
@@ -51,6 +52,7 @@ class StageResult:
     counters: dict[str, int | float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     reason: str | None = None
+    bad_input: bool = False
 
     @classmethod
     def stored(cls, stage: Stage, manifest: Mapping[str, Any], *, cached: bool) -> StageResult:
@@ -122,7 +124,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
                 lease.keep(folder)
                 return _run(stage, store, inputs, folder, context)
     except UserError as error:
-        return StageResult(stage, "error", reason=one_line(str(error)))
+        return StageResult(stage, "error", reason=one_line(str(error)), bad_input=True)
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:
@@ -131,7 +133,8 @@ def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, cont
     config = json.dumps(stage.config, default=dict)
     try:
         # A copy in plain JSON types: what a function sees is the same in every executor, and what it changes stays its own.
-        stage.load()(json.loads(config), inputs, folder, context)
+        with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's output
+            stage.load()(json.loads(config), inputs, folder, context)
     except StageFailure as failure:
         status, reason = "failed", one_line(str(failure))
     except UserError:

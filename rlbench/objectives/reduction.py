@@ -34,7 +34,13 @@ class Totals:
 
 
 def as_loss(result: Tensor | Loss) -> Loss:
-    """An objective's result as a ``Loss``."""
+    """An objective's result as a ``Loss``.
+
+    Raises:
+        ValueError: it is neither a loss nor a tensor.
+    """
+    if not isinstance(result, Tensor | Loss):
+        raise ValueError(f"the objective returned {type(result).__name__}, not a tensor or a Loss")
     return result if isinstance(result, Loss) else Loss([Term(result)])
 
 

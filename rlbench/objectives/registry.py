@@ -12,7 +12,9 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import sys
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -287,7 +289,7 @@ def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, An
             raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{nearest(str(key), known)}")
         try:
             given[key] = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{where}: decorator argument {key!r} has to be a literal, not {ast.unparse(value)!r}") from None
     if not isinstance(given.get("name"), str) or not given["name"]:
         raise UserError(f"{where}: the decorator names the {kind} by a string")
@@ -295,7 +297,7 @@ def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, An
 
 
 def _names(reads: Any, what: str) -> tuple[str, ...]:
-    if isinstance(reads, str) or not all(isinstance(field, str) for field in reads):
+    if not isinstance(reads, tuple | list) or not all(isinstance(field, str) for field in reads):
         raise UserError(f"{what}: reads is a tuple of field names, not {reads!r}")
     for field in reads:
         if field not in READABLE:
@@ -318,7 +320,7 @@ def _hyperparameters(node: ast.FunctionDef, what: str) -> dict[str, Any]:
             raise UserError(f"{what}: hyper-parameter {argument.arg!r} needs a default")
         try:
             value = ast.literal_eval(default)
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{what}: the default of {argument.arg!r} has to be a literal, not {ast.unparse(default)!r}") from None
         defaults[argument.arg] = _json_value(value, f"{what}: the default of {argument.arg!r}")
     return defaults
@@ -327,9 +329,9 @@ def _hyperparameters(node: ast.FunctionDef, what: str) -> dict[str, Any]:
 def _json_value(value: Any, what: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [_json_value(item, what) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise UserError(f"{what} is a number, a string, a list of them or None, not {value!r}")
+    raise UserError(f"{what} is a finite number, a string, a list of them or None, not {value!r}")
 
 
 def _like_default(value: Any, default: Any, what: str) -> Any:
@@ -351,7 +353,9 @@ def _execute(path: Path, text: str) -> types.ModuleType:
     sys.modules[name] = module
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UserError(f"plug-in {path} failed while it was imported: {type(error).__name__}: {error}") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise UserError(f"plug-in {where} failed while it was imported: {type(error).__name__}: {error}") from error
     return module

@@ -201,7 +201,7 @@ def _parts(source: str) -> tuple[str, str | None]:
 def _without_revision(source: str, revision: str | None) -> Path:
     if revision is not None:
         raise UserError(f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed")
-    return Path(source)
+    return Path(source).expanduser()
 
 
 def _origin(function: Callable[..., Any]) -> str:

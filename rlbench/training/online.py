@@ -48,6 +48,8 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         for step in range(loop.online.steps):
             log += loop.step(step)
             context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
+    if all(line["loss"] is None for line in log):
+        raise StageFailure("the filters left no row to train on in any step")
     write_log(output, log)
     save_policy(loop.policy, config["dtype"], inputs["model"], output)
 

@@ -99,9 +99,13 @@ class PretrainingConfig:
                     f"pretraining.{key}: {value!r} is not {'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
                 )
         habits = overrides.get("habits", {})
+        if not isinstance(habits, Mapping) or not all(isinstance(weights, Mapping) for weights in habits.values()):
+            raise UserError("pretraining.habits: a table of weights for each form, such as habits.story = { direct = 1.0 }")
         _refuse_unknown("pretraining.habits", habits, FORMS)
         for form, weights in habits.items():
             _refuse_unknown(f"pretraining.habits.{form}", weights, HABITS)
+            if any(isinstance(weight, bool) or not isinstance(weight, int | float) for weight in weights.values()):
+                raise UserError(f"pretraining.habits.{form}: weights are numbers")
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise UserError(f"pretraining.habits.{form}: weights are at least 0 and at least one is above")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}

@@ -134,7 +134,10 @@ class Learner:
         outputs = self.network.outputs(packed, objective.reads)
         batch = packed.token_batch(objective.reads, outputs)
         loss = as_loss(objective.function(batch, **objective.hyperparameters))
-        return reduce_loss(loss, objective.reduction, batch, totals), loss.stats
+        reduced = reduce_loss(loss, objective.reduction, batch, totals)
+        if not reduced.requires_grad:
+            raise ValueError(f"no gradient flows from what objective {objective.name!r} returned: is all of it detached?")
+        return reduced, loss.stats
 
     def _sum_over_ranks(self, loss: Tensor) -> None:
         # Sums and not means: the denominators already are those of all ranks.
