@@ -229,7 +229,9 @@ def start_driver(package: Path, store: Store, graph: str, until: str) -> tuple[s
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(store.root), graph]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipe)
+    # A shell may have started us with Ctrl-C ignored, which children inherit.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=heed, **pipe)
     seen = []
     for line in process.stdout:
         seen.append(line)

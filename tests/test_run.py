@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -176,31 +175,42 @@ def test_report_writes_the_same_files_from_the_folder_alone(tiny_run: Results) -
     assert {name: (tiny_run.out / name).read_bytes() for name in names} == before
 
 
+def stop_at(marker: str, stop: signal.Signals, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command, send it ``stop`` as soon as a line of its progress holds ``marker``, and wait for its end."""
+    line = [sys.executable, "-m", "rlbench.cli", *map(str, arguments)]
+    # A shell may have started us with Ctrl-C ignored, which children inherit.
+    process = subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
+    assert process.stderr is not None
+    seen = ""
+    for text in process.stderr:
+        seen += text
+        if marker in text:
+            process.send_signal(stop)
+            break
+    rest = process.communicate(timeout=120)[1]
+    return subprocess.CompletedProcess(line, process.returncode, "", seen + rest)
+
+
 @pytest.mark.slow
 def test_ray_gives_the_same_samples_after_being_killed_in_the_middle(tiny_run: Results, tiny_recipe: Path, tmp_path: Path) -> None:
-    store, out = tmp_path / "store", tmp_path / "run"
-    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), "--store", str(store), "--out", str(out), "--workers", "2"]
-    for wait in (15, 25):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = command(*line[3:])
+    arguments = ["run", tiny_recipe, "--store", tmp_path / "store", "--out", tmp_path / "run", "--workers", "2"]
+    for marker in ("problems", "train/"):
+        killed = stop_at(marker, signal.SIGKILL, *arguments)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = command(*arguments)
     assert done.returncode == 0, done.stderr
-    pd.testing.assert_frame_equal(pd.read_parquet(out / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_that_it_can_be_resumed_and_it_can(tiny_run: Results, tiny_recipe: Path, tmp_path: Path) -> None:
-    folders = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
-    line = [sys.executable, "-m", "rlbench.cli", "run", str(tiny_recipe), *folders]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(20)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert "the same command goes on from there" in stderr
-    assert "Traceback" not in stderr
-    done = command(*line[3:])
+    arguments = ["run", tiny_recipe, "--store", tmp_path / "store", "--out", tmp_path / "run"]
+    stopped = stop_at("base/seed0", signal.SIGINT, *arguments)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "the same command goes on from there" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    done = command(*arguments)
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
