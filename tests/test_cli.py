@@ -15,8 +15,8 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 QUICKSTART = str(RECIPES / "quickstart.toml")
 
 
-def rlbench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120)
+def rlbench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -41,8 +41,8 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
         (["run", str(RECIPES / "local_math.toml")], ["path/to"]),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[str], parts: list[str]) -> None:
-    done = rlbench(*arguments)
+def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[str], parts: list[str], tmp_path: Path) -> None:
+    done = rlbench(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert all(part in done.stderr for part in parts), done.stderr
