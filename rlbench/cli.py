@@ -14,7 +14,7 @@ import click
 from rlbench import __version__
 from rlbench.records import UserError, nearest
 
-EXIT_FAILED_ROWS, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 class _Group(click.Group):

@@ -18,14 +18,13 @@ from rlbench import models
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry
-from rlbench.recipe import Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
+from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source
 from rlbench.tasks.templates import get_template
 
 MINIATURE = "miniature"
-AVERAGE = "avg"
 BASE = "base"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")

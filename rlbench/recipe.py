@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rlbench.records import UserError, nearest
 
+AVERAGE = "avg"  # the mean over benchmarks, as a benchmark's name in tables
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -272,7 +273,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     chosen, wanted = list(seeds), list(only)
     if chosen:
         raw["seeds"] = chosen
-    recipe = _validate(raw, path)
+    recipe = _checked(Recipe, raw, "", path)
     _checked(TrainingConfig, {"learning_rate": 0.0, **recipe.training}, "training", path)
     methods = _expand_sweep(recipe, path)
     if wanted:
@@ -336,10 +337,6 @@ def _override(raw: dict[str, Any], text: str) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {text!r}: {parent!r} is a value, not a table")
     node[last] = parsed
-
-
-def _validate(raw: dict[str, Any], path: Path) -> Recipe:
-    return _checked(Recipe, raw, "", path)
 
 
 def _checked(kind: type[Any], raw: Any, prefix: str, path: Path) -> Any:

@@ -10,11 +10,10 @@ from torch.nn.functional import cross_entropy, logsigmoid
 
 from rlbench.objectives import advantages, filters, rewards
 from rlbench.objectives.batch import Loss, TokenBatch, bounded_ratio, recorded_stops, replayed_stops
+from rlbench.objectives.clipped import grpo, ppo
 from rlbench.objectives.dft import dft
 from rlbench.objectives.dpo import dpo
-from rlbench.objectives.grpo import grpo
 from rlbench.objectives.iw_sft import iw_sft
-from rlbench.objectives.ppo import ppo
 from rlbench.objectives.reduction import Totals
 from rlbench.objectives.sft import sft
 from rlbench.objectives.value import value

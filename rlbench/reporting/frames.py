@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlbench.metrics import pass_at_k
-from rlbench.recipe import temperature_of
+from rlbench.recipe import AVERAGE, temperature_of
 from rlbench.records import UserError
 from rlbench.statistics import Estimate, holm, mean_interval, paired_difference
 
@@ -26,7 +26,6 @@ SUMMARY_COLUMNS = (
     "method", "benchmark", "decoding", "n_seeds", "n_problems", "k", "avg_at_k", "ci_low", "ci_high", "pass_at_k", "truncation_rate",
     "unparsed_rate",
 )  # fmt: skip
-AVERAGE = "avg"
 GREEDY = "greedy"
 SIGNIFICANCE = 0.05
 
