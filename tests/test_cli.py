@@ -57,8 +57,8 @@ def test_a_bad_line_of_a_jsonl_file_is_named_with_file_and_line(tmp_path: Path) 
     assert "answer" in done.stderr
 
 
-def test_plan_as_json_has_its_stable_form() -> None:
-    done = rlbench("plan", QUICKSTART, "--json")
+def test_plan_as_json_has_its_stable_form(tmp_path: Path) -> None:
+    done = rlbench("plan", QUICKSTART, "--json", "--store", str(tmp_path / "store"))
     stages = json.loads(done.stdout)["stages"]
     assert all({"name", "fingerprint", "cached", "estimate"} <= stage.keys() for stage in stages)
     assert not any(stage["cached"] for stage in stages)
