@@ -151,7 +151,8 @@ def test_ray_gives_the_bytes_of_the_local_executor_and_runs_branches_at_once(
             running.discard(event.result.stage.name)
         most = max(most, len(running))
     assert most == 2
-    assert ("base", 1, 2, "half") in [(e.stage.name, e.done, e.total, e.note) for e in events if isinstance(e, Progress)]
+    told = [(e.stage.name, e.done, e.total, e.note) for e in events if isinstance(e, Progress)]
+    assert sorted(told) == sorted((result.stage.name, 1, 2, "half") for result in results.values())  # each once, however short
     assert {e.worker for e in events if isinstance(e, Started)} == {"worker 1", "worker 2"}
     assert results[graph(0.4)[0].fingerprint].counters == {"tokens": 8}
     assert results[graph(0.4)[0].fingerprint].seconds >= 0.4

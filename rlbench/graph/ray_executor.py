@@ -260,7 +260,8 @@ class _Run:
             for reference in ended:
                 self._collect(busy[reference])
             self._pool.make_room()
-            self._report()
+            for handle in self._pool.handles:
+                self._report(handle)
 
     def _dispatch(self) -> bool:
         """Give ready stages to workers as far as there is room; whether any stage is running then."""
@@ -285,6 +286,7 @@ class _Run:
 
     def _collect(self, handle: _Handle) -> None:
         """Take the outcome of a worker's stage: a result, an input that is gone, or the worker's death."""
+        self._report(handle)  # what a short stage told may not have been looked at yet
         stage, handle.stage = handle.stage, None
         assert stage is not None
         try:
@@ -312,16 +314,16 @@ class _Run:
         else:
             self._schedule.requeue(stage)
 
-    def _report(self) -> None:
-        for handle in self._pool.handles:
-            if handle.stage is None:
-                continue
-            with contextlib.suppress(OSError, ValueError):  # not written yet, or just being written
-                text = handle.progress.read_text(encoding="utf-8")
-                done, total, note = json.loads(text)
-                if text != handle.seen:
-                    handle.seen = text
-                    self._schedule.emit(Progress(handle.stage, done, total, note))
+    def _report(self, handle: _Handle) -> None:
+        """Pass on how far a worker's stage is, if that has changed."""
+        if handle.stage is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # not written yet, or just being written
+            text = handle.progress.read_text(encoding="utf-8")
+            done, total, note = json.loads(text)
+            if text != handle.seen:
+                handle.seen = text
+                self._schedule.emit(Progress(handle.stage, done, total, note))
 
 
 def _cause(error: Exception) -> str:
