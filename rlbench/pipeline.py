@@ -23,13 +23,15 @@ from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source
 from rlbench.tasks.templates import get_template
+from rlbench.training import trl_support
 
 MINIATURE = "miniature"
 BASE = "base"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
 
-OFFLINE_ONLY = ("batch_size", "epochs", "max_steps", "over_length")  # keys of training whose part `online` plays in online methods
+# Keys of training that online methods have no use for: their part is played by `online`.
+OFFLINE_ONLY = ("batch_size", "epochs", "max_steps", "over_length", "refresh_interval")
 
 # One integer a stage function, raised when its output changes for the same configuration: a golden digest in the tests says when.
 VERSIONS = {
@@ -37,9 +39,10 @@ VERSIONS = {
     "rlbench.training.pretraining:pretrain": 1,
     "rlbench.models:link": 1,
     "rlbench.sampling.rollouts:rollouts_stage": 1,
-    "rlbench.views:build": 1,
+    "rlbench.views:build": 2,
     "rlbench.training.offline:train": 1,
     "rlbench.training.online:train": 1,
+    "rlbench.training.trl_backend:train": 1,
     "rlbench.evaluation:evaluate": 1,
 }
 
@@ -58,11 +61,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe expanded: its rows in order, and every stage they need in the order in which they can run."""
+    """A recipe expanded: its rows in order, and every stage they need in the order in which they can run.
+
+    ``warnings`` say which rows cannot be filled although the rest can, and why.
+    """
 
     recipe: Recipe
     device: str
     rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def targets(self) -> list[Stage]:
@@ -96,8 +103,9 @@ class _Builder:
         self.recipe = recipe
         self.device = _device(recipe.device)
         self.catalogue = registry.describe(recipe.plugins)
-        self.plugins = [{"path": Path(path).name, "source": Path(path).read_text(encoding="utf-8")} for path in recipe.plugins]
+        self.plugins = [{"path": path, "source": Path(path).expanduser().read_text(encoding="utf-8")} for path in recipe.plugins]
         self.cache: dict[Any, Stage] = {}
+        self.warnings: list[str] = []
         self.per_seed_base = recipe.model.source == MINIATURE
         self.grader = {"name": "math-verify", "version": _version_of("math-verify")}
 
@@ -117,7 +125,7 @@ class _Builder:
             for seed in self.recipe.seeds:
                 bank = self._bank(seed) if (method.data or "").startswith("rollouts.") else None
                 rows.append(self._row(name, method, seed, self._train(name, method, seed), bank))
-        return Plan(self.recipe, self.device, tuple(rows))
+        return Plan(self.recipe, self.device, tuple(rows), tuple(dict.fromkeys(self.warnings)))
 
     # One method a kind of stage -------------------------------------------------------------------------------------------------
 
@@ -208,10 +216,18 @@ class _Builder:
                 "sampling": self.recipe.sampling.model_dump(),
                 "grader": self.grader,
             }
+            function = "rlbench.training.online:train"
             inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
-            return self._stage(where, "rlbench.training.online:train", config, inputs, hints=hints)
-        inputs = {"model": self._base(seed), "sequences": self._view(str(method.data), method, seed)}
-        return self._stage(where, "rlbench.training.offline:train", {**config, "training": training}, inputs, hints=hints)
+        else:
+            config["training"], function = training, "rlbench.training.offline:train"
+            inputs = {"model": self._base(seed), "sequences": self._view(str(method.data), method, seed)}
+        if method.backend == "trl":
+            if (reason := trl_support.refuse(config, str(method.data))) is not None:
+                raise UserError(f"`methods.{name}.backend`: {reason}")
+            config["trl"], function = _version_of("trl"), "rlbench.training.trl_backend:train"
+            if config["trl"] is None:
+                raise UserError(f"`methods.{name}.backend`: trl is not installed; pip install trl")
+        return self._stage(where, function, config, inputs, hints=hints)
 
     def _evaluation(self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str) -> Stage:
         options = self.recipe.evaluation
@@ -292,6 +308,8 @@ class _Builder:
             hyperparameters = self.catalogue.resolve(part.name, kind, part.hyperparameters)
         except UserError as error:
             raise UserError(f"`{where}`: {error}") from None
+        if described.problem:
+            self.warnings.append(f"`{where}` cannot be filled: {described.problem}")
         return {"name": part.name, "hyperparameters": hyperparameters, "source": source_fingerprint(described.source)}
 
     def _check(self, where: str, method: MethodConfig, described: Any) -> None:
@@ -307,15 +325,31 @@ class _Builder:
             raise UserError(f'`{where}.reward`: rows of {method.data} carry the bank\'s reward; another reward is for data = "online"')
         if method.critic is not None and method.data != "online":
             raise UserError(f'`{where}.critic`: only data = "online" trains a critic, not {method.data!r}')
+        if "sampler_logp" in described.reads and method.data == "demonstrations":
+            raise UserError(f"`{where}.data`: objective {described.name!r} reads sampler_logp, and nobody sampled demonstrations")
+        if (method.online or {}).get("refills") and not method.filters:
+            raise UserError(f'`{where}.online.refills`: they fill up what filters drop; name some, for instance filters = ["mixed_groups"]')
         for kind, part in [("advantage", method.advantage), *(("filter", part) for part in method.filters)]:
             late = {"ref_logp", "old_logp"} & set(self.catalogue.find(part.name, kind).reads) if part else set()
             if late:
                 raise UserError(
                     f"`{where}`: {kind} {part.name!r} reads {sorted(late)[0]}, which is not there before the training has begun"
                 )
+        if "value" in described.reads:
+            raise UserError(f"`{where}.objective`: {described.name!r} is a critic's loss; it stands in `{where}.critic.objective`")
+        of_sampler = {"sampler_logp", "old_logp"} & set(described.reads)
+        if of_sampler and (method.data or "").startswith("rollouts.") and self.recipe.rollouts.temperature != 1.0:
+            raise UserError(
+                f"`{where}.objective`: {described.name!r} reads {sorted(of_sampler)[0]}, which the bank has at rollouts.temperature = "
+                f"{self.recipe.rollouts.temperature:g}, and offline training is at 1"
+            )
+        if method.training.get("refresh_interval") and (method.data == "online" or "old_logp" not in described.reads):
+            raise UserError(f"`{where}.training.refresh_interval` is for offline objectives that read old_logp")
         needs = set(described.reads)
         if method.advantage is not None:
             needs |= set(self.catalogue.find(method.advantage.name, "advantage").reads)
+        if needs & {"value", "old_value", "returns"} and method.data != "online":
+            raise UserError(f'`{where}.data`: its objective or advantage reads values, and only data = "online" has a critic')
         if needs & {"value", "old_value", "returns"} and method.critic is None:
             example = "for instance critic = { learning_rate = 1e-5 }"
             raise UserError(f"`{where}.critic` is missing: its objective or advantage reads values; {example}")
@@ -359,18 +393,25 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def import_plugins(plan: Plan) -> None:
-    """Import the plug-in files of a plan's recipe, so that one that cannot be is refused before anything is computed.
+def import_plugins(plan: Plan) -> list[str]:
+    """Import what the plan's rows use of plug-ins, files and installed ones; say of each that fails why it does.
 
-    Raises:
-        UserError: a file fails to import.
+    Only rows that use it will be empty, so this is for a warning before the work begins.
     """
-    catalogue = registry.describe(plan.recipe.plugins) if plan.recipe.plugins else None
-    for path in plan.recipe.plugins:
-        for kind in ("objective", "advantage", "reward", "filter"):
-            for name, described in catalogue.of(kind).items() if catalogue else ():
-                if Path(described.path).resolve() == Path(path).resolve():
-                    registry.load(kind, name, [path])
+    catalogue = registry.describe(plan.recipe.plugins)
+    used: dict[tuple[registry.Kind, str], None] = {}
+    for config in (stage.config for stage in plan.stages if stage.kind == "train"):
+        parts = [("objective", config["objective"]), ("objective", config["critic"]), ("advantage", config["advantage"])]
+        parts += [("reward", config["reward"]), *(("filter", part) for part in config["filters"])]
+        used |= {(kind, part["name"]): None for kind, part in parts if part}  # type: ignore[misc]
+    failures = []
+    for kind, name in used:
+        if not (catalogue.find(name, kind).module or "").startswith("rlbench."):
+            try:
+                registry.load(kind, name, plan.recipe.plugins)
+            except UserError as error:
+                failures.append(str(error))
+    return list(dict.fromkeys(failures))
 
 
 def has_gpu() -> bool:

@@ -130,7 +130,11 @@ def temperature_of(decoding: str) -> float:
 
 
 class TrainingConfig(Frozen):
-    """The optimiser step that all methods share. ``batch_size`` counts units: sequences, or pairs."""
+    """The optimiser step that all methods share. ``batch_size`` counts units: sequences, or pairs.
+
+    ``refresh_interval`` is for offline objectives with a ratio (PSFT): every so many optimiser steps the old policy becomes the
+    policy as it then is. By default it stays what drew the data: the bank's sampler, for demonstrations the base model.
+    """
 
     learning_rate: NonNegative
     betas: tuple[Beta, Beta] = (0.9, 0.95)
@@ -146,16 +150,24 @@ class TrainingConfig(Frozen):
     max_length: Positive = 2048
     over_length: Literal["drop", "truncate"] = "truncate"
     gradient_checkpointing: bool = False
+    refresh_interval: Positive | None = None
 
 
 class OnlineConfig(Frozen):
-    """The loop that samples from the policy it trains: each step draws a batch and takes ``mini_batches x epochs`` optimiser steps."""
+    """The loop that samples from the policy it trains: each step draws a batch and takes ``mini_batches x epochs`` optimiser steps.
+
+    The policy that samples is brought up to date every ``sync_interval`` steps: 1 is on-policy, more is semi-online. Where filters
+    leave fewer than ``prompts_per_step`` prompts of a draw, up to ``refills`` further draws of as many other prompts fill the step
+    up (DAPO's dynamic sampling).
+    """
 
     steps: Positive = 40
     prompts_per_step: Positive = 32
     samples_per_prompt: Positive = 8
     mini_batches: Positive = 1
     epochs: Positive = 1
+    sync_interval: Positive = 1
+    refills: Annotated[int, Field(ge=0)] = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_new_tokens: Positive = 1024
 
@@ -181,13 +193,17 @@ class CriticConfig(Frozen):
 
 
 class MethodConfig(Frozen):
-    """A row: an objective with its data, reward, advantage, filters and training; or a ``checkpoint`` that somebody else trained."""
+    """A row: an objective with its data, reward, advantage, filters and training; or a ``checkpoint`` that somebody else trained.
+
+    ``backend`` is who trains: the engine that all rows share, or TRL's trainer of that name on the same data.
+    """
 
     label: str | None = None
     checkpoint: str | None = None
     revision: str | None = None
     objective: str | None = None
     data: str | None = None
+    backend: Literal["rlbench", "trl"] = "rlbench"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     advantage: Component | None = None
     reward: Component = Component(name="correct")

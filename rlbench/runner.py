@@ -13,6 +13,8 @@ import os
 import platform
 import shutil
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
-from rlbench.graph.stage import Stage
+from rlbench.graph.stage import Stage, topological
 from rlbench.pipeline import BASE, Plan, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError, read_problems
@@ -89,7 +91,10 @@ def run(
         recipe = load_recipe(recipe, overrides, only=only, seeds=seeds)
     elif only or overrides or seeds:
         raise UserError("only, seeds and overrides are for a recipe given by its path: give them to load_recipe")
-    return run_plan(build(recipe), out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
+    plan = build(recipe)
+    for text in doubts(plan):
+        warnings.warn(text, stacklevel=2)
+    return run_plan(plan, out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
 
 
 def run_plan(
@@ -109,7 +114,6 @@ def run_plan(
         raise UserError("`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some")
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
-    import_plugins(plan)
     opened = Store(Path(store))
     _prepare(folder)
     try:
@@ -120,6 +124,11 @@ def run_plan(
             folder.rmdir()  # if it was made for this run
         raise
     return _publish(plan, opened, results, folder, command or f"rlbench run {plan.recipe.name}")
+
+
+def doubts(plan: Plan) -> list[str]:
+    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the plug-ins."""
+    return [*plan.warnings, *import_plugins(plan)]
 
 
 def default_out(plan: Plan) -> Path:
@@ -268,7 +277,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
-    """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not."""
+    """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not.
+
+    A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and has many.
+    """
+    rows = Counter(stage.fingerprint for row in plan.rows for stage in topological(row.evaluations.values()))
     stages = []
     for stage in plan.stages:
         result = results.get(stage.fingerprint)
@@ -286,7 +299,7 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
             "counters": result.counters,
             "peak_memory_bytes": result.peak_memory_bytes,
             "versions": _versions_of(stage, store),
-            "users": sum(stage.fingerprint in {s.fingerprint for s in other.inputs.values()} for other in plan.stages),
+            "rows": rows[stage.fingerprint],
         })  # fmt: skip
     return {
         "recipe": plan.recipe.model_dump(mode="json"),

@@ -110,6 +110,8 @@ VIEWS: dict[str, View] = {
 def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) -> list[Rollout]:
     """The rollouts with other prompt ids, by problem: for training on another template than the one that was sampled from.
 
+    After another prompt the sampler's log-probabilities are of something else, so they are left out.
+
     Raises:
         StageFailure: a rollout's problem has no prompt.
     """
@@ -117,7 +119,9 @@ def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) 
     for rollout in rollouts:
         if rollout.problem_id not in prompts:
             raise StageFailure(f"rollout of problem {rollout.problem_id!r}: the view's problems do not hold it")
-        replaced.append(dataclasses.replace(rollout, prompt_ids=prompts[rollout.problem_id]))
+        prompt = prompts[rollout.problem_id]
+        same = list(rollout.prompt_ids) == list(prompt)
+        replaced.append(rollout if same else dataclasses.replace(rollout, prompt_ids=prompt, sampler_logp=[]))
     return replaced
 
 

@@ -114,6 +114,34 @@ def test_offline_grpo_takes_the_samplers_log_probabilities_and_group_advantages(
     assert abs(lines(unsampled)[0]["kl"]) < 1e-6  # then the initial model's stand in
 
 
+def test_the_old_policy_is_the_initial_one_unless_it_is_refreshed(tmp_path: Path, base: Path) -> None:
+    settings = {**config("grpo", epochs=3, learning_rate=3e-3), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
+    kl = {}
+    for interval in (None, 1, 2):
+        settings["training"] = {**settings["training"], "refresh_interval": interval}
+        kl[interval] = [line["kl"] for line in lines(run(tmp_path, base, sequences(8, group=4), settings)[0])]
+    assert [abs(value) < 1e-6 for value in kl[None]] == [True] + [False] * 5
+    assert [abs(value) < 1e-6 for value in kl[1]] == [True] * 6
+    assert [abs(value) < 1e-6 for value in kl[2]] == [True, False] * 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("filters", "@row_filter('f')\ndef f(batch):\n    return batch.reward\n", r"filter 'f' \(x.py:2\) has to return a bool for each"),
+        ("advantage", "@advantage('f')\ndef f(batch):\n    return batch.reward[:1]\n", r"'f' \(x.py:2\): its advantage is \(1,\)"),
+        ("advantage", "@advantage('f')\ndef f(batch):\n    return batch.reward / 0\n", r"'f' \(x.py:2\): its advantage is not finite"),
+        ("advantage", "@advantage('f')\ndef f(batch):\n    return None\n", r"'f' \(x.py:2\): its advantage is NoneType"),
+    ],
+)
+def test_what_a_plugin_must_not_return_is_refused_with_file_and_line(kind: str, text: str, reason: str, tmp_path: Path, base: Path) -> None:
+    component = {"name": "f", "hyperparameters": {}}
+    settings = {**config("sft"), kind: [component] if kind == "filters" else component}
+    plugin = {"path": "x.py", "source": "from rlbench import advantage, row_filter\n" + text}
+    with pytest.raises(StageFailure, match=reason):
+        run(tmp_path, base, sequences(4), settings, plugins=[plugin])
+
+
 def test_filters_drop_rows_and_leaving_none_fails(tmp_path: Path, base: Path) -> None:
     settings = {**config("sft", epochs=1, batch_size=100), "filters": [{"name": "positive", "hyperparameters": {}}]}
     output, _ = run(tmp_path, base, sequences(10), settings)
@@ -134,8 +162,23 @@ def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base:
     plugin.write_text("from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n")
     settings = {**config("sft"), "objective": table("broken", (plugin,))}
     (tmp_path / "runs").mkdir()
-    with pytest.raises(StageFailure, match=r"loss became inf at step 1 of 6 \(broken\)"):
+    with pytest.raises(StageFailure, match=r"objective 'broken' \(x.py:2\): the loss became inf at step 1 of 6"):
         run(tmp_path / "runs", base, sequences(10), settings, plugins=[{"path": "x.py", "source": plugin.read_text()}])
+
+
+def test_a_statistic_takes_the_place_of_nothing_that_the_engine_logs(tmp_path: Path, base: Path) -> None:
+    text = (
+        "from rlbench import Loss, Term, objective\n@objective('mine')\ndef mine(batch):\n"
+        "    return Loss([Term(-batch.logp)], {'loss': batch.logp * 0 + 7, 'seven': batch.logp.detach() * 0 + 7})\n"
+    )
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(text)
+    (tmp_path / "runs").mkdir()
+    settings = {**config("sft"), "objective": table("mine", (plugin,))}
+    output, _ = run(tmp_path / "runs", base, sequences(4), settings, plugins=[{"path": "x.py", "source": text}])
+    plain, _ = run(tmp_path / "runs", base, sequences(4), config("sft"))
+    assert [line["loss"] for line in lines(output)] == [line["loss"] for line in lines(plain)]
+    assert lines(output)[0]["seven"] == 7
 
 
 def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, base: Path) -> None:

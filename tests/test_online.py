@@ -107,6 +107,51 @@ def test_a_run_whose_filters_keep_nothing_in_any_step_fails(tmp_path: Path, inpu
         run(tmp_path / "out", inputs, config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]))
 
 
+def test_semi_online_samples_from_a_policy_that_is_refreshed_now_and_then(inputs: dict[str, Path]) -> None:
+    settings = config("grpo", training={"learning_rate": 1e-2}, online={"steps": 4, "mini_batches": 1, "sync_interval": 2})
+    with Grader() as grader:
+        loop = OnlineLoop(settings, inputs, Context(), grader)
+        lines = [loop.step(step)[0] for step in range(4)]
+    # The ratio is taken against what sampled: it is 1 after a refresh, and not in the step that follows.
+    assert [abs(line["kl"]) < 1e-6 for line in lines] == [True, False, True, False]
+    assert all(line["sampler_mismatch"] < 1e-4 for line in lines)
+
+
+def test_refills_draw_other_prompts_until_the_step_is_full(inputs: dict[str, Path]) -> None:
+    rare = {"name": "random", "hyperparameters": {"probability": 0.2, "salt": 4}}
+    mixed = [{"name": "mixed_groups", "hyperparameters": {}}]
+    found = {}
+    for refills in (0, 1, 5):
+        settings = config("grpo", reward=rare, filters=mixed, online={"refills": refills, "prompts_per_step": 4})
+        with Grader() as grader:
+            context = Context()
+            loop = OnlineLoop(settings, inputs, context, grader)
+            examples, line = loop._collect(0)
+        kept = {example.group for example in examples}
+        assert len(examples) == 4 * len(kept) and [example.unit for example in examples] == list(range(len(examples)))
+        assert line["kept"] == len(examples) / context.counters["samples"]
+        assert context.counters["samples"] == 16 * line["draws"]
+        found[refills] = (len(kept), line["draws"])
+    assert found[0][0] < found[1][0] < found[5][0] == 4  # the salt was chosen for a first draw that leaves room
+    assert found[0][1] == 1 and found[1][1] == 2 and found[5][1] == 3  # twelve problems are three draws of four
+
+
+def test_refills_repeat_no_prompt_of_their_step(inputs: dict[str, Path]) -> None:
+    with Grader() as grader:
+        loop = OnlineLoop(config("grpo", online={"refills": 9}), inputs, Context(), grader)
+        drawn = [int(i) for indices in loop._draws_of(1) for i in indices]
+    assert sorted(drawn) == list(range(12))
+
+
+@pytest.mark.parametrize("value", ["None", "float('nan')", "'much'"])
+def test_a_reward_that_is_no_finite_number_is_refused_with_file_and_line(value: str, inputs: dict[str, Path]) -> None:
+    context = Context()
+    text = f"from rlbench import reward\n@reward('mine')\ndef mine(rollout):\n    return {value}\n"
+    context.hints["plugins"] = [{"path": "x.py", "source": text}]
+    with Grader() as grader, pytest.raises(StageFailure, match=r"reward 'mine' \(x.py:2\) has to return a finite number"):
+        OnlineLoop(config("grpo", reward={"name": "mine", "hyperparameters": {}}), inputs, context, grader).step(0)
+
+
 def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, Path]) -> None:
     settings = config("grpo", objective={**table("grpo"), "reads": ["old_logp", "ref_logp"]}, training={"learning_rate": 1e-2})
     with Grader() as grader:
@@ -121,7 +166,8 @@ def test_methods_of_like_sizes_sample_the_same_at_first(inputs: dict[str, Path])
     drawn = []
     for settings in (config("grpo"), ppo_config()):
         with Grader() as grader:
-            drawn.append(OnlineLoop(settings, inputs, Context(), grader)._draw(0))
+            loop = OnlineLoop(settings, inputs, Context(), grader)
+            drawn.append(loop._draw(0, loop.order[0]))
     assert drawn[0] == drawn[1]
 
 

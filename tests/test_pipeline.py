@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlbench.estimate import estimate, totals
+from rlbench.objectives import registry
 from rlbench.pipeline import Plan, build
 from rlbench.recipe import load_recipe
 from rlbench.records import UserError
@@ -132,6 +133,16 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (("methods={}",), ["`methods`", "at least one"]),
         (("seeds=[0, 0]",), ["`seeds`", "each once"]),
         (("model.source=minature",), ["did you mean 'miniature'"]),
+        (('methods.ppo.backend="trl"',), ["methods.ppo.backend", "no PPO"]),
+        (('methods.iw_sft.backend="trl"',), ["methods.iw_sft.backend", "not iw_sft"]),
+        (('methods.sft.backend="tlr"',), ["methods.sft.backend", "'trl'"]),
+        (('methods.ppo.objective="value"',), ["methods.ppo.objective", "critic"]),
+        (('methods.x={objective="grpo", data="rollouts.groups", advantage="gae"}',), ["methods.x.data", 'data = "online"']),
+        (('methods.x={objective="topr", data="rollouts.groups"}', "rollouts.temperature=0.7"), ["old_logp", "rollouts.temperature = 0.7"]),
+        (("methods.sft.training.refresh_interval=4",), ["methods.sft.training.refresh_interval", "old_logp"]),
+        (("methods.grpo.training.refresh_interval=4",), ["methods.grpo.training.refresh_interval", "offline"]),
+        (("methods.grpo.online.refills=2",), ["methods.grpo.online.refills", "mixed_groups"]),
+        (("methods.grpo.online.sync_interval=0",), ["methods.grpo.online.sync_interval", "greater than 0"]),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tuple[str, ...], parts: list[str]) -> None:
@@ -140,6 +151,46 @@ def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tu
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in parts), message
+
+
+def test_the_zoo_has_a_row_for_every_objective_and_shares_the_quickstarts_stages() -> None:
+    zoo = plan(recipe="objective_zoo.toml")
+    used = {stage.config["objective"]["name"] for stage in zoo.stages if stage.kind == "train"}
+    used |= {stage.config["critic"]["name"] for stage in zoo.stages if stage.kind == "train" and stage.config["critic"]}
+    assert used == set(registry.describe().objectives)
+    assert {stage.fingerprint for stage in plan().stages} <= {stage.fingerprint for stage in zoo.stages}
+    for seed in (0, 1):
+        assert len({row.bank.fingerprint for row in zoo.rows if row.seed == seed and row.bank is not None}) == 1
+
+
+def test_the_readme_names_every_objective() -> None:
+    text = (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in registry.describe().objectives if f"`{name}`" not in text]
+
+
+def test_a_row_by_trl_has_the_same_data_and_a_training_stage_of_its_own() -> None:
+    planned = plan('methods.trl={objective="sft", data="demonstrations", backend="trl", training={learning_rate=1e-3}}')
+    ours, theirs = (next(s for s in planned.stages if s.name == f"train/{name}/seed0") for name in ("sft", "trl"))
+    assert {name: stage.fingerprint for name, stage in ours.inputs.items()} == {name: s.fingerprint for name, s in theirs.inputs.items()}
+    assert theirs.function == "rlbench.training.trl_backend:train" and ours.fingerprint != theirs.fingerprint
+    assert {**ours.config, "trl": theirs.config["trl"]} == theirs.config and theirs.config["trl"]
+
+
+def test_an_objective_of_the_samplers_log_probabilities_is_refused_on_demonstrations(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    text = 'from rlbench import objective\n@objective("mine", reads=("sampler_logp",))\ndef mine(batch):\n    return -batch.sampler_logp\n'
+    plugin.write_text(text)
+    with pytest.raises(UserError, match="nobody sampled demonstrations"):
+        plan(f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')
+
+
+def test_a_plugin_that_reads_what_it_does_not_declare_is_warned_of_and_the_rest_is_planned(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text('from rlbench import objective\n@objective("mine")\ndef mine(batch):\n    return -batch.ref_logp\n')
+    planned = plan(f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')
+    (warning,) = planned.warnings
+    assert f"{plugin}:4: objective 'mine' reads 'ref_logp'" in warning and "methods.mine" in warning
+    assert plan().warnings == ()
 
 
 def test_the_papers_recipe_resolves_offline_with_its_generations() -> None:

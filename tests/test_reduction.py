@@ -74,3 +74,26 @@ def test_sequence_helpers_sum_average_and_expand() -> None:
 def test_reading_what_is_not_there_says_what_to_declare(field: str, hint: str) -> None:
     with pytest.raises(AttributeError, match=hint):
         getattr(batch_of(2), field)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "it returned NoneType"),
+        (Loss([]), "one Term or more"),
+        (Loss(Term(torch.zeros(2))), "one Term or more"),
+        (Loss([torch.zeros(2)]), "Tensor, not a Term"),
+        (Loss([Term([0.0])]), "list, not a Term of a tensor"),
+        (Loss([Term(torch.zeros(2), coefficient="a")]), "coefficient of a term is 'a'"),
+        (Loss([Term(torch.zeros(2))], [1]), "list, not a dictionary"),
+        (Loss([Term(torch.zeros(2))], {"n": 1.0}), "'n' is float"),
+    ],
+)
+def test_what_is_no_loss_is_refused_by_what_is_wrong_with_it(result: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_loss(result)  # type: ignore[arg-type]
+
+
+def test_an_unknown_reduction_of_a_term_is_refused() -> None:
+    with pytest.raises(ValueError, match="'mean' is none of token-mean"):
+        reduce_values(torch.zeros(2), "mean", batch_of(2), Totals(2, 1))

@@ -87,6 +87,13 @@ def test_no_correct_rollout_empties_those_rows_with_the_reason_and_the_others_fi
     assert set(written.loc[("rft", "avg", "t1.0"), ["avg_at_k", "ci_low", "ci_high", "pass_at_k"]]) == {""}
 
 
+def test_the_manifest_says_that_the_bank_is_there_once_and_how_many_rows_rest_on_it(tiny_run: Results) -> None:
+    banks = [stage for stage in tiny_run.manifest["stages"] if stage["name"].startswith("rollouts")]
+    assert [(stage["name"], stage["rows"]) for stage in banks] == [("rollouts/seed0", 3)]
+    base = next(stage for stage in tiny_run.manifest["stages"] if stage["name"] == "base/seed0")
+    assert base["rows"] == len(tiny_run.manifest["rows"])
+
+
 def test_a_loss_that_becomes_nan_fails_its_row_with_step_and_reason(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
@@ -111,23 +118,28 @@ def test_a_model_that_cannot_be_had_is_bad_input_said_once(tiny_recipe: Path, tm
         run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=["model.source=somebody/nothing"])
 
 
-def test_a_plugin_that_cannot_be_imported_is_refused_before_anything_runs(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_plugin_that_cannot_be_imported_is_said_at_once_and_costs_its_own_row(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
     plugin = tmp_path / "imports.py"
     text = 'import nothing_of_that_name\nfrom rlbench import objective\n\n@objective("x")\ndef x(batch):\n    return -batch.logp\n'
     plugin.write_text(text)
     overrides = [f'plugins=["{plugin}"]', 'methods.x={objective="x", data="demonstrations"}']
-    with pytest.raises(UserError, match=r"imports\.py:1 failed while it was imported: ModuleNotFoundError"):
-        run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", overrides=overrides)
-    assert not (tmp_path / "run").exists()
+    with pytest.warns(UserWarning, match=r"imports\.py:1 failed while it was imported: ModuleNotFoundError"):
+        results = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only="sft,x", overrides=overrides)
+    assert set(results.failures) == {("x", 0)}
+    assert "imports.py:1" in results.failures["x", 0]
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("return None", "returned NoneType"),
-        ("return -batch.logp.detach()", "no gradient"),
-        ("return batch.logp[:1]", "the objective returned"),
-        ("raise RuntimeError('out of ideas')", "out of ideas"),
+        ("return None", "wrong.py:3): it returned NoneType"),
+        ("return -batch.logp.detach()", "wrong.py:3): no gradient"),
+        ("return batch.logp[:1]", "it returned (1,)"),
+        ("raise RuntimeError('out of ideas')", "wrong.py:6): RuntimeError: out of ideas"),
+        ("return batch.logp / 0", "wrong.py:3): the loss became -inf at step 1"),
+        ("return -batch.ref_logp", "wrong.py:6): AttributeError: the batch holds no 'ref_logp': declare it"),
     ],
 )
 def test_a_plugin_that_goes_wrong_costs_its_own_row_with_the_reason(

@@ -226,3 +226,10 @@ def test_a_rollout_of_an_unknown_problem_fails_by_name(tmp_path: Path, model: Pa
     write_problems(tmp_path / "problems.jsonl", [Problem("b", "1?", "1")])
     with pytest.raises(StageFailure, match="rollout of problem 'a'"):
         built(tmp_path, model, {"view": "rollouts.correct"}, rollouts=tmp_path, problems=tmp_path)
+
+
+def test_log_probabilities_of_the_sampler_are_kept_only_with_the_prompt_that_they_followed() -> None:
+    rows = [Rollout(f"p{i}", 0, [1, i], [7, 2], [-0.5, -1.0], "", "1", "correct", 1.0, "stop") for i in (3, 4)]
+    same, other = views.with_prompts(rows, {"p3": [1, 3], "p4": [9, 9]})
+    assert (same.prompt_ids, same.sampler_logp) == ([1, 3], [-0.5, -1.0])
+    assert (other.prompt_ids, other.sampler_logp) == ([9, 9], [])

@@ -29,8 +29,7 @@ def group_norm(batch: TokenBatch, *, normalise: bool = True, eps: float = 1e-4) 
     Shapes: reward, group [S] -> advantage [S].
     Source: DeepSeekMath, Shao et al. 2024, section 4.1.2 (arXiv:2402.03300).
     """
-    index, count = _groups(batch.group)
-    centred = batch.reward - (_group_sum(batch.reward, index, len(count)) / count)[index]
+    centred, index, count = _centred(batch)
     if not normalise:
         return centred
     std = (_group_sum(centred.square(), index, len(count)) / (count - 1).clamp(min=1)).sqrt()
@@ -44,8 +43,7 @@ def leave_one_out(batch: TokenBatch) -> Tensor:
     Shapes: reward, group [S] -> advantage [S].
     Source: RLOO, Ahmadian et al. 2024 (arXiv:2402.14740).
     """
-    index, count = _groups(batch.group)
-    centred = batch.reward - (_group_sum(batch.reward, index, len(count)) / count)[index]
+    centred, index, count = _centred(batch)
     return centred * (count / (count - 1).clamp(min=1))[index]
 
 
@@ -72,7 +70,43 @@ def gae(batch: TokenBatch, *, gamma: float = 1.0, lam: float = 1.0, whiten: bool
         estimate[:, t] = later
     raw = estimate[batch.sequence, batch.position]
     returns = raw + batch.old_value
-    return Credit((raw - raw.mean()) / (raw.std(correction=0) + eps) if whiten else raw, returns)
+    return Credit(_whitened(raw, eps) if whiten else raw, returns)
+
+
+@advantage("batch_norm")
+def batch_norm(batch: TokenBatch, *, group_baseline: bool = False, eps: float = 1e-4) -> Tensor:
+    """REINFORCE++: the reward at every token, made mean 0 and standard deviation 1 over all tokens of the step.
+
+    A long sequence counts with each of its tokens in both. ``group_baseline`` first subtracts the mean reward of the group (the
+    paper's variant for several samples a prompt). The KL penalty that the paper puts into the reward is left out, as in every
+    objective here: with rewards that are verified its coefficient is usually 0, and it would need a reference in every step. ``eps``
+    keeps equal rewards at 0, as verl's 1e-8 on the variance does.
+
+    Shapes: reward, group [S] -> advantage [T].
+    Source: Hu et al. 2025 (arXiv:2501.03262).
+    """
+    reward = _centred(batch)[0] if group_baseline else batch.reward
+    return _whitened(batch.expand(reward), eps)
+
+
+@advantage("signed_reward")
+def signed_reward(batch: TokenBatch) -> Tensor:
+    """2 R - 1: a reward of 1 or 0 as 1 or -1, with no baseline.
+
+    Shapes: reward [S] -> advantage [S].
+    Source: the rewards of Reinforce and Reinforce-Rej, Xiong et al. 2025 (arXiv:2504.11343).
+    """
+    return 2 * batch.reward - 1
+
+
+def _whitened(x: Tensor, eps: float) -> Tensor:
+    return (x - x.mean()) / (x.std(correction=0) + eps)
+
+
+def _centred(batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards minus their group's mean [S], each sequence's group as 0..G-1 [S], and the size of each group [G]."""
+    index, count = _groups(batch.group)
+    return batch.reward - (_group_sum(batch.reward, index, len(count)) / count)[index], index, count
 
 
 def _groups(group: Tensor) -> tuple[Tensor, Tensor]:

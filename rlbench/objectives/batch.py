@@ -47,8 +47,11 @@ class TokenBatch:
         reward: [S] of the sequence.
         group: [S] the prompt that the sequence answers, as a number.
         weight: [S] 1 unless the data says otherwise.
-        ref_logp, old_logp, sampler_logp: [T] under the initial model, the policy before this step's updates, and the sampler as
-            it was when it drew the token; detached. Only if declared in ``reads``.
+        ref_logp: [T] under the initial model; detached, like the next two. All three only if declared in ``reads``.
+        old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them, computed by the
+            trainer. Offline it is the bank's sampler, for demonstrations the initial model; with ``training.refresh_interval`` the
+            policy as it was at the last refresh.
+        sampler_logp: [T] as the sampler itself gave it when it drew the token.
         old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if declared.
         entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the token was
             chosen; differentiable. Only if declared.

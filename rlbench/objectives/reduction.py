@@ -6,6 +6,7 @@ and the sum of contributions, and with it the gradient, does not depend on how t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rlbench.objectives.batch import Loss, Term, TokenBatch
+from rlbench.objectives.registry import REDUCTIONS
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,25 @@ def as_loss(result: Tensor | Loss) -> Loss:
     """An objective's result as a ``Loss``.
 
     Raises:
-        ValueError: it is neither a loss nor a tensor.
+        ValueError: it is neither a loss nor a tensor, or a part of the loss is not what it has to be.
     """
     if not isinstance(result, Tensor | Loss):
-        raise ValueError(f"the objective returned {type(result).__name__}, not a tensor or a Loss")
-    return result if isinstance(result, Loss) else Loss([Term(result)])
+        raise ValueError(f"it returned {type(result).__name__}, not a tensor or a Loss")
+    loss = result if isinstance(result, Loss) else Loss([Term(result)])
+    if not isinstance(loss.terms, Sequence) or not loss.terms:
+        raise ValueError("the Loss that it returned has to have a list of one Term or more")
+    if not isinstance(loss.stats, Mapping):
+        raise ValueError(f"the statistics of its Loss are {type(loss.stats).__name__}, not a dictionary of tensors by name")
+    for term in loss.terms:
+        if not isinstance(term, Term) or not isinstance(term.values, Tensor):
+            found = type(term.values if isinstance(term, Term) else term).__name__
+            raise ValueError(f"a term of the Loss that it returned is {found}, not a Term of a tensor")
+        if not isinstance(term.coefficient, int | float):
+            raise ValueError(f"the coefficient of a term is {term.coefficient!r}, not a number")
+    for name, values in loss.stats.items():
+        if not isinstance(values, Tensor):
+            raise ValueError(f"its statistic {name!r} is {type(values).__name__}, not a tensor of unreduced values")
+    return loss
 
 
 def reduce_loss(loss: Loss, reduction: str, batch: TokenBatch, totals: Totals) -> Tensor:
@@ -60,14 +76,16 @@ def reduce_values(values: Tensor, reduction: str, batch: TokenBatch, totals: Tot
     - ``constant`` of [T] or [S]: the sum over the step's sequences x the longest completion allowed (Dr. GRPO, arXiv:2503.20783).
 
     Raises:
-        ValueError: the values' shape is not one that the reduction takes.
+        ValueError: there is no such reduction, or the values' shape is not one that it takes.
     """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction {reduction!r} is none of {', '.join(REDUCTIONS)}")
     tokens, sequences = batch.n_tokens, batch.n_sequences
     allowed = {"token-mean": (tokens,), "pair-mean": (sequences // 2,)}.get(reduction, (tokens, sequences))
     if values.dim() != 1 or len(values) not in allowed:
         raise ValueError(
             f"reduction {reduction!r} takes values of {' or '.join(f'[{n}]' for n in allowed)}, "
-            f"here with T={tokens}, S={sequences}; the objective returned {tuple(values.shape)}"
+            f"here with T={tokens}, S={sequences}; it returned {tuple(values.shape)}"
         )
     if reduction == "token-mean":
         return values.sum() / totals.tokens

@@ -18,11 +18,11 @@ import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from rlbench.records import UserError, nearest
+from rlbench.records import StageFailure, UserError, nearest
 
 Kind = Literal["objective", "advantage", "reward", "filter"]
 ROWS = ("sequences", "pairs", "groups")
@@ -47,7 +47,8 @@ class Description:
     ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for objectives).
     ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an estimator. ``source`` is
     the file's code without the other registered functions that this one does not call: adding a function to a file changes the
-    source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file.
+    source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file. ``problem`` says, with file and
+    line, why the function cannot work although it can be read: what uses it fails, and nothing else does.
     """
 
     kind: Kind
@@ -63,16 +64,18 @@ class Description:
     line: int
     source: str
     module: str | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything that is registered, by kind and name."""
+    """Everything that is registered, by kind and name. ``broken`` says which installed plug-ins could not be read, and why."""
 
     objectives: Mapping[str, Description]
     advantages: Mapping[str, Description]
     rewards: Mapping[str, Description]
     filters: Mapping[str, Description]
+    broken: tuple[str, ...] = ()
 
     def of(self, kind: Kind) -> Mapping[str, Description]:
         """The registered functions of one kind."""
@@ -86,7 +89,8 @@ class Catalogue:
         """
         known = self.of(kind)
         if name not in known:
-            raise UserError(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(sorted(known))}")
+            broken = f" (an installed plug-in cannot be read: {'; '.join(self.broken)})" if self.broken else ""
+            raise UserError(f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(sorted(known))}{broken}")
         return known[name]
 
     def resolve(self, name: str, kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,14 +156,62 @@ def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
         UserError: a file is missing or not Python, a decorator or signature is not as it has to be, or a name is taken.
     """
     found: dict[Kind, dict[str, Description]] = {kind: {} for kind in _ARGUMENTS}
-    for path, module in [*_built_in_files(), *_installed_files(), *((Path(plugin), None) for plugin in plugins)]:
-        for description in _read_file(path, module):
-            other = found[description.kind].get(description.name)
-            if other is not None:
-                where = f"{other.path}:{other.line}"
-                raise UserError(f"{path}:{description.line}: {description.kind} {description.name!r} is already defined in {where}")
-            found[description.kind][description.name] = description
-    return Catalogue(found["objective"], found["advantage"], found["reward"], found["filter"])
+    broken = []
+    for path, module in _built_in_files():
+        _add(found, _read_file(path, module))
+    for name, locate in _installed():
+        try:  # what somebody installed long ago must not keep anybody from running what does not use it
+            _add(found, _read_file(*locate()))
+        except UserError as error:
+            broken.append(f"{name}: {error}")
+    for plugin in plugins:
+        registered = _read_file(Path(plugin), None)
+        if not registered:
+            decorators = ", ".join(f"@{name}(...)" for name in _DECORATORS)
+            raise UserError(f"{plugin} registers nothing: put one of {decorators} before a function of the file")
+        _add(found, registered)
+    return Catalogue(found["objective"], found["advantage"], found["reward"], found["filter"], tuple(broken))
+
+
+def _add(found: Mapping[Kind, dict[str, Description]], descriptions: Sequence[Description]) -> None:
+    """Add all of a file's functions, or none: UserError where a name is taken."""
+    added: dict[tuple[Kind, str], Description] = {}
+    for new in descriptions:
+        other = found[new.kind].get(new.name) or added.get((new.kind, new.name))
+        if other is not None:
+            where = f"{other.path}:{other.line}"
+            raise UserError(f"{new.path}:{new.line}: {new.kind} {new.name!r} is already defined in {where}; give it another name")
+        added[new.kind, new.name] = new
+    for (kind, name), new in added.items():
+        found[kind][name] = new
+
+
+def call(function: Callable[..., Any], argument: Any, hyperparameters: Mapping[str, Any]) -> Any:
+    """Call a registered function.
+
+    Raises:
+        UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be remembered:
+            what made it raise may lie outside its source.
+    """
+    try:
+        return function(argument, **hyperparameters)
+    except (StageFailure, UserError):
+        raise
+    except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # no fault of the function's
+            raise
+        raise UserError(f"{called(function, error)}: {type(error).__name__}: {error}") from error
+
+
+def called(function: Callable[..., Any], error: BaseException | None = None) -> str:
+    """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error`` came up."""
+    attached = getattr(function, "__rlbench__", {})
+    code = getattr(function, "__code__", None)
+    what = f"{attached.get('kind', 'function')} {attached.get('name', getattr(function, '__name__', '?'))!r}"
+    if code is None:
+        return what
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == code.co_filename] if error else []
+    return f"{what} ({code.co_filename}:{lines[-1] if lines else code.co_firstlineno})"
 
 
 def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[..., Any]:
@@ -182,8 +234,36 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
     found = describe().find(name, kind)
     try:
         return getattr(importlib.import_module(str(found.module)), found.function)
-    except ImportError as error:
-        raise UserError(f"{found.path}: {kind} {name!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _import_failure(found.path, error) from error
+
+
+def code(description: Description) -> str:
+    """The text, comments and all, of a registered function and of the functions and constants of its file that it uses."""
+    text = _plugin_text(description.path)[1]
+    tree = ast.parse(text)
+    lines = text.splitlines()
+    named = {name: node for node in tree.body for name in _names_of(node)}
+    wanted, todo = set(), [description.function]
+    while todo:
+        node = named[todo.pop()]
+        if id(node) not in wanted:
+            wanted.add(id(node))
+            todo += [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in named]
+    return "\n\n\n".join("\n".join(lines[_first_line(n) - 1 : n.end_lineno]) for n in tree.body if id(n) in wanted)
+
+
+def _names_of(node: ast.stmt) -> list[str]:
+    """What a statement of a module defines: a function, a class, or constants."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return []
+    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
 
 
 # Reading source.
@@ -193,19 +273,21 @@ def _built_in_files() -> list[tuple[Path, str | None]]:
     return [(path, f"rlbench.objectives.{path.stem}") for path in sorted(_BUILT_IN.glob("*.py")) if path.name != "registry.py"]
 
 
-def _installed_files() -> list[tuple[Path, str | None]]:
-    """The source files of installed plug-ins, found without importing the packages they are in."""
-    files: list[tuple[Path, str | None]] = []
-    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.value):
-        top, *rest = point.module.split(".")
-        spec = importlib.util.find_spec(top)
-        if spec is None or spec.origin is None:
-            raise UserError(f"installed plug-in {point.name!r}: module {point.module!r} is not there")
-        base = Path(spec.origin).parent.joinpath(*rest)
-        candidates = [base.with_suffix(".py"), base / "__init__.py"] if rest else [Path(spec.origin)]
-        path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
-        files.append((path, point.module))
-    return list(dict.fromkeys(files))
+def _installed() -> list[tuple[str, Callable[[], tuple[Path, str]]]]:
+    """The entry points by name, each with a function that finds its source file without importing the package that it is in."""
+    points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: (point.module, point.name))
+    by_module = {point.module: point.name for point in reversed(points)}
+    return [(name, partial(_locate, module)) for module, name in sorted(by_module.items())]
+
+
+def _locate(module: str) -> tuple[Path, str]:
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        raise UserError(f"module {module!r} is not there")
+    base = Path(spec.origin).parent.joinpath(*rest)
+    candidates = [base.with_suffix(".py"), base / "__init__.py"] if rest else [Path(spec.origin)]
+    return next((candidate for candidate in candidates if candidate.is_file()), candidates[0]), module
 
 
 def _read_file(path: Path, module: str | None) -> list[Description]:
@@ -216,7 +298,7 @@ def _plugin_text(plugin: Plugin) -> tuple[Path, str]:
     if isinstance(plugin, Mapping):
         return Path(plugin["path"]), plugin["source"]
     try:
-        return Path(plugin), Path(plugin).read_text(encoding="utf-8")
+        return Path(plugin), Path(plugin).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"plug-in {plugin} cannot be read: {error}") from None
 
@@ -226,17 +308,23 @@ def _read_text(path: Path, text: str, module: str | None) -> tuple[Description, 
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise UserError(f"{path}:{error.lineno}: not Python: {error.msg}") from None
+        line = f":{error.lineno}" if error.lineno else ""
+        raise UserError(f"{path}{line}: not Python: {error.msg}") from None
     registered = {}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and (found := _decorator(node)) is not None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (found := _decorator(node)) is not None:
+            if not isinstance(node, ast.FunctionDef):
+                raise UserError(f"{path}:{node.lineno}: {node.name!r} has to be a plain function to be registered")
+            if node.name in registered:
+                first = registered[node.name][0].lineno
+                raise UserError(f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name")
             registered[node.name] = (node, *found)
     return tuple(
         _describe_function(path, module, node, call, kind, _slice(tree, node, set(registered))) for node, call, kind in registered.values()
     )
 
 
-def _decorator(node: ast.FunctionDef) -> tuple[ast.Call, Kind] | None:
+def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[ast.Call, Kind] | None:
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call):
             called = decorator.func
@@ -268,14 +356,13 @@ def _describe_function(path: Path, module: str | None, node: ast.FunctionDef, ca
     batch = _batch_parameter(node, f"{where}: {kind} {name!r}")
     reads_of = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == batch]
     fields = {attribute.attr: attribute.lineno for attribute in reads_of}
-    for field in fields if kind != "reward" else ():
-        if field in READABLE and field not in reads:
-            raise UserError(f"{path}:{fields[field]}: {kind} {name!r} reads {field!r} and does not declare it: add reads=({field!r},)")
+    undeclared = next((field for field in fields if field in READABLE and field not in reads and kind != "reward"), None)
+    problem = undeclared and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
     is_objective = kind == "objective"
     return Description(
         kind, name, given.get("rows", "sequences") if is_objective else None, reads,
         given.get("reduction", "token-mean") if is_objective else None, _hyperparameters(node, f"{where}: {kind} {name!r}"),
-        is_objective and "advantage" in fields, ast.get_docstring(node) or "", node.name, path, node.lineno, source, module,
+        is_objective and "advantage" in fields, ast.get_docstring(node) or "", node.name, path, node.lineno, source, module, problem,
     )  # fmt: skip
 
 
@@ -355,7 +442,11 @@ def _execute(path: Path, text: str) -> types.ModuleType:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise UserError(f"plug-in {where} failed while it was imported: {type(error).__name__}: {error}") from error
+        raise _import_failure(path, error) from error
     return module
+
+
+def _import_failure(path: Path, error: BaseException) -> UserError:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f"{path}:{lines[-1]}" if lines else str(path)
+    return UserError(f"plug-in {where} failed while it was imported: {type(error).__name__}: {error}")

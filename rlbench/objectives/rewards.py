@@ -20,8 +20,8 @@ def incorrect(rollout: Rollout) -> float:
     return float(rollout.verdict == "wrong")
 
 
-@reward("answered")
-def answered(rollout: Rollout) -> float:
+@reward("format_only")
+def format_only(rollout: Rollout) -> float:
     """A control that rewards the format alone: 1 where the output holds an answer, right or wrong, else 0."""
     return float(rollout.answer is not None)
 

@@ -13,5 +13,6 @@ def sft(batch: TokenBatch) -> Tensor:
     """Negative log-likelihood: -log p.
 
     Shapes: logp [T] -> loss [T], nats.
+    Source: Ouyang et al. 2022, the first of InstructGPT's three steps (arXiv:2203.02155).
     """
     return -batch.logp

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlbench import models
+from rlbench.objectives import registry
 from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import TokenBatch
 from rlbench.recipe import TrainingConfig
@@ -56,6 +57,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     )  # fmt: skip
     log = []
     for number, batch in enumerate(batches):
+        refresh_old_logp(policy, units, batches, number, objective.reads, training)
         logged = learner.step(chosen(units, batch), number)
         log.append({"step": number + 1, **logged})
         context.count(tokens=int(logged["tokens"]), steps=1)
@@ -94,6 +96,10 @@ def filtered(examples: list[Example], config: Mapping[str, Any], plugins: Sequen
             return examples
         row_filter = Component.load("filter", component, plugins)
         keep = row_filter(whole_batch(examples, row_filter.reads))
+        if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (len(examples),):
+            found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
+            what = registry.called(row_filter.function)
+            raise StageFailure(f"{what} has to return a bool for each of {len(examples)} sequences, not {found}")
         dropped = {example.unit for example, kept in zip(examples, keep.tolist(), strict=True) if not kept}
         examples = [example for example in examples if example.unit not in dropped]
     return examples
@@ -108,17 +114,20 @@ def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
     """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return the returns [T].
 
     Raises:
-        StageFailure: the estimate is not finite, or of another shape than [S] or [T].
+        UserError: the estimator raised.
+        StageFailure: what it returned is not finite, or of another shape than [S] or [T].
     """
     batch = whole_batch(examples, estimator.reads)
     result = estimator(batch)
     advantage, returns = (result.advantage, result.returns) if isinstance(result, Credit) else (result, None)
-    if len(advantage) not in (batch.n_sequences, batch.n_tokens):
-        raise StageFailure(f"advantage {estimator.name!r} returned {tuple(advantage.shape)} for S={batch.n_sequences}, T={batch.n_tokens}")
-    if len(advantage) == batch.n_sequences:
-        advantage = batch.expand(advantage)
-    if not torch.isfinite(advantage).all():
-        raise StageFailure(f"advantage {estimator.name!r} returned values that are not finite")
+    where, tokens, sequences = registry.called(estimator.function), batch.n_tokens, batch.n_sequences
+    for name, values in (("advantage", advantage), ("returns", returns if returns is not None else batch.reward)):
+        if not isinstance(values, Tensor) or values.dim() != 1 or len(values) not in (sequences, tokens):
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise StageFailure(f"{where}: its {name} is {found}, and has to be [T] or [S], here with T={tokens}, S={sequences}")
+        if not torch.isfinite(values).all():
+            raise StageFailure(f"{where}: its {name} is not finite")
+    advantage, returns = (batch.expand(x) if x is not None and len(x) == sequences else x for x in (advantage, returns))
     store(examples, "advantage", advantage)
     if returns is not None:
         store(examples, "returns", returns)
@@ -140,6 +149,21 @@ def add_initial_logp(policy: Policy, examples: Sequence[Example], reads: Sequenc
             example.fields[name] = example.fields[wanted[0]]
         if "old_logp" in reads and sampled:
             example.fields["old_logp"] = example.fields["sampler_logp"]
+
+
+def refresh_old_logp(
+    policy: Policy, units: Sequence[list[Example]], batches: Sequence[np.ndarray], number: int, reads: Sequence[str],
+    training: TrainingConfig,
+) -> None:  # fmt: skip
+    """Where ``training.refresh_interval`` asks for it at step ``number``, make the policy as it now is the old one.
+
+    Its log-probabilities become the ``old_logp`` of every unit that comes up before the next such step.
+    """
+    interval = training.refresh_interval
+    if interval is None or "old_logp" not in reads or number % interval:
+        return
+    ahead = np.unique(np.concatenate(batches[number : number + interval]))
+    annotate(policy, chosen(units, ahead), {"logp": "old_logp"}, training.tokens_per_microbatch, policy.device)
 
 
 def write_log(output: Path, log: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import torch
 
 from rlbench import models
 from rlbench.grading.pool import Grader
+from rlbench.objectives import registry
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.records import Rollout, StageFailure, TrainingSequence, read_problems
+from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
 from rlbench.sampling.transformers_engine import TransformersEngine
@@ -71,9 +73,12 @@ class OnlineLoop:
         self.tokenizer = models.load_tokenizer(inputs["model"])
         stop_ids = models.stop_token_ids(model, self.tokenizer)
         self.params = SamplingParams(self.online.temperature, self.online.max_new_tokens, stop_ids)
-        self.engine = TransformersEngine(model, batch_rows=config["sampling"].get("batch_rows"), context=self.training.max_length)
         checkpointing = self.training.gradient_checkpointing
         self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)
+        # What samples: the policy itself, or, where it may fall behind, a copy that is brought up to date now and then.
+        self.sampler = self.policy if self.online.sync_interval == 1 else self._snapshot()
+        rows = config["sampling"].get("batch_rows")
+        self.engine = TransformersEngine(self.sampler.module, batch_rows=rows, context=self.training.max_length)
         self.updates = self.online.mini_batches * self.online.epochs
         self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
         self.critic, self.critic_learner = None, None
@@ -81,50 +86,83 @@ class OnlineLoop:
             self.critic = Critic(self.policy, checkpointing=checkpointing)
             objective = BoundObjective.load(config["critic"], self.plugins)
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
-        self.problems = read_problems(inputs["problems"] / "problems.jsonl")
-        self.prompts = models.encode_prompts(self.tokenizer, config["template"], self.problems)
-        self._drop_long_prompts()
+        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.engine.context, context)
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
         self.initial_policy = self._snapshot() if "ref_logp" in self.objective.reads else None
 
     def step(self, step: int) -> list[dict[str, Any]]:
         """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all was filtered."""
-        rollouts = self._draw(step)
-        rewards = [float(self.reward(rollout)) for rollout in rollouts]
-        examples = self._examples(rollouts, rewards)
-        kept = filtered(examples, self.config, self.plugins)
-        shared = {"online_step": step + 1, **sampling_stats(rollouts, rewards), "kept": len(kept) / len(examples)}
+        if self.sampler is not self.policy and step % self.online.sync_interval == 0:
+            self.sampler.module.load_state_dict(self.policy.module.state_dict())
+        examples, shared = self._collect(step)
         number = step * self.updates
-        if not kept:
+        if not examples:
             return [{"step": number, **shared, "loss": None, "grad_norm": None, "tokens": 0, "sequences": 0}]
-        shared.update(self._credit(kept))
-        return [{**line, **shared} for line in self._update(kept, step)]
+        shared.update(self._credit(examples))
+        return [{**line, **shared} for line in self._update(examples, step)]
 
-    def _draw(self, step: int) -> list[Rollout]:
-        indices = self.order[step]
+    def _collect(self, step: int) -> tuple[list[Example], dict[str, Any]]:
+        """What the step trains on, and what there is to log of its samples.
+
+        Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are left.
+        """
+        wanted = self.online.prompts_per_step
+        drawn: list[tuple[Rollout, float]] = []
+        kept: dict[str, list[tuple[Rollout, float]]] = {}
+        draws = 0
+        for indices in self._draws_of(step):
+            samples = self._draw(step, indices)
+            draws, drawn = draws + 1, drawn + samples
+            for rollout, reward in self._filtered(samples):
+                kept.setdefault(rollout.problem_id, []).append((rollout, reward))
+            if len(kept) >= wanted:
+                break
+        trained = [pair for problem in list(kept)[:wanted] for pair in kept[problem]]
+        rollouts, rewards = zip(*drawn, strict=True)
+        stats = {"online_step": step + 1, **sampling_stats(rollouts, rewards), "draws": draws, "kept": len(trained) / len(drawn)}
+        return (self._examples(trained) if trained else []), stats
+
+    def _draws_of(self, step: int) -> Iterator[np.ndarray]:
+        """The problems of the step's first draw and of its refills, none of them twice."""
+        yield self.order[step]
+        if self.online.refills:
+            others = shuffled(len(self.problems), "refills", self.config["seed"], step)
+            others = others[~np.isin(others, self.order[step])]
+            size = self.online.prompts_per_step
+            for start in range(0, min(len(others), self.online.refills * size), size):
+                yield others[start : start + size]
+
+    def _draw(self, step: int, indices: Sequence[int] | np.ndarray) -> list[tuple[Rollout, float]]:
+        """Samples of the problems with their rewards, in the order of the problems."""
         problems, prompts = [self.problems[i] for i in indices], [self.prompts[i] for i in indices]
         seed_parts = ("online", self.config["seed"], step)
         n = self.online.samples_per_prompt
-        with self.policy.autocast():
+        with self.sampler.autocast():
             rollouts = sample(self.engine, self.tokenizer, self.grader, problems, prompts, self.params, n, seed_parts, None)
         self.context.count(samples=len(rollouts), sampled_tokens=sum(len(rollout.token_ids) for rollout in rollouts))
-        return rollouts
+        return [(rollout, reward_of(self.reward, rollout)) for rollout in rollouts]
 
-    def _examples(self, rollouts: Sequence[Rollout], rewards: Sequence[float]) -> list[Example]:
+    def _filtered(self, samples: Sequence[tuple[Rollout, float]]) -> list[tuple[Rollout, float]]:
+        """The samples whose whole unit passes every filter, which see one draw as one batch."""
+        examples = self._examples(samples)
+        left = {id(example) for example in filtered(examples, self.config, self.plugins)}
+        return [pair for pair, example in zip(samples, examples, strict=True) if id(example) in left]
+
+    def _examples(self, samples: Sequence[tuple[Rollout, float]]) -> list[Example]:
         rows = [
             TrainingSequence(unit, r.problem_id, r.prompt_ids, r.token_ids, r.sampler_logp, reward)
-            for unit, (r, reward) in enumerate(zip(rollouts, rewards, strict=True))
+            for unit, (r, reward) in enumerate(samples)
         ]
         return examples_of(rows, self.objective.rows)
 
     def _credit(self, examples: list[Example]) -> dict[str, float]:
         """Store what the objectives read beside the samples, all under the networks as they are before this step's updates.
 
-        ``old_logp`` is computed again by the trainer, because the sampler's own values differ from it by rounding, which a ratio
-        would take for a change of the policy; the difference is logged.
+        ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values differ from
+        it by rounding, which a ratio would take for a change of the policy; the difference is logged.
         """
         budget, device = self.training.tokens_per_microbatch, self.policy.device
-        annotate(self.policy, examples, {"logp": "old_logp"}, budget, device)
+        annotate(self.sampler, examples, {"logp": "old_logp"}, budget, device)
         if self.initial_policy is not None:
             annotate(self.initial_policy, examples, {"logp": "ref_logp"}, budget, device)
         if self.critic is not None:
@@ -166,16 +204,23 @@ class OnlineLoop:
             constant_length=self.online.max_new_tokens, device=self.policy.device,
         )  # fmt: skip
 
-    def _drop_long_prompts(self) -> None:
-        """Leave out problems whose prompt has no room for an answer, before any is drawn, as the views of offline data do."""
-        fits = [len(prompt) < self.engine.context for prompt in self.prompts]
-        self.problems = [problem for problem, fit in zip(self.problems, fits, strict=True) if fit]
-        self.prompts = [prompt for prompt, fit in zip(self.prompts, fits, strict=True) if fit]
-        if not all(fits):
-            self.context.count(dropped_prompts=len(fits) - sum(fits))
-
     def _snapshot(self) -> Policy:
         return Policy(copy.deepcopy(self.policy.module), dtype=self.config["dtype"], temperature=self.online.temperature)
+
+
+def fitting_prompts(
+    config: Mapping[str, Any], inputs: Mapping[str, Path], tokenizer: Any, room: int, context: StageContext
+) -> tuple[list[Problem], list[list[int]]]:
+    """The problems whose prompt leaves room for an answer within ``room`` tokens, with the ids of their prompts.
+
+    The others are left out and counted before any is drawn, as the views of offline data do.
+    """
+    problems = read_problems(inputs["problems"] / "problems.jsonl")
+    prompts = models.encode_prompts(tokenizer, config["template"], problems)
+    fit = [i for i, prompt in enumerate(prompts) if len(prompt) < room]
+    if len(fit) < len(problems):
+        context.count(dropped_prompts=len(problems) - len(fit))
+    return [problems[i] for i in fit], [prompts[i] for i in fit]
 
 
 def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np.ndarray]:
@@ -192,6 +237,18 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
     whole = problems // per_step
     epochs = [shuffled(problems, "prompts", seed, epoch) for epoch in range(-(-steps // whole))]
     return [epochs[step // whole][(step % whole) * per_step :][:per_step] for step in range(steps)]
+
+
+def reward_of(reward: Component, rollout: Rollout) -> float:
+    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and line."""
+    value = reward(rollout)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise StageFailure(f"{registry.called(reward.function)} has to return a finite number, not {value!r}")
+    return number
 
 
 def sampling_stats(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:

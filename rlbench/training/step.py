@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from rlbench.objectives import registry
-from rlbench.objectives.batch import Loss
+from rlbench.objectives.batch import Loss, TokenBatch
 from rlbench.objectives.reduction import Totals, as_loss, reduce_loss
 from rlbench.recipe import TrainingConfig
 from rlbench.records import StageFailure
@@ -38,6 +38,19 @@ class BoundObjective:
         reads = tuple(config["reads"])
         return cls(config["name"], function, config["hyperparameters"], config["rows"], reads, config["reduction"])
 
+    def __call__(self, batch: TokenBatch) -> Loss:
+        """The unreduced loss of a micro-batch.
+
+        Raises:
+            UserError: the function raised; like the next, the message names its file and line.
+            StageFailure: it returned no loss.
+        """
+        result = registry.call(self.function, batch, self.hyperparameters)
+        try:
+            return as_loss(result)
+        except ValueError as error:
+            raise StageFailure(f"{registry.called(self.function)}: {error}") from None
+
 
 @dataclass(frozen=True)
 class Component:
@@ -55,8 +68,8 @@ class Component:
         return cls(config["name"], function, config["hyperparameters"], function.__rlbench__.get("reads", ()))
 
     def __call__(self, argument: Any) -> Any:
-        """Apply it."""
-        return self.function(argument, **self.hyperparameters)
+        """Apply it. UserError: it raised; the message names its file and line."""
+        return registry.call(self.function, argument, self.hyperparameters)
 
 
 def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
@@ -105,14 +118,15 @@ class Learner:
         values = torch.stack([loss, norm, *(total / count for total, count in stats.values())]).tolist()  # the one wait for the device
         for name, value in (("loss", values[0]), ("gradient norm", values[1])):
             if not math.isfinite(value):
-                raise StageFailure(f"{name} became {value} at step {number + 1} of {self.steps} ({self.objective.name})")
+                what = registry.called(self.objective.function)
+                raise StageFailure(f"{what}: the {name} became {value} at step {number + 1} of {self.steps}")
         if self.learning_rate > 0:  # at 0 even adding nothing could change a byte: -0.0 + 0.0 is 0.0
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         logged = {"loss": values[0], "grad_norm": values[1], "learning_rate": rate, "tokens": totals.tokens, "sequences": totals.sequences}
-        return {**logged, **dict(zip(stats, values[2:], strict=True))}
+        return {**dict(zip(stats, values[2:], strict=True)), **logged}  # a statistic takes the place of nothing that the engine logs
 
     def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, tuple[Tensor, int]]]:
         """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count."""
@@ -129,14 +143,22 @@ class Learner:
         return loss, stats
 
     def loss(self, packed: Packed, totals: Totals) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """One micro-batch's part of the step's loss, and its statistics, unreduced."""
+        """One micro-batch's part of the step's loss, and its statistics, unreduced.
+
+        Raises:
+            UserError: the objective raised.
+            StageFailure: what it returned cannot be reduced, or has no gradient.
+        """
         objective = self.objective
         outputs = self.network.outputs(packed, objective.reads)
         batch = packed.token_batch(objective.reads, outputs)
-        loss = as_loss(objective.function(batch, **objective.hyperparameters))
-        reduced = reduce_loss(loss, objective.reduction, batch, totals)
+        loss = objective(batch)
+        try:
+            reduced = reduce_loss(loss, objective.reduction, batch, totals)
+        except ValueError as error:
+            raise StageFailure(f"{registry.called(objective.function)}: {error}") from None
         if not reduced.requires_grad:
-            raise ValueError(f"no gradient flows from what objective {objective.name!r} returned: is all of it detached?")
+            raise StageFailure(f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?")
         return reduced, loss.stats
 
     def _sum_over_ranks(self, loss: Tensor) -> None:
