@@ -1,0 +1,58 @@
+"""``python -m rlbench.testing FILE.py``: check everything that a plug-in file registers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlbench.graph.execute import single_thread_environment
+from rlbench.records import UserError
+from rlbench.testing.report import Report, described
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@click.option("--processes/--no-processes", default=True, help="Also run a step of each objective in two processes (some seconds).")
+def main(file: Path, as_json: bool, processes: bool) -> None:
+    """Check every objective, advantage estimator, reward and filter that FILE registers against its contract.
+
+    One line a check, with what is wrong and how to repair it. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not
+    Python, cannot be imported or registers nothing.
+    """
+    os.environ.update(single_thread_environment())  # before torch is imported
+    try:
+        reports = _reports(file, processes)
+    except UserError as error:
+        click.echo(f"rlbench.testing: {error}", err=True)
+        sys.exit(2)
+    click.echo(json.dumps([_table(report) for report in reports], indent=1) if as_json else "\n\n".join(map(_text, reports)))
+    sys.exit(0 if all(report.ok for report in reports) else 1)
+
+
+def _reports(file: Path, processes: bool) -> list[Report]:
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file")
+    described(file)
+    from rlbench.testing.kit import check_file  # imports torch
+
+    return list(check_file(file, processes=processes).values())
+
+
+def _text(report: Report) -> str:
+    lines = [f"{report.kind} {report.name} ({report.where})"]
+    return "\n".join(lines + [f"  {'ok ' if check.ok else 'BAD'}  {check.name:<18}  {check.detail}" for check in report.checks])
+
+
+def _table(report: Report) -> dict[str, Any]:
+    checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks]
+    return {"kind": report.kind, "name": report.name, "where": report.where, "ok": report.ok, "checks": checks}
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m rlbench.testing")

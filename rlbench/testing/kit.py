@@ -1,0 +1,129 @@
+"""What authors call: every check that fits a function, over its default hyper-parameters and those given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rlbench.objectives import registry
+from rlbench.records import UserError, nearest
+from rlbench.testing import components, objectives
+from rlbench.testing.engine import Beside, check_engine
+from rlbench.testing.probes import one_thread
+from rlbench.testing.report import Check, NotConforming, Report, Wrong, checked, described, over
+from rlbench.training.step import BoundObjective, Component
+
+_OBJECTIVE = {
+    "purity": objectives.check_purity, "locality": objectives.check_locality, "micro-batches": check_engine,
+    "extremes": objectives.check_extremes, "finite differences": objectives.check_differences,
+}  # fmt: skip
+
+
+def check_objective(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False) -> Report:
+    """``examine``, for a test.
+
+    Raises:
+        NotConforming: some check does not hold; the message lists all of those.
+    """
+    report = examine(function, hyperparameters=hyperparameters, processes=processes)
+    if not report.ok:
+        raise NotConforming("\n".join([f"{report.kind} {report.name!r} does not conform:", *report.failures]))
+    return report
+
+
+def check_file(path: str | Path, *, processes: bool = False) -> dict[str, Report]:
+    """Check everything that a file registers; reports by name (by kind and name where two kinds share one).
+
+    Raises:
+        UserError: the file is missing, not Python, cannot be imported or registers nothing.
+    """
+    found = described(path)
+    functions = [registry.load(d.kind, d.name, () if d.module else (d.path,)) for d in found]
+    reports = examine_all(functions, processes=processes, problems=[d.problem for d in found])
+    twice = {report.name for report in reports if sum(other.name == report.name for other in reports) > 1}
+    return {f"{report.kind} {report.name}" if report.name in twice else report.name: report for report in reports}
+
+
+def examine(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False) -> Report:
+    """Hold one decorated function against its contract.
+
+    Args:
+        function: what one of the decorators returned.
+        hyperparameters: values to check it with besides its defaults.
+        processes: run an objective's step in two processes too, which takes some seconds.
+
+    Raises:
+        UserError: the function has no hyper-parameter of that name.
+    """
+    return examine_all([function], hyperparameters=hyperparameters, processes=processes)[0]
+
+
+def examine_all(
+    functions: Sequence[Callable[..., Any]], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False,
+    problems: Sequence[str | None] = (),
+) -> list[Report]:  # fmt: skip
+    """``examine`` for several functions, of which all objectives share one second process.
+
+    ``problems`` is what the registry found in the source of each, see ``registry.Description``.
+    """
+    problems = problems or [None] * len(functions)
+    attached = [getattr(function, "__rlbench__", {}) for function in functions]
+    several = processes and any(a.get("kind") == "objective" for a in attached)
+    with one_thread(), Beside() if several else nullcontext() as beside:
+        every = [_checks(function, hyperparameters or {}, problem) for function, problem in zip(functions, problems, strict=True)]
+        if beside is not None:
+            sound = [n for n, checks in enumerate(every) if attached[n].get("kind") == "objective" and _in_engine(checks)]
+            bounds = [_bound(functions[n], hyperparameters or {}) for n in sound]
+            for n, check in zip(sound, beside.check(bounds), strict=True):
+                every[n].append(check)
+    return [_report(function, checks) for function, checks in zip(functions, every, strict=True)]
+
+
+def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], problem: str | None) -> list[Check]:
+    kind = getattr(function, "__rlbench__", {}).get("kind")
+    if kind is None:
+        return [checked(function, "registered", _unregistered)]
+    known = inspect.signature(function).parameters
+    for name in hyperparameters:
+        if name not in known:
+            raise UserError(f"{registry.called(function)} has no hyper-parameter {name!r}{nearest(name, known)}")
+    settings = [{}, dict(hyperparameters)] if hyperparameters else [{}]
+    if kind != "objective":
+        return components.checks(kind, [_component(function, setting) for setting in settings], problem)
+    bounds = [_bound(function, setting) for setting in settings]
+    checks = [
+        checked(function, "reads", lambda: objectives.check_reads(bounds, problem)),
+        checked(function, "result", lambda: over(bounds, objectives.check_result)),
+    ]
+    if checks[-1].ok:  # the others would only say it again
+        checks += [checked(function, name, partial(over, bounds, check)) for name, check in _OBJECTIVE.items()]
+    return checks
+
+
+def _unregistered() -> str:
+    raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
+
+
+def _in_engine(checks: Sequence[Check]) -> bool:
+    return any(check.name == "micro-batches" and check.ok for check in checks)
+
+
+def _bound(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundObjective:
+    known = function.__rlbench__  # type: ignore[attr-defined]
+    return BoundObjective(known["name"], function, dict(hyperparameters), known["rows"], known["reads"], known["reduction"])
+
+
+def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> Component:
+    known = function.__rlbench__  # type: ignore[attr-defined]
+    return Component(known["name"], function, dict(hyperparameters), known.get("reads", ()))
+
+
+def _report(function: Callable[..., Any], checks: Sequence[Check]) -> Report:
+    known = getattr(function, "__rlbench__", {})
+    code = getattr(function, "__code__", None)
+    where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
+    return Report(known.get("kind", "function"), known.get("name", getattr(function, "__name__", "?")), where, tuple(checks))

@@ -1,0 +1,1 @@
+"""Regression on what turned out well: a plug-in of four parts."""
