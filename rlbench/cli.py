@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,11 @@ def _load(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds
     return build(load_recipe(recipe, overrides, only=names, seeds=numbers))
 
 
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        click.echo(f"rlbench: warning: {text}", err=True)
+
+
 @cli.command(epilog=_examples(
     "rlbench run recipes/quickstart.toml",
     "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
@@ -91,9 +96,10 @@ def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: 
         address: str | None, workers: int | None, as_json: bool) -> int:  # fmt: skip
     """Run a recipe to its table. What the store holds already is not done again."""
     from rlbench.progress import ProgressPrinter
-    from rlbench.runner import default_out, run_plan
+    from rlbench.runner import default_out, doubts, run_plan
 
     plan = _load(recipe, overrides, only, seeds)
+    _warn(doubts(plan))
     printer = ProgressPrinter(plan.stages)
     folder = out or default_out(plan)
     click.echo(f"{plan.recipe.name}: {len(plan.rows)} rows, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
@@ -152,6 +158,7 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
         return 0
     from rlbench.describe import plan_text
 
+    _warn(planned.warnings)
     click.echo(plan_text(planned, cached))
     return 0
 
@@ -180,14 +187,41 @@ def report(run_folder: Path, as_json: bool) -> int:
     return results.exit_code
 
 
-@cli.command(epilog=_examples("rlbench objectives", "rlbench objectives --plugin my_objective.py --json"))
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Also list what this file registers.")
+@cli.command(epilog=_examples(
+    "rlbench objectives", "rlbench objectives dft", "rlbench objectives --plugin my_objective.py --json",
+    "rlbench objectives new soft_dft --like dft",
+))  # fmt: skip
+@click.argument("what", nargs=-1, metavar="[NAME | new NAME]")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Also know what this file registers.")
+@click.option("--like", metavar="OBJECTIVE", help="With `new`: which objective to begin from.  [default: dft]")
+@click.option("--folder", type=click.Path(path_type=Path), help="With `new`: where to write.  [default: here]")
 @_json_option
-def objectives(plugins: tuple[Path, ...], as_json: bool) -> int:
-    """List the objectives: what rows they take, what they read, how they are reduced, their hyper-parameters."""
-    from rlbench.describe import objectives_json, objectives_text
+def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | None, folder: Path | None, as_json: bool) -> int:
+    """List the objectives, show one, or begin a new one.
 
-    click.echo(json.dumps(objectives_json(plugins), indent=1) if as_json else objectives_text(plugins))
+    The list says what each needs (rows, what it reads), its reduction, hyper-parameters with their defaults, and source; NAME shows
+    formula, docstring and code. `new NAME` writes NAME.py, a commented plug-in, and test_NAME.py.
+    """
+    from rlbench.describe import objective_text, objectives_json, objectives_text
+    from rlbench.scaffold import new_objective
+
+    new = what[:1] == ("new",)
+    if len(what) != 2 if new else len(what) > 1:
+        raise click.UsageError("write `rlbench objectives`, `rlbench objectives NAME` or `rlbench objectives new NAME --like OBJECTIVE`")
+    if not new and (like or folder):
+        raise click.UsageError("--like and --folder belong to `rlbench objectives new NAME`")
+    if new:
+        files = new_objective(what[1], like or "dft", folder or Path(), plugins)
+        click.echo(json.dumps([str(file) for file in files]) if as_json else f"Wrote {files[0]} and {files[1]}; the first says what to do.")
+    elif as_json:
+        listed = objectives_json(plugins)
+        shown = [found for found in listed if not what or found["name"] == what[0]]
+        if not shown:
+            objective_text(what[0], plugins)  # refuses a name that is not there
+            raise UserError(f"--json lists objectives, and {what[0]!r} is none")
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        click.echo(objective_text(what[0], plugins) if what else objectives_text(plugins))
     return 0
 
 

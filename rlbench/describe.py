@@ -11,7 +11,9 @@ from typing import Any
 from rlbench.estimate import ASSUMPTIONS, estimate, totals
 from rlbench.objectives import registry
 from rlbench.pipeline import Plan
+from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
+from rlbench.training import trl_support
 
 
 def plan_text(plan: Plan, cached: set[str]) -> str:
@@ -77,6 +79,9 @@ def recipe_text(plan: Plan) -> str:
             lines.append(f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}")
         lines.append(f"  reward      {config['reward']['name']}" + "".join(f"; filter {part['name']}" for part in config["filters"]))
         lines.append(f"  training    {_table(config['training'])}")
+        if (method := recipe.methods[row.method]).backend == "trl":
+            lines.append(f"  backend     TRL {config['trl']}")
+            lines += [f"              {note}" for note in trl_support.differences(config, str(method.data))]
         if config["online"]:
             lines.append(f"  online      {_table(config['online'])}")
         lines.append("")
@@ -88,7 +93,10 @@ def recipe_text(plan: Plan) -> str:
 
 
 def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Every objective as ``{name, rows, reads, reduction, hyperparameters, source}``; ``source`` is file:line."""
+    """Every objective as ``{name, rows, reads, reduction, hyperparameters, source, summary, reference, uses_advantage, problem}``.
+
+    ``source`` is file:line, ``reference`` where the formula comes from.
+    """
     return [
         {
             "name": found.name,
@@ -97,20 +105,82 @@ def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
             "reduction": found.reduction,
             "hyperparameters": found.hyperparameters,
             "source": f"{found.path}:{found.line}",
+            "summary": _summary(found),
+            "reference": _reference(found),
+            "uses_advantage": found.uses_advantage,
+            "problem": found.problem,
         }
         for found in registry.describe(plugins).objectives.values()
     ]
 
 
 def objectives_text(plugins: Sequence[Path] = ()) -> str:
-    """The same for people, with the first line of each docstring."""
-    lines = []
-    for found in registry.describe(plugins).objectives.values():
-        lines.append(f"{found.name:<10} {next(iter((found.docstring or '').strip().splitlines()), '')}")
-        reads = f"; reads {', '.join(found.reads)}" if found.reads else ""
-        values = f"; {_table(found.hyperparameters)}" if found.hyperparameters else ""
-        lines.append(f"{'':<10} rows: {found.rows}; {found.reduction}{reads}{values}")
-    return "\n".join(lines)
+    """The same for people, and under it the advantage estimators, rewards and filters that a method is put together from."""
+    catalogue = registry.describe(plugins)
+    lines: list[str] = []
+    for kind, title in _KINDS.items():
+        lines += [f"{title}", "-" * len(title)]
+        for found in catalogue.of(kind).values():
+            lines += _listed(found)
+        lines.append("")
+    lines += ["rlbench objectives NAME shows one with its code; rlbench objectives new NAME --like dft begins a new one."]
+    return "\n".join([*lines, *(f"cannot be read: {text}" for text in catalogue.broken)])
+
+
+_KINDS: dict[registry.Kind, str] = {
+    "objective": "Objectives", "advantage": "Advantage estimators", "reward": "Rewards", "filter": "Filters",
+}  # fmt: skip
+
+
+def objective_text(name: str, plugins: Sequence[Path] = ()) -> str:
+    """Everything that is registered under a name: formula, what it needs, hyper-parameters, and its code.
+
+    Raises:
+        UserError: there is nothing of that name; the nearest is suggested.
+    """
+    catalogue = registry.describe(plugins)
+    found = [catalogue.of(kind)[name] for kind in _KINDS if name in catalogue.of(kind)]
+    if not found:
+        known = sorted({name for kind in _KINDS for name in catalogue.of(kind)})
+        raise UserError(f"nothing is registered as {name!r}{nearest(name, known)}; `rlbench objectives` lists what there is")
+    parts = []
+    for description in found:
+        text = textwrap.indent(textwrap.dedent(description.docstring).strip(), "    ")
+        facts = [f"{description.kind} {name}", "", text, "", *_facts(description)]
+        parts.append("\n".join([*facts, "", textwrap.indent(registry.code(description), "    ")]))
+    return "\n\n".join(parts)
+
+
+def _listed(found: registry.Description) -> list[str]:
+    indent = " " * 15
+    lines = textwrap.wrap(_summary(found), 112)
+    shown = [f"{found.name:<14} {lines[0] if lines else ''}", *(indent + line for line in lines[1:])]
+    facts = [] if found.kind != "objective" else [f"rows: {found.rows}", str(found.reduction)]
+    facts += [f"reads {', '.join(found.reads)}"] if found.reads else []
+    facts += ["takes an advantage"] if found.uses_advantage else []
+    facts += [_table(found.hyperparameters)] if found.hyperparameters else []
+    shown += [indent + "; ".join(facts)] if facts else []
+    shown += [indent + _reference(found)] if _reference(found) else []
+    return [*shown, *([indent + f"PROBLEM {found.problem}"] if found.problem else [])]
+
+
+def _facts(found: registry.Description) -> list[str]:
+    facts = [("rows", found.rows), ("reduction", found.reduction), ("reads", ", ".join(found.reads))]
+    facts += [("advantage", "its method names an estimator")] if found.uses_advantage else []
+    facts += [("hyper-parameters", _table(found.hyperparameters) or "none"), ("file", f"{found.path}:{found.line}")]
+    facts += [("problem", found.problem)]
+    return [f"    {key:<18}{value}" for key, value in facts if value]
+
+
+def _summary(found: registry.Description) -> str:
+    """The docstring's first paragraph as one line."""
+    return " ".join(found.docstring.split("\n\n")[0].split())
+
+
+def _reference(found: registry.Description) -> str | None:
+    """What the docstring names as its source, as one line."""
+    _, marker, rest = found.docstring.partition("Source:")
+    return " ".join(rest.split("\n\n")[0].split()) if marker else None
 
 
 def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
