@@ -40,7 +40,7 @@ VERSIONS = {
     "rlbench.models:link": 1,
     "rlbench.sampling.rollouts:rollouts_stage": 1,
     "rlbench.views:build": 2,
-    "rlbench.training.offline:train": 1,
+    "rlbench.training.offline:train": 2,
     "rlbench.training.online:train": 1,
     "rlbench.training.trl_backend:train": 1,
     "rlbench.evaluation:evaluate": 1,

@@ -133,7 +133,7 @@ class TrainingConfig(Frozen):
     """The optimiser step that all methods share. ``batch_size`` counts units: sequences, or pairs.
 
     ``refresh_interval`` is for offline objectives with a ratio (PSFT): every so many optimiser steps the old policy becomes the
-    policy as it then is. By default it stays what drew the data: the bank's sampler, for demonstrations the base model.
+    policy as it then is. By default it stays the initial model, which drew the bank.
     """
 
     learning_rate: NonNegative
@@ -285,7 +285,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     path = Path(path)
     raw = _read(path, ())
     for text in overrides:
-        _override(raw, text)
+        apply_override(raw, text)
     chosen, wanted = list(seeds), list(only)
     if chosen:
         raw["seeds"] = chosen
@@ -338,10 +338,15 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
+def apply_override(raw: dict[str, Any], text: str, example: str = "rollouts.samples=8") -> None:
+    """Put the value of ``a.b=value``, TOML or else a string, into nested tables, which are made where there are none.
+
+    Raises:
+        UserError: the text is not of that form, or a value stands where a table would have to.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {text!r}: write it as key=value, for instance --set rollouts.samples=8")
+        raise UserError(f"--set {text!r}: write it as key=value, for instance --set {example}")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -405,7 +410,7 @@ def _expand_sweep(recipe: Recipe, path: Path) -> dict[str, MethodConfig]:
             raw = method.model_dump(exclude_unset=True)
             short = []
             for key, value in zip(recipe.sweep, values, strict=True):
-                _override(raw, f"{key}={value!r}")
+                apply_override(raw, f"{key}={value!r}")
                 short.append(f"{key.rsplit('.', 1)[-1]}={value:g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}")
             label = f"{method.label or name}, {', '.join(short)}"
             expanded[f"{name}@{','.join(short)}"] = _checked(MethodConfig, {**raw, "label": label}, f"methods.{name}", path)

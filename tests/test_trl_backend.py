@@ -26,14 +26,6 @@ from rlbench.training.step import BoundObjective, Learner, schedule_factor
 from rlbench.training.trl_support import differences, refuse
 
 
-class Scratch(Context):
-    """A context with a scratch folder."""
-
-    def __init__(self, scratch: Path) -> None:
-        super().__init__()
-        self.scratch = scratch
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "base")
@@ -55,12 +47,11 @@ def rows_for(name: str, count: int = 16) -> list[TrainingSequence]:
 
 def run(
     folder: Path, inputs: dict[str, Path], config: dict[str, Any], train: Any = trl_backend.train, plugins: Any = ()
-) -> tuple[Path, Scratch]:
+) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
-    output, context = folder / f"out{number}", Scratch(folder / f"scratch{number}")
+    output, context = folder / f"out{number}", Context(folder / f"scratch{number}")
     context.hints["plugins"] = list(plugins)
     output.mkdir()
-    context.scratch.mkdir()
     train(config, inputs, output, context)
     return output, context
 
@@ -233,7 +224,7 @@ def test_what_decays_is_what_decays_in_the_engine(tmp_path: Path, base: Path) ->
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
     settings = config("sft", weight_decay=0.3)
     models_ = [models.load_model(base) for _ in range(2)]
-    trainer: Any = trl_backend.offline_trainer(settings, inputs, models_[0], Scratch(tmp_path))
+    trainer: Any = trl_backend.offline_trainer(settings, inputs, models_[0], Context(tmp_path / "scratch"))
     learner = Learner(
         Policy(models_[1]), BoundObjective.load(settings["objective"], ()), TrainingConfig.model_validate(settings["training"]),
         learning_rate=1e-3, steps=1, constant_length=1, device=torch.device("cpu"),
@@ -297,7 +288,7 @@ def test_how_grpo_samples_and_clips_is_what_the_recipe_says(tmp_path: Path, prob
     settings["objective"]["hyperparameters"] = {"clip_low": 0.1, "clip_high": 0.3}
     inputs, model = {"model": base, "problems": problems}, models.load_model(base)
     with Grader() as grader:
-        trainer: Any = trl_backend.online_trainer(settings, inputs, model, Scratch(tmp_path), grader)
+        trainer: Any = trl_backend.online_trainer(settings, inputs, model, Context(tmp_path / "scratch"), grader)
     assert (trainer.epsilon_low, trainer.epsilon_high, trainer.beta) == (0.1, 0.3, 0.0)
     assert set(trainer.eos_token_ids) == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     sampling = trainer.generation_config

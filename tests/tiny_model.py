@@ -61,7 +61,10 @@ class Context:
 
     device = "cpu"
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path | None = None) -> None:
+        if scratch is not None:
+            scratch.mkdir()
+            self.scratch = scratch
         self.counters: dict[str, float] = {}
         self.hints: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []

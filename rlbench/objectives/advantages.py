@@ -93,8 +93,11 @@ def batch_norm(batch: TokenBatch, *, group_baseline: bool = False, eps: float = 
 def signed_reward(batch: TokenBatch) -> Tensor:
     """2 R - 1: a reward of 1 or 0 as 1 or -1, with no baseline.
 
+    Reinforce and Reinforce-Rej in the sense of its source are ``grpo``'s clipped ratio with this advantage; the latter also has the
+    filter ``mixed_groups``.
+
     Shapes: reward [S] -> advantage [S].
-    Source: the rewards of Reinforce and Reinforce-Rej, Xiong et al. 2025 (arXiv:2504.11343).
+    Source: Xiong et al. 2025, eq. 5 (arXiv:2504.11343).
     """
     return 2 * batch.reward - 1
 

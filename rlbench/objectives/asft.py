@@ -8,8 +8,8 @@ from torch import Tensor
 from rlbench.objectives.batch import Loss, Term, TokenBatch, stop_gradient
 from rlbench.objectives.registry import objective
 
-SMALLEST_REST = 1e-6
-"""Where 1 - p is smaller, it is taken for this: float32 knows it no better, and its logarithm and slope stay finite."""
+SMALLEST_REST = 2.0**-23
+"""Where 1 - p is smaller, it is taken for this, at which float32 ends, so that its logarithm and slope stay finite."""
 
 
 @objective("asft", rows="sequences", reads=("ref_logp",), reduction="token-mean")
@@ -23,7 +23,8 @@ def asft(batch: TokenBatch, *, alpha: float = 0.05) -> Loss:
     log p is (p - p_ref) / (1 - p). Logged: ``kl``, in nats.
 
     Shapes: logp, ref_logp [T] -> two terms [T], nats.
-    Source: Zhu et al. 2025 (arXiv:2509.23753); direction of the KL and alpha as in github.com/zhuchichi56/ASFT.
+    Source: Zhu et al. 2025 (arXiv:2509.23753); direction of the KL as in github.com/zhuchichi56/ASFT, and alpha as in
+        the example of its first README (its scripts default to 0.1).
     """
     kl = _split_kl(batch.ref_logp, batch.logp)
     anchored = -stop_gradient(batch.logp.exp()) * batch.logp

@@ -46,11 +46,11 @@ class TokenBatch:
         advantage: [T] from the method's advantage estimator, detached.
         reward: [S] of the sequence.
         group: [S] the prompt that the sequence answers, as a number.
-        weight: [S] 1 unless the data says otherwise.
+        weight: [S] of the sequence; 1 in all data that there is so far.
         ref_logp: [T] under the initial model; detached, like the next two. All three only if declared in ``reads``.
         old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them, computed by the
-            trainer. Offline it is the bank's sampler, for demonstrations the initial model; with ``training.refresh_interval`` the
-            policy as it was at the last refresh.
+            trainer. Offline it is the initial model, which drew the bank; with ``training.refresh_interval`` the policy as it was at
+            the last refresh.
         sampler_logp: [T] as the sampler itself gave it when it drew the token.
         old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if declared.
         entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the token was
@@ -135,7 +135,7 @@ def stop_gradient(x: Tensor) -> Tensor:
     here under ``recorded_stops`` is given back, in the same order, under ``replayed_stops``.
     """
     if _replayed is not None:
-        return next(_replayed)
+        return next(_replayed).clone()  # it may be changed in place, and is given again
     if _recorded is not None:
         _recorded.append(x.detach().clone())
     return x.detach()
@@ -164,5 +164,8 @@ def replayed_stops(values: list[Tensor]) -> Iterator[None]:
 
 
 def bounded_ratio(log_ratio: Tensor) -> Tensor:
-    """exp of a log-ratio clamped to +-``LOG_RATIO_BOUND`` nats: the one place where log-ratios are exponentiated."""
+    """exp of a log-ratio clamped to +-``LOG_RATIO_BOUND`` nats: the one place where log-ratios are exponentiated.
+
+    Beyond the bound no gradient flows through it.
+    """
     return log_ratio.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()

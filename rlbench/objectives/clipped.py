@@ -29,6 +29,8 @@ def ppo(batch: TokenBatch, *, clip: float = 0.2) -> Loss:
 def reinforce_pp(batch: TokenBatch, *, clip: float = 0.2) -> Loss:
     """REINFORCE++: PPO's loss, without a critic; its advantages are those of the estimator ``batch_norm``. Logged: as in ``ppo``.
 
+    The mean is over all tokens, as in verl.
+
     Shapes: logp, old_logp, advantage [T] -> loss [T].
     Source: Hu et al. 2025 (arXiv:2501.03262).
     """

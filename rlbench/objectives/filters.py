@@ -14,7 +14,8 @@ def mixed_groups(batch: TokenBatch) -> Tensor:
     """Keep groups whose rewards differ: all right or all wrong teaches nothing relative to the group.
 
     Shapes: reward, group [S] -> [S] bool.
-    Source: Reinforce-Rej, Xiong et al. 2025 (arXiv:2504.11343); with ``online.refills`` the dynamic sampling of DAPO (arXiv:2503.14476).
+    Source: Xiong et al. 2025 (arXiv:2504.11343), whose Reinforce-Rej is ``grpo`` with the advantage ``signed_reward`` and this; with
+        ``online.refills`` it is the dynamic sampling of DAPO (arXiv:2503.14476).
     """
     groups, index = torch.unique(batch.group, return_inverse=True)
     low = batch.reward.new_full((len(groups),), torch.inf).scatter_reduce(0, index, batch.reward, "amin")

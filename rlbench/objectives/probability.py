@@ -51,7 +51,7 @@ def prob_power(batch: TokenBatch, *, k: float = 10.0) -> Tensor:
 def chord_phi(batch: TokenBatch) -> Loss:
     """CHORD's weight of a demonstration's token: -sg(p (1 - p)) log p, largest where the model is undecided.
 
-    It is the SFT half of CHORD-phi alone: the paper adds it, times a constant 0.1, to a GRPO loss on samples of the policy.
+    It is the SFT half of CHORD-phi alone: its code trains on 0.1 of it and 0.9 of a GRPO loss on samples of the policy.
     Logged: ``weight``.
 
     Shapes: logp [T] -> loss [T], nats.

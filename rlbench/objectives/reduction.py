@@ -19,7 +19,11 @@ from rlbench.objectives.registry import REDUCTIONS
 
 @dataclass(frozen=True)
 class Totals:
-    """What a whole optimiser step holds. ``constant_length`` is the longest completion that the method allows, in tokens."""
+    """What a whole optimiser step holds.
+
+    ``constant_length`` is the longest completion that the method allows, in tokens; offline, where nothing else bounds one, the
+    longest sequence, prompt included.
+    """
 
     tokens: int
     sequences: int

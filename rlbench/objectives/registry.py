@@ -99,14 +99,17 @@ class Catalogue:
         Raises:
             UserError: the name or a key is unknown (the nearest is suggested), or a value's type is not its default's.
         """
-        found = self.find(name, kind)
-        resolved = dict(found.hyperparameters)
-        for key, value in given.items():
-            if key not in resolved:
-                known = ", ".join(resolved) or "none"
-                raise UserError(f"{kind} {name!r} has no hyper-parameter {key!r}{nearest(key, resolved)}; it has: {known}")
-            resolved[key] = _like_default(value, resolved[key], f"hyper-parameter {key!r} of {kind} {name!r}")
-        return resolved
+        return resolved(self.find(name, kind), given)
+
+
+def resolved(found: Description, given: Mapping[str, Any]) -> dict[str, Any]:
+    """As ``Catalogue.resolve``, of one function."""
+    values, what = dict(found.hyperparameters), f"{found.kind} {found.name!r}"
+    for key, value in given.items():
+        if key not in values:
+            raise UserError(f"{what} has no hyper-parameter {key!r}{nearest(key, values)}; it has: {', '.join(values) or 'none'}")
+        values[key] = _like_default(value, values[key], f"hyper-parameter {key!r} of {what}")
+    return values
 
 
 # The decorators: they only attach what they are given, since `describe` reads the same from the source.
@@ -320,7 +323,8 @@ def _read_text(path: Path, text: str, module: str | None) -> tuple[Description, 
                 raise UserError(f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name")
             registered[node.name] = (node, *found)
     return tuple(
-        _describe_function(path, module, node, call, kind, _slice(tree, node, set(registered))) for node, call, kind in registered.values()
+        _describe_function(path, module, node, call, kind, tree, _slice(tree, node, set(registered)))
+        for node, call, kind in registered.values()
     )
 
 
@@ -345,7 +349,9 @@ def _slice(tree: ast.Module, node: ast.FunctionDef, registered: set[str]) -> str
         kept |= names & registered
 
 
-def _describe_function(path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, source: str) -> Description:
+def _describe_function(
+    path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module, source: str
+) -> Description:
     where = f"{path}:{node.lineno}"
     given = _decorator_arguments(call, kind, where)
     name = given["name"]
@@ -354,8 +360,7 @@ def _describe_function(path: Path, module: str | None, node: ast.FunctionDef, ca
             raise UserError(f"{where}: {kind} {name!r}: {key} is one of {', '.join(allowed)}, not {given[key]!r}")
     reads = _names(given.get("reads", ()), f"{where}: {kind} {name!r}")
     batch = _batch_parameter(node, f"{where}: {kind} {name!r}")
-    reads_of = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == batch]
-    fields = {attribute.attr: attribute.lineno for attribute in reads_of}
+    fields = _fields_read(node, batch, {part.name: part for part in tree.body if isinstance(part, ast.FunctionDef)}, set())
     undeclared = next((field for field in fields if field in READABLE and field not in reads and kind != "reward"), None)
     problem = undeclared and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
     is_objective = kind == "objective"
@@ -364,6 +369,25 @@ def _describe_function(path: Path, module: str | None, node: ast.FunctionDef, ca
         given.get("reduction", "token-mean") if is_objective else None, _hyperparameters(node, f"{where}: {kind} {name!r}"),
         is_objective and "advantage" in fields, ast.get_docstring(node) or "", node.name, path, node.lineno, source, module, problem,
     )  # fmt: skip
+
+
+def _fields_read(
+    node: ast.FunctionDef, batch: str, functions: Mapping[str, ast.FunctionDef], done: set[tuple[str, str]]
+) -> dict[str, int]:
+    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a line."""
+    found: dict[str, int] = {}
+    done.add((node.name, batch))
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == batch:
+            found.setdefault(part.attr, part.lineno)
+        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in functions:
+            helper = functions[part.func.id]
+            names = [argument.arg for argument in (*helper.args.posonlyargs, *helper.args.args)]
+            given = [*zip(names, part.args, strict=False), *((keyword.arg, keyword.value) for keyword in part.keywords)]
+            for name, value in given:
+                if isinstance(value, ast.Name) and value.id == batch and name and (helper.name, name) not in done:
+                    found = {**_fields_read(helper, name, functions, done), **found}
+    return found
 
 
 def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from rlbench.objectives.registry import objective
 def reinforce(batch: TokenBatch) -> Tensor:
     """-A log p: the gradient of the whole sample's log-probability, times its advantage.
 
-    Reinforce-Rej (arXiv:2504.11343) is this with the advantage ``signed_reward`` and the filter ``mixed_groups``; with ``reduction =
-    "sequence-mean"`` a sample's length does not weigh.
+    It has no ratio, so it is for samples of the policy itself: on a bank nothing bounds how far a negative advantage pushes. With
+    ``reduction = "sequence-mean"`` a sample's length does not weigh.
 
     Shapes: logp, advantage [T] -> loss [T], nats.
-    Source: Williams 1992; Ahmadian et al. 2024, section 3.2 (arXiv:2402.14740).
+    Source: Williams 1992; for language models Ahmadian et al. 2024 (arXiv:2402.14740).
     """
     return -batch.advantage * batch.logp
 
@@ -28,7 +28,8 @@ def topr(batch: TokenBatch) -> Loss:
 
     p(y) is the probability of the whole sample, so a wrong answer stops being pushed down once it has become improbable, and a
     right one is learned however improbable it is. Only the reward's sign counts: what is not above 0 is a reward of -1. The loss
-    stands at the tokens, and the reduction adds them up. Logged: ``weight``, 1 or the tapered ratio.
+    stands at the tokens, and the reduction adds them up, as in the paper's formula; ``reduction = "sequence-mean"`` divides by the
+    sample's length. Logged: ``weight``, 1 or the tapered ratio.
 
     Shapes: logp, old_logp [T], reward [S] -> loss [T], nats.
     Source: Le Roux et al. 2025 (arXiv:2503.14286).

@@ -15,7 +15,7 @@ def value(batch: TokenBatch, *, clip: float = 0.5) -> Loss:
     Logged: ``value_clip_fraction``, the share of tokens whose gradient the clip cuts off.
 
     Shapes: value, old_value, returns [T] -> loss [T].
-    Source: the value clipping of OpenAI's PPO code, as in Ouyang et al. 2022 (arXiv:2203.02155) and verl.
+    Source: the code of Ziegler et al. 2019 (arXiv:1909.08593), whose clip is 0.2; 0.5 is verl's default.
     """
     near = batch.old_value + (batch.value - batch.old_value).clamp(-clip, clip)
     plain, clipped = (batch.value - batch.returns).square(), (near - batch.returns).square()

@@ -11,23 +11,31 @@ from typing import Any
 import click
 
 from rlbench.graph.execute import single_thread_environment
-from rlbench.records import UserError
+from rlbench.recipe import apply_override
+from rlbench.records import UserError, nearest
 from rlbench.testing.report import Report, described
 
+EPILOG = """\b
+Examples:
+  python -m rlbench.testing my_objective.py
+  python -m rlbench.testing my_objective.py --set my_objective.beta=0.5 --json"""
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="NAME.KEY=VALUE", help="Check NAME with this hyper-parameter too; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 @click.option("--processes/--no-processes", default=True, help="Also run a step of each objective in two processes (some seconds).")
-def main(file: Path, as_json: bool, processes: bool) -> None:
+def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool) -> None:
     """Check every objective, advantage estimator, reward and filter that FILE registers against its contract.
 
-    One line a check, with what is wrong and how to repair it. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not
+    One line a check, with what is wrong and how to repair it. All of it runs on the CPU, so it cannot tell a tensor that
+    was made on the wrong device. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not
     Python, cannot be imported or registers nothing.
     """
     os.environ.update(single_thread_environment())  # before torch is imported
     try:
-        reports = _reports(file, processes)
+        reports = _reports(file, overrides, processes)
     except UserError as error:
         click.echo(f"rlbench.testing: {error}", err=True)
         sys.exit(2)
@@ -35,13 +43,21 @@ def main(file: Path, as_json: bool, processes: bool) -> None:
     sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
-def _reports(file: Path, processes: bool) -> list[Report]:
+def _reports(file: Path, overrides: tuple[str, ...], processes: bool) -> list[Report]:
     if not file.is_file():
         raise UserError(f"{file}: there is no such file")
-    described(file)
+    names = [found.name for found in described(file)]
+    hyperparameters: dict[str, Any] = {}
+    for text in overrides:
+        apply_override(hyperparameters, text, f"{names[0]}.key=value")
+        name, dot, _ = text.partition("=")[0].strip().partition(".")
+        if not dot:
+            raise UserError(f"--set {text!r}: write it as NAME.key=value, for instance --set {names[0]}.key=value")
+        if name not in names:
+            raise UserError(f"--set {text!r}: {file} registers nothing called {name!r}{nearest(name, names)}")
     from rlbench.testing.kit import check_file  # imports torch
 
-    return list(check_file(file, processes=processes).values())
+    return list(check_file(file, hyperparameters=hyperparameters, processes=processes).values())
 
 
 def _text(report: Report) -> str:

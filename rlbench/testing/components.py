@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlbench.objectives.advantages import Credit
-from rlbench.records import FinishReason, Rollout, Verdict
+from rlbench.records import FinishReason, Rollout, StageFailure, Verdict
 from rlbench.testing.probes import Probe, changed, hold_reads, probe, smallest, snapshot
 from rlbench.testing.report import Check, Wrong, checked, over
+from rlbench.training.offline import choice, estimate
+from rlbench.training.online import reward_of
 from rlbench.training.step import Component
 
 KNOWN = {"advantage": ("sampler_logp", "old_value"), "filter": ("sampler_logp",)}
@@ -28,8 +29,8 @@ def checks(kind: str, settings: Sequence[Component], problem: str | None) -> lis
     """All checks of an advantage estimator, a filter or a reward, under each setting of its hyper-parameters."""
     function = settings[0].function
     if kind == "reward":
-        names = {"result": check_reward, "purity": check_reward_purity}
-        return [checked(function, name, partial(over, settings, check)) for name, check in names.items()]
+        found = [checked(function, "result", partial(over, settings, check_reward))]
+        return [*found, checked(function, "purity", partial(over, settings, check_reward_purity))] if found[0].ok else found
     found = [
         checked(function, "reads", lambda: check_reads(kind, settings, problem)),
         checked(function, "result", lambda: over(settings, partial(check_result, kind))),
@@ -45,7 +46,7 @@ def _batches() -> list[tuple[Probe, str]]:
     mixed = probe("sequences", 0, 0.5)
     every = [(mixed, "mixed rewards")]
     for reward in (0.0, 1.0):
-        same = Probe("sequences", mixed.lengths, mixed.group, (reward,) * len(mixed.lengths), mixed.token_id, mixed.fields)
+        same = dataclasses.replace(mixed, reward=(reward,) * len(mixed.lengths))
         every += [(same, f"every reward {reward:g}"), (smallest(mixed, reward), f"one sequence of one token and reward {reward:g}")]
     return every
 
@@ -62,17 +63,10 @@ def check_reads(kind: str, settings: Sequence[Component], problem: str | None) -
 def check_result(kind: str, component: Component) -> str:
     """A filter's [S] of bool; an estimator's finite [S] or [T], or a ``Credit`` of two of them."""
     for whole, what in _batches():
-        tokens, sequences = len(whole.token_id), len(whole.lengths)
-        for name, values in _outcome(kind, component, whole).items():
-            found = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-            if kind == "filter":
-                if not isinstance(values, Tensor) or values.dtype != torch.bool or values.shape != (sequences,):
-                    raise Wrong(f"it returns {found} for {what}, and has to return a bool for each sequence, here [{sequences}]")
-                continue
-            if not isinstance(values, Tensor) or values.dim() != 1 or len(values) not in (tokens, sequences):
-                raise Wrong(f"its {name} is {found} for {what}, and has to be [T] or [S], here T={tokens}, S={sequences}")
-            if not torch.isfinite(values).all():
-                raise Wrong(f"its {name} is not finite for {what}: add a small number to what it divides by")
+        try:
+            _outcome(kind, component, whole)
+        except StageFailure as failure:
+            raise StageFailure(f"{failure}, for {what}") from None
     return "a bool for each sequence" if kind == "filter" else "finite and of the right shape, also where all rewards are the same"
 
 
@@ -113,11 +107,9 @@ def _batch(component: Component, whole: Probe) -> Any:
     return whole.batch(torch.float32, names=component.reads)[0]
 
 
-def _outcome(kind: str, component: Component, whole: Probe) -> dict[str, Any]:
-    result = component(_batch(component, whole))
-    if kind == "filter":
-        return {"choice": result}
-    return {"advantage": result.advantage, "returns": result.returns} if isinstance(result, Credit) else {"advantage": result}
+def _outcome(kind: str, component: Component, whole: Probe) -> dict[str, Tensor]:
+    batch = _batch(component, whole)
+    return {"choice": choice(component, batch)} if kind == "filter" else estimate(component, batch)
 
 
 def _rollouts() -> list[Rollout]:
@@ -141,14 +133,11 @@ def _rollouts() -> list[Rollout]:
 def check_reward(component: Component) -> str:
     """A finite number for every kind of rollout."""
     for rollout in _rollouts():
-        value = component(rollout)
         try:
-            finite = math.isfinite(float(value))
-        except (TypeError, ValueError):
-            finite = False
-        if not finite:
+            reward_of(component, rollout)
+        except StageFailure as failure:
             what = f"a rollout with verdict {rollout.verdict!r}, finish reason {rollout.finish_reason!r} and answer {rollout.answer!r}"
-            raise Wrong(f"it returns {value!r} for {what}, and has to return a finite number")
+            raise StageFailure(f"{failure}, for {what}") from None
     return f"a finite number for {len(_rollouts())} rollouts: correct, wrong, unparsed, cut off, timed out, empty"
 
 
@@ -156,8 +145,8 @@ def check_reward_purity(component: Component) -> str:
     """The same number for the same rollout, which is left as it is."""
     for rollout in _rollouts():
         given = copy.deepcopy(rollout)
-        values = [float(component(given)) for _ in range(2)]
-        if values[0] != values[1] or float(component(copy.deepcopy(rollout))) != values[0]:
+        values = [reward_of(component, given) for _ in range(2)]
+        if values[0] != values[1] or reward_of(component, copy.deepcopy(rollout)) != values[0]:
             raise Wrong(
                 f"the same rollout has the rewards {values[0]:g} and {values[1]:g}: it must not draw random numbers or keep anything; "
                 "what is to look random is a hash of the rollout"

@@ -23,8 +23,8 @@ _OBJECTIVE = {
 }  # fmt: skip
 
 
-def check_objective(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False) -> Report:
-    """``examine``, for a test.
+def check_objective(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = True) -> Report:
+    """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows cannot do.
 
     Raises:
         NotConforming: some check does not hold; the message lists all of those.
@@ -35,15 +35,25 @@ def check_objective(function: Callable[..., Any], *, hyperparameters: Mapping[st
     return report
 
 
-def check_file(path: str | Path, *, processes: bool = False) -> dict[str, Report]:
+def check_file(
+    path: str | Path, *, hyperparameters: Mapping[str, Mapping[str, Any]] | None = None, processes: bool = False
+) -> dict[str, Report]:
     """Check everything that a file registers; reports by name (by kind and name where two kinds share one).
 
+    Args:
+        path: the file.
+        hyperparameters: for some names, values to check the function with besides its defaults.
+        processes: as in ``examine``.
+
     Raises:
-        UserError: the file is missing, not Python, cannot be imported or registers nothing.
+        UserError: the file is missing, not Python, cannot be imported or registers nothing; or one of its functions has no such
+            hyper-parameter, or one of another type.
     """
     found = described(path)
+    given = [(hyperparameters or {}).get(d.name, {}) for d in found]
+    given = [{key: registry.resolved(d, values)[key] for key in values} for d, values in zip(found, given, strict=True)]
     functions = [registry.load(d.kind, d.name, () if d.module else (d.path,)) for d in found]
-    reports = examine_all(functions, processes=processes, problems=[d.problem for d in found])
+    reports = examine_all(functions, hyperparameters=given, processes=processes, problems=[d.problem for d in found])
     twice = {report.name for report in reports if sum(other.name == report.name for other in reports) > 1}
     return {f"{report.kind} {report.name}" if report.name in twice else report.name: report for report in reports}
 
@@ -59,25 +69,25 @@ def examine(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] 
     Raises:
         UserError: the function has no hyper-parameter of that name.
     """
-    return examine_all([function], hyperparameters=hyperparameters, processes=processes)[0]
+    return examine_all([function], hyperparameters=[hyperparameters or {}], processes=processes)[0]
 
 
 def examine_all(
-    functions: Sequence[Callable[..., Any]], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False,
+    functions: Sequence[Callable[..., Any]], *, hyperparameters: Sequence[Mapping[str, Any]] = (), processes: bool = False,
     problems: Sequence[str | None] = (),
 ) -> list[Report]:  # fmt: skip
-    """``examine`` for several functions, of which all objectives share one second process.
+    """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second process.
 
     ``problems`` is what the registry found in the source of each, see ``registry.Description``.
     """
-    problems = problems or [None] * len(functions)
+    hyperparameters, problems = hyperparameters or [{}] * len(functions), problems or [None] * len(functions)
     attached = [getattr(function, "__rlbench__", {}) for function in functions]
     several = processes and any(a.get("kind") == "objective" for a in attached)
     with one_thread(), Beside() if several else nullcontext() as beside:
-        every = [_checks(function, hyperparameters or {}, problem) for function, problem in zip(functions, problems, strict=True)]
+        every = [_checks(*each) for each in zip(functions, hyperparameters, problems, strict=True)]
         if beside is not None:
             sound = [n for n, checks in enumerate(every) if attached[n].get("kind") == "objective" and _in_engine(checks)]
-            bounds = [_bound(functions[n], hyperparameters or {}) for n in sound]
+            bounds = [_bound(functions[n], hyperparameters[n]) for n in sound]
             for n, check in zip(sound, beside.check(bounds), strict=True):
                 every[n].append(check)
     return [_report(function, checks) for function, checks in zip(functions, every, strict=True)]

@@ -44,7 +44,7 @@ def check_reads(bounds: Sequence[BoundObjective], problem: str | None = None) ->
 
 
 def check_result(bound: BoundObjective) -> str:
-    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite statistics."""
+    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite, unreduced statistics."""
     if (bound.reduction == "pair-mean") != (bound.rows == "pairs"):
         raise Wrong(f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together')
     shapes: dict[str, None] = {}
@@ -75,9 +75,14 @@ def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[
             raise Wrong("no gradient flows from what it returns: all of it is detached")
         gradients = _gradients(reduced, leaves)
     _all_finite(reduced, gradients, loss.stats, f"an ordinary batch of {_size(whole)}")
-    for name in loss.stats:
+    for name, values in loss.stats.items():
         if name in LOGGED:
             raise Wrong(f"its statistic {name!r} is called as one of the engine's own: give it another name")
+        if values.dim() != 1 or len(values) not in _sizes(whole):
+            raise Wrong(
+                f"its statistic {name!r} has shape {tuple(values.shape)}: return it unreduced, one value a token, a sequence or a pair; "
+                "the engine takes the mean over the whole step"
+            )
     return loss, gradients
 
 
@@ -101,12 +106,8 @@ def check_purity(bound: BoundObjective) -> str:
         bound(batch)
         if names := changed(batch, before):
             raise Wrong(f"it changes batch.{names[0]}: make a new tensor instead of changing one in place (x + y, not x += y)")
-        first, second = (_weighted(bound, whole) for _ in range(2))
-        same = len(first[0]) == len(second[0]) and all(
-            a.shape == b.shape and torch.equal(a, b)
-            for a, b in zip([*first[0], *first[1].values()], [*second[0], *second[1].values()], strict=True)
-        )
-        if not same:
+        first, second = (list(itertools.chain(x, y.values(), z.values())) for x, y, z in (_weighted(bound, whole) for _ in range(2)))
+        if len(first) != len(second) or not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)):
             raise Wrong("two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call")
     return "the batch is left as it is, and two calls agree to the bit"
 
@@ -126,8 +127,8 @@ def check_locality(bound: BoundObjective) -> str:
     return f"every {bound.rows.removesuffix('s')} has its own loss and gradient in {compared} parts and orders of batches"
 
 
-def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: tuple[list[Tensor], dict[str, Tensor]], how: str) -> None:
-    """Hold values and gradients of some sequences by themselves against those that they have in the whole batch."""
+def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: Weighted, how: str) -> None:
+    """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole batch."""
     unit = bound.rows.removesuffix("s")
     advice = (
         f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an advantage estimator, "
@@ -135,8 +136,12 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
     )
     where = [_places(values, whole, sequences) for values in expected[0]]
     weights = [_weights(values)[places] for values, places in zip(expected[0], where, strict=True)]
-    values, gradients = _weighted(bound, whole.take(sequences), weights)
+    values, gradients, stats = _weighted(bound, whole.take(sequences), weights)
     pairs = [("loss", found, of[places], of) for found, of, places in zip(values, expected[0], where, strict=True)]
+    if stats.keys() != expected[2].keys():
+        raise Wrong(f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch {', '.join(expected[2]) or 'none'}")
+    for name, of in expected[2].items():
+        pairs.append((f"statistic {name!r}", stats[name], of[_places(of, whole, sequences)], of))
     tokens = whole.tokens(sequences)
     for name, found in gradients.items():
         pairs.append((f"gradient with respect to {name}", found, expected[1][name][tokens], expected[1][name]))
@@ -150,18 +155,26 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
             )
 
 
-def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | None = None) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Each term's values in float64, and the gradients of their weighted sum; Wrong where they are not as many as the weights given."""
+Weighted = tuple[list[Tensor], dict[str, Tensor], dict[str, Tensor]]
+
+
+def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | None = None) -> Weighted:
+    """Each term's values in float64, the gradients of their weighted sum, and the statistics.
+
+    Raises:
+        Wrong: the values are not as many as the weights given.
+    """
     with default_dtype(torch.float64):
         batch, leaves = part.batch()
-        terms = bound(batch).terms
+        loss = bound(batch)
+        terms = loss.terms
         if weights is not None and [len(x) for x in weights] != [len(term.values) for term in terms]:
             found, wanted = ([len(x) for x in xs] for xs in ([term.values for term in terms], weights))
             raise Wrong(f"its terms have {found} values for {_size(part)}, and as part of a larger batch {wanted}")
         weights = [_weights(term.values) for term in terms] if weights is None else weights
         total = torch.stack([term.coefficient * (w * term.values).sum() for term, w in zip(terms, weights, strict=True)]).sum()
         gradients = _gradients(total, {name: leaf for name, leaf in leaves.items() if name in _trained(bound)})
-    return [term.values.detach() for term in terms], gradients
+    return [term.values.detach() for term in terms], gradients, {name: values.detach().double() for name, values in loss.stats.items()}
 
 
 def _weights(values: Tensor) -> Tensor:
@@ -171,7 +184,12 @@ def _weights(values: Tensor) -> Tensor:
 
 def _kind(values: Tensor, whole: Probe) -> int:
     """0, 1, 2 for values of pairs, sequences, tokens of one of the probes, in which the three differ in number."""
-    return (len(whole.lengths) // 2, len(whole.lengths), len(whole.token_id)).index(len(values))
+    return _sizes(whole).index(len(values))
+
+
+def _sizes(whole: Probe) -> tuple[int, int, int]:
+    """N, S, T."""
+    return len(whole.lengths) // 2, len(whole.lengths), len(whole.token_id)
 
 
 def _places(of_whole: Tensor, whole: Probe, sequences: Sequence[int]) -> Tensor:

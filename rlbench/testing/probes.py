@@ -26,17 +26,19 @@ LENGTHS = (5, 1, 3, 8, 2, 4, 1, 6)
 
 # Group numbers are neither 0..G-1 nor in order, as those of a micro-batch are not.
 _GROUPS = {"sequences": (7, 3, 7, 9, 3, 7, 3, 9), "pairs": (7, 7, 3, 3, 9, 9, 3, 3), "groups": (7, 7, 7, 3, 3, 9, 9, 9)}
+_WEIGHTS = (1.0, 0.5, 2.0, 1.5, 1.0, 0.25, 3.0, 0.75)
 _REWARDS = {"sequences": (1, 0, 0, 1, 1, 0, 1, 1), "pairs": (1, 0) * 4, "groups": (1, 0, 0, 1, 1, 0, 1, 1)}
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group`` [S]; ``token_id`` and each of ``fields`` [T], float64."""
+    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``, ``fields`` [T], float64."""
 
     rows: str
     lengths: tuple[int, ...]
     group: tuple[int, ...]
     reward: tuple[float, ...]
+    weight: tuple[float, ...]
     token_id: Tensor
     fields: Mapping[str, Tensor]
 
@@ -56,9 +58,9 @@ class Probe:
     def take(self, sequences: Sequence[int]) -> Probe:
         """Some of the sequences, in the order given."""
         tokens = self.tokens(sequences)
-        lengths, group, reward = (tuple(of[s] for s in sequences) for of in (self.lengths, self.group, self.reward))
+        of_sequences = {name: tuple(getattr(self, name)[s] for s in sequences) for name in ("lengths", "group", "reward", "weight")}
         fields = {name: values[tokens] for name, values in self.fields.items()}
-        return Probe(self.rows, lengths, group, reward, self.token_id[tokens], fields)
+        return dataclasses.replace(self, **of_sequences, token_id=self.token_id[tokens], fields=fields)
 
     def replace(self, **fields: Tensor | float) -> Probe:
         """The same with other values, or one value at every token, in some fields."""
@@ -77,7 +79,8 @@ class Probe:
         sequence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         batch = kind(
             sequence=sequence, token_id=self.token_id.clone(), position=torch.cat([torch.arange(n) for n in self.lengths]),
-            reward=torch.tensor(self.reward, dtype=dtype), group=torch.tensor(self.group), fields=fields,
+            reward=torch.tensor(self.reward, dtype=dtype), group=torch.tensor(self.group), weight=torch.tensor(self.weight, dtype=dtype),
+            fields=fields,
         )  # fmt: skip
         return batch, leaves
 
@@ -121,9 +124,12 @@ def hold_reads(
     if problem is not None:
         raise Wrong(problem)
     unread = sorted(declared - seen.keys())
-    if unread and complete:
-        raise Wrong(f"reads declares {unread[0]!r}, which is never read and may cost a forward pass: take it out of reads")
-    return f"what is declared is what is read: {', '.join(sorted(declared)) or 'nothing but what is always there'}"
+    mentioned = {name for name in unread if name in settings[0].function.__code__.co_names}  # under other hyper-parameters it may be read
+    if set(unread) - mentioned and complete:
+        name = next(name for name in unread if name not in mentioned)
+        raise Wrong(f"reads declares {name!r}, which is never read and may cost a forward pass: take it out of reads")
+    found = f"what is declared is what is read: {', '.join(sorted(declared)) or 'nothing but what is always there'}"
+    return found + (f"; not under these hyper-parameters: {', '.join(sorted(mentioned))}" if mentioned else "")
 
 
 def probe(rows: str, seed: int, spread: float) -> Probe:
@@ -144,7 +150,7 @@ def probe(rows: str, seed: int, spread: float) -> Probe:
         "value": value, "old_value": value + normal(0.5), "returns": normal(),
     }  # fmt: skip
     token_id = torch.randint(100, (tokens,), generator=random)
-    return Probe(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), token_id, fields)
+    return Probe(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
 
 
 def probes(rows: str) -> list[Probe]:
@@ -159,7 +165,7 @@ def smallest(whole: Probe, reward: float | None = None) -> Probe:
     first = torch.tensor(unit.lengths).cumsum(0) - torch.tensor(unit.lengths)
     fields = {name: values[first] for name, values in unit.fields.items()}
     rewards = unit.reward if reward is None else (reward,) * len(unit.lengths)
-    return Probe(unit.rows, (1,) * len(unit.lengths), unit.group, rewards, unit.token_id[first], fields)
+    return dataclasses.replace(unit, lengths=(1,) * len(unit.lengths), reward=rewards, token_id=unit.token_id[first], fields=fields)
 
 
 @contextlib.contextmanager

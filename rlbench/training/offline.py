@@ -95,14 +95,19 @@ def filtered(examples: list[Example], config: Mapping[str, Any], plugins: Sequen
         if not examples:
             return examples
         row_filter = Component.load("filter", component, plugins)
-        keep = row_filter(whole_batch(examples, row_filter.reads))
-        if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (len(examples),):
-            found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
-            what = registry.called(row_filter.function)
-            raise StageFailure(f"{what} has to return a bool for each of {len(examples)} sequences, not {found}")
+        keep = choice(row_filter, whole_batch(examples, row_filter.reads))
         dropped = {example.unit for example, kept in zip(examples, keep.tolist(), strict=True) if not kept}
         examples = [example for example in examples if example.unit not in dropped]
     return examples
+
+
+def choice(row_filter: Component, batch: TokenBatch) -> Tensor:
+    """What a filter keeps of a batch, [S] of bool. UserError: it raised. StageFailure: it returned something else."""
+    keep, sequences = row_filter(batch), batch.n_sequences
+    if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (sequences,):
+        found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
+        raise StageFailure(f"{registry.called(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}")
+    return keep
 
 
 def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch:
@@ -113,42 +118,46 @@ def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch
 def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
     """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return the returns [T].
 
-    Raises:
-        UserError: the estimator raised.
-        StageFailure: what it returned is not finite, or of another shape than [S] or [T].
+    Raises: as ``estimate``.
     """
     batch = whole_batch(examples, estimator.reads)
+    found = {name: batch.expand(x) if len(x) == batch.n_sequences else x for name, x in estimate(estimator, batch).items()}
+    for name, values in found.items():
+        store(examples, name, values)
+    return found.get("returns")
+
+
+def estimate(estimator: Component, batch: TokenBatch) -> dict[str, Tensor]:
+    """An estimator's ``advantage``, and its ``returns`` where it makes some, each [S] or [T].
+
+    Raises:
+        UserError: the estimator raised.
+        StageFailure: what it returned is not finite, or of another shape.
+    """
     result = estimator(batch)
-    advantage, returns = (result.advantage, result.returns) if isinstance(result, Credit) else (result, None)
+    made = {"advantage": result.advantage, "returns": result.returns} if isinstance(result, Credit) else {"advantage": result}
     where, tokens, sequences = registry.called(estimator.function), batch.n_tokens, batch.n_sequences
-    for name, values in (("advantage", advantage), ("returns", returns if returns is not None else batch.reward)):
+    for name, values in made.items():
         if not isinstance(values, Tensor) or values.dim() != 1 or len(values) not in (sequences, tokens):
             found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise StageFailure(f"{where}: its {name} is {found}, and has to be [T] or [S], here with T={tokens}, S={sequences}")
         if not torch.isfinite(values).all():
             raise StageFailure(f"{where}: its {name} is not finite")
-    advantage, returns = (batch.expand(x) if x is not None and len(x) == sequences else x for x in (advantage, returns))
-    store(examples, "advantage", advantage)
-    if returns is not None:
-        store(examples, "returns", returns)
-    return returns
+    return made
 
 
 def add_initial_logp(policy: Policy, examples: Sequence[Example], reads: Sequence[str], token_budget: int) -> None:
-    """Store what ``reads`` needs of the policy as it is before training.
+    """Store what ``reads`` needs of the policy as it is before training: it is the reference, and it drew the bank.
 
-    ``ref_logp`` is the initial policy's. ``old_logp`` is the sampler's own where a sampler produced the tokens, else the initial
-    policy's too.
+    ``old_logp`` is computed by the trainer, as online, because the sampler's own values differ from it by rounding (in bfloat16 by
+    more), which a ratio, and all the more one of a whole sequence, would take for a change of the policy.
     """
-    sampled = all("sampler_logp" in example.fields for example in examples)
-    wanted = [name for name in ("ref_logp", "old_logp") if name in reads and not (name == "old_logp" and sampled)]
+    wanted = [name for name in ("ref_logp", "old_logp") if name in reads]
     if wanted:
         annotate(policy, examples, {"logp": wanted[0]}, token_budget, policy.device)
     for example in examples:
         for name in wanted[1:]:
             example.fields[name] = example.fields[wanted[0]]
-        if "old_logp" in reads and sampled:
-            example.fields["old_logp"] = example.fields["sampler_logp"]
 
 
 def refresh_old_logp(

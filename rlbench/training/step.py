@@ -128,18 +128,18 @@ class Learner:
         logged = {"loss": values[0], "grad_norm": values[1], "learning_rate": rate, "tokens": totals.tokens, "sequences": totals.sequences}
         return {**dict(zip(stats, values[2:], strict=True)), **logged}  # a statistic takes the place of nothing that the engine logs
 
-    def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, tuple[Tensor, int]]]:
-        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count."""
+    def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count [2]."""
         loss = torch.zeros((), device=self.device)
-        stats: dict[str, tuple[Tensor, int]] = {}
+        stats: dict[str, Tensor] = {}
         for batch in micro_batches(examples, self.training.tokens_per_microbatch):
             part, logged = self.loss(pack(batch, self.device), totals)
             part.backward()
             loss += part.detach()
             for name, values in logged.items():
-                total, count = stats.get(name, (loss.new_zeros(()), 0))
-                stats[name] = (total + values.detach().float().sum(), count + values.numel())
-        self._sum_over_ranks(loss)
+                summed = values.detach().float().sum()
+                stats[name] = stats.get(name, 0) + torch.stack([summed, summed.new_tensor(values.numel())])
+        self._sum_over_ranks(loss, *stats.values())
         return loss, stats
 
     def loss(self, packed: Packed, totals: Totals) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -161,10 +161,8 @@ class Learner:
             raise StageFailure(f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?")
         return reduced, loss.stats
 
-    def _sum_over_ranks(self, loss: Tensor) -> None:
+    def _sum_over_ranks(self, *values: Tensor) -> None:
         # Sums and not means: the denominators already are those of all ranks.
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(loss)
-            for parameter in self.parameters:
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
+            for value in (*values, *(p.grad for p in self.parameters if p.grad is not None)):
+                dist.all_reduce(value)
