@@ -26,6 +26,7 @@ from rlbench.graph.stage import Stage, topological
 from rlbench.pipeline import BASE, Plan, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError, read_problems
+from rlbench.training import trl_support
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +230,7 @@ def _report(folder: Path) -> Results:
         recipe_name=recipe["name"],
         title=recipe["title"],
         notes=[*recipe["notes"], *_warnings(samples, manifest)],
-        deviations=recipe["deviations"],
+        deviations=[*recipe["deviations"], *_row_deviations(manifest["rows"])],
         manifest=manifest,
         command=manifest["command"],
         benchmarks=manifest["benchmarks"],
@@ -240,6 +241,15 @@ def _report(folder: Path) -> Results:
     main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width)
     control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
     return Results(folder, samples, written.summary, written.scores, written.control, f"{main}\n{control}", manifest, failures)
+
+
+def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What single rows do otherwise than all others, a line for each difference with the rows that have it."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.get("deviations", ()):
+            labels.setdefault(text, []).append(row["label"])
+    return [f"{', '.join(having)}: {text}" for text, having in labels.items()]
 
 
 def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
@@ -354,6 +364,7 @@ def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failu
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(result.counters.get("tokens") for result in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
+        "deviations": trl_support.differences(rows[0].model.config, str(config.data)) if config and config.backend == "trl" else (),
     }
 
 

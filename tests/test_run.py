@@ -71,6 +71,19 @@ def test_a_zero_learning_rate_equals_the_base_to_the_byte(tiny_run: Results, tin
     pd.testing.assert_frame_equal(by_method["sft"], by_method["base"])
 
 
+def test_a_row_that_trl_trains_stands_in_the_table_and_says_what_trl_does_otherwise(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    row = 'methods.trl_rft={label="RFT by TRL", backend="trl", objective="sft", data="rollouts.correct", training={learning_rate=3e-4}}'
+    found = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["rft", "trl_rft"], overrides=[row])
+    assert found.exit_code == 0
+    average = found.summary[found.summary["benchmark"] == "avg"].set_index(["method", "decoding"])["avg_at_k"]
+    assert average[("trl_rft", "greedy")] >= 0
+    assert "- RFT by TRL: trained by TRL's trainer, the order of the data that of its sampler" in (found.out / "report.md").read_text()
+    trained = {name: stage for name, stage in stages(found, "train/").items() if not stage["cached"]}
+    assert list(trained) == ["train/trl_rft/seed0"] and trained["train/trl_rft/seed0"]["versions"]["trl"]
+
+
 def test_no_correct_rollout_empties_those_rows_with_the_reason_and_the_others_finish(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:

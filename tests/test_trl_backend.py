@@ -264,7 +264,7 @@ def test_what_is_left_to_train_on_is_checked(tmp_path: Path, base: Path, problem
         run(tmp_path, {"model": base, "sequences": write_sequences(tmp_path / "odd", sequences(4, unit=2))}, config("dpo"))
     with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
         run(tmp_path, {"model": base, "problems": problems}, online_config("grpo", online={"prompts_per_step": 13}))
-    with pytest.raises(StageFailure, match="backend trl trains sft, dft, dpo and grpo, not iw_sft"):
+    with pytest.raises(StageFailure, match="backend trl trains sft, dft, dpo, grpo, not iw_sft"):
         run(tmp_path, {"model": base}, config("iw_sft"))
 
 
@@ -322,7 +322,7 @@ def test_grpo_is_let_through_in_trls_three_reductions(reduction: str) -> None:
     ("settings", "data", "reason"),
     [
         (lambda: online_config("ppo"), "online", "no PPO: it was removed after 1.12"),
-        (lambda: config("iw_sft"), "demonstrations", "trains sft, dft, dpo and grpo, not iw_sft"),
+        (lambda: config("iw_sft"), "demonstrations", "trains sft, dft, dpo, grpo, not iw_sft"),
         (lambda: config("grpo"), "rollouts.groups", "samples for itself, so its data is online, not rollouts.groups"),
         (lambda: online_config("sft"), "online", "TRL's sft does not sample, not online"),
         (lambda: {**config("sft"), "objective": {**table("sft"), "reduction": "constant"}}, "demonstrations", "token-mean, not by const"),
@@ -348,7 +348,7 @@ def test_what_trl_cannot_do_is_refused_with_its_reason(settings: Any, data: str,
 
 
 def test_a_row_can_say_what_trl_takes_otherwise() -> None:
-    assert differences(config("sft"), "demonstrations") == ("the order of the data is that of TRL's sampler",)
+    assert differences(config("sft"), "demonstrations") == ("trained by TRL's trainer, the order of the data that of its sampler",)
     assert any("learning rate 0" in note for note in differences(config("sft", warmup=0.1), "demonstrations"))
     assert any("mean of means" in note for note in differences(config("dpo"), "rollouts.pairs"))
     online = online_config("grpo")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-OBJECTIVES = ("sft", "dft", "dpo", "grpo")
-"""What ``backend = "trl"`` trains; RFT is ``sft`` on rollouts.correct."""
-
 REDUCTIONS: dict[str, dict[str, str]] = {
     "sft": {"token-mean": "nll"},
     "dft": {"token-mean": "dft"},
     "dpo": {"pair-mean": "sigmoid"},
     "grpo": {"sequence-mean": "grpo", "token-mean": "dapo", "constant": "dr_grpo"},
 }
-"""For each objective, its reductions that TRL has too and the ``loss_type`` that TRL calls them by."""
+"""For each objective that ``backend = "trl"`` trains, its reductions that TRL has too and the ``loss_type`` that TRL calls them by."""
 
 ADVANTAGE_EPS = 1e-4  # written into TRL's trainer, where nothing sets it
 
@@ -31,8 +28,8 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
     name = config["objective"]["name"]
     if name == "ppo":
         return "the released TRL has no PPO: it was removed after 1.12"
-    if name not in OBJECTIVES:
-        return f"backend trl trains {', '.join(OBJECTIVES[:-1])} and {OBJECTIVES[-1]}, not {name}"
+    if name not in REDUCTIONS:
+        return f"backend trl trains {', '.join(REDUCTIONS)}, not {name}"
     if (name == "grpo") != (data == "online"):
         return f"TRL's {name} {'samples for itself, so its data is online' if name == 'grpo' else 'does not sample'}, not {data}"
     reduction, known = config["objective"]["reduction"], REDUCTIONS[name]
@@ -66,9 +63,9 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
 
 
 def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
-    """Settings that TRL ignores or takes otherwise, one line each, for the notes of a row that ``refuse`` lets through."""
+    """What TRL does otherwise than the engine in a row that ``refuse`` lets through, one line each, for the report's deviations."""
     training, online = config["training"], config.get("online") or {}
-    notes = ["the order of the data is that of TRL's sampler"]
+    notes = ["trained by TRL's trainer, the order of the data that of its sampler"]
     if training.get("warmup"):
         notes.append("training.warmup: TRL is one step behind, so its first step has learning rate 0")
     if data != "online":
