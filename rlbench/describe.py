@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
@@ -152,16 +153,14 @@ def objective_text(name: str, plugins: Sequence[Path] = ()) -> str:
 
 
 def _listed(found: registry.Description) -> list[str]:
-    indent = " " * 15
-    lines = textwrap.wrap(_summary(found), 112)
-    shown = [f"{found.name:<14} {lines[0] if lines else ''}", *(indent + line for line in lines[1:])]
+    indent, width = " " * 15, min(shutil.get_terminal_size((130, 24)).columns, 130)
+    shown = [f"{found.name:<14} {_summary(found)}".rstrip()]
     facts = [] if found.kind != "objective" else [f"rows: {found.rows}", str(found.reduction)]
     facts += [f"reads {', '.join(found.reads)}"] if found.reads else []
     facts += ["takes an advantage"] if found.uses_advantage else []
     facts += [_table(found.hyperparameters)] if found.hyperparameters else []
-    shown += [indent + "; ".join(facts)] if facts else []
-    shown += [indent + _reference(found)] if _reference(found) else []
-    return [*shown, *([indent + f"PROBLEM {found.problem}"] if found.problem else [])]
+    shown += [indent + text for text in ("; ".join(facts), _reference(found), found.problem and f"PROBLEM {found.problem}") if text]
+    return [line for text in shown for line in textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False)]
 
 
 def _facts(found: registry.Description) -> list[str]:
