@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -70,7 +71,7 @@ def _load(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds
         numbers = [int(seed) for seed in seeds.split(",")] if seeds is not None else []
     except ValueError:
         raise UserError(f"--seeds {seeds!r}: write whole numbers with commas between them, for instance --seeds 0,1,2") from None
-    return build(load_recipe(recipe, overrides, only=names, seeds=numbers))
+    return build(load_recipe(recipe, overrides, only=names, seeds=numbers), recipe)
 
 
 def _warn(texts: Iterable[str]) -> None:
@@ -99,15 +100,17 @@ def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: 
     from rlbench.runner import default_out, doubts, run_plan
 
     plan = _load(recipe, overrides, only, seeds)
-    _warn(doubts(plan))
+    with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no result
+        _warn(doubts(plan))
     printer = ProgressPrinter(plan.stages)
     folder = out or default_out(plan)
     click.echo(f"{plan.recipe.name}: {len(plan.rows)} rows, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
     try:
-        results = run_plan(
-            plan, out=folder, store=store, executor=executor, address=address, workers=workers, on_event=printer,
-            command=shlex.join(["rlbench", *sys.argv[1:]]),
-        )  # fmt: skip
+        with contextlib.redirect_stdout(sys.stderr):
+            results = run_plan(
+                plan, out=folder, store=store, executor=executor, address=address, workers=workers, on_event=printer,
+                command=shlex.join(["rlbench", *sys.argv[1:]]),
+            )  # fmt: skip
     except KeyboardInterrupt:
         printer.close()
         done = f"{printer.cached + printer.ran} of {len(plan.stages)} stages are in {store}"
@@ -143,6 +146,7 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     from rlbench.graph.artifact import Store
 
     planned = _load(recipe, overrides, only, seeds)
+    _warn(planned.warnings)
     opened = Store(store, create=False)
     cached = {stage.fingerprint for stage in planned.stages if opened.status(stage.fingerprint) is not None}
     if as_json:
@@ -158,7 +162,6 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
         return 0
     from rlbench.describe import plan_text
 
-    _warn(planned.warnings)
     click.echo(plan_text(planned, cached))
     return 0
 
@@ -171,6 +174,7 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     from rlbench.describe import recipe_json, recipe_text
 
     planned = _load(recipe, overrides, only, seeds)
+    _warn(planned.warnings)
     click.echo(json.dumps(recipe_json(planned), indent=1) if as_json else recipe_text(planned))
     return 0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlbench.estimate import ASSUMPTIONS, estimate, totals
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.pipeline import Plan
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
@@ -75,16 +75,17 @@ def recipe_text(plan: Plan) -> str:
         reads = ", ".join(objective["reads"]) or "only logp"
         lines.append(f"  data        {recipe.methods[row.method].data}; reduction {objective['reduction']}; reads {reads}")
         if config["advantage"]:
-            lines.append(f"  advantage   {config['advantage']['name']} {_table(config['advantage']['hyperparameters'])}")
+            lines.append(f"  advantage   {_named(config['advantage'])}")
         if critic := config["critic"]:
             lines.append(f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}")
-        lines.append(f"  reward      {config['reward']['name']}" + "".join(f"; filter {part['name']}" for part in config["filters"]))
-        lines.append(f"  training    {_table(config['training'])}")
+        lines.append(f"  reward      {_named(config['reward'])}")
+        lines += [f"  filter      {_named(part)}" for part in config["filters"]]
+        lines += _wrapped(f"  training    {_table(config['training'])}")
         if (method := recipe.methods[row.method]).backend == "trl":
             lines.append(f"  backend     TRL {config['trl']}")
-            lines += [f"              {note}" for note in trl_support.differences(config, str(method.data))]
+            lines += [line for note in trl_support.differences(config, str(method.data)) for line in _wrapped(f"{'':<14}{note}")]
         if config["online"]:
-            lines.append(f"  online      {_table(config['online'])}")
+            lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += ["## Prompts", ""]
     rollouts = recipe.rollouts.template or recipe.data.template
@@ -124,11 +125,11 @@ def objectives_text(plugins: Sequence[Path] = ()) -> str:
         for found in catalogue.of(kind).values():
             lines += _listed(found)
         lines.append("")
-    lines += ["rlbench objectives NAME shows one with its code; rlbench objectives new NAME --like dft begins a new one."]
+    lines += _wrapped("rlbench objectives NAME shows one with its code; rlbench objectives new NAME --like dft begins a new one.", "")
     return "\n".join([*lines, *(f"cannot be read: {text}" for text in catalogue.broken)])
 
 
-_KINDS: dict[registry.Kind, str] = {
+_KINDS: dict[source.Kind, str] = {
     "objective": "Objectives", "advantage": "Advantage estimators", "reward": "Rewards", "filter": "Filters",
 }  # fmt: skip
 
@@ -148,22 +149,33 @@ def objective_text(name: str, plugins: Sequence[Path] = ()) -> str:
     for description in found:
         text = textwrap.indent(textwrap.dedent(description.docstring).strip(), "    ")
         facts = [f"{description.kind} {name}", "", text, "", *_facts(description)]
-        parts.append("\n".join([*facts, "", textwrap.indent(registry.code(description), "    ")]))
+        parts.append("\n".join([*facts, "", textwrap.indent(source.code(description), "    ")]))
     return "\n\n".join(parts)
 
 
-def _listed(found: registry.Description) -> list[str]:
-    indent, width = " " * 15, min(shutil.get_terminal_size((130, 24)).columns, 130)
+def _wrapped(text: str, indent: str = " " * 14) -> list[str]:
+    """A long line as several, as wide as the terminal and at most 130 columns."""
+    width = min(shutil.get_terminal_size((130, 24)).columns, 130)
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _named(part: Mapping[str, Any]) -> str:
+    """A component's name and hyper-parameters."""
+    return f"{part['name']} {_table(part['hyperparameters'])}".rstrip()
+
+
+def _listed(found: source.Description) -> list[str]:
+    indent = " " * 15
     shown = [f"{found.name:<14} {_summary(found)}".rstrip()]
     facts = [] if found.kind != "objective" else [f"rows: {found.rows}", str(found.reduction)]
     facts += [f"reads {', '.join(found.reads)}"] if found.reads else []
     facts += ["takes an advantage"] if found.uses_advantage else []
     facts += [_table(found.hyperparameters)] if found.hyperparameters else []
     shown += [indent + text for text in ("; ".join(facts), _reference(found), found.problem and f"PROBLEM {found.problem}") if text]
-    return [line for text in shown for line in textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False)]
+    return [line for text in shown for line in _wrapped(text, indent)]
 
 
-def _facts(found: registry.Description) -> list[str]:
+def _facts(found: source.Description) -> list[str]:
     facts = [("rows", found.rows), ("reduction", found.reduction), ("reads", ", ".join(found.reads))]
     facts += [("advantage", "its method names an estimator")] if found.uses_advantage else []
     facts += [("hyper-parameters", _table(found.hyperparameters) or "none"), ("file", f"{found.path}:{found.line}")]
@@ -171,12 +183,12 @@ def _facts(found: registry.Description) -> list[str]:
     return [f"    {key:<18}{value}" for key, value in facts if value]
 
 
-def _summary(found: registry.Description) -> str:
+def _summary(found: source.Description) -> str:
     """The docstring's first paragraph as one line."""
     return " ".join(found.docstring.split("\n\n")[0].split())
 
 
-def _reference(found: registry.Description) -> str | None:
+def _reference(found: source.Description) -> str | None:
     """What the docstring names as its source, as one line."""
     _, marker, rest = found.docstring.partition("Source:")
     return " ".join(rest.split("\n\n")[0].split()) if marker else None

@@ -17,7 +17,7 @@ from typing import Any
 from rlbench import models
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
@@ -87,13 +87,18 @@ class Plan:
         return fingerprint([stage.fingerprint for stage in self.targets])
 
 
-def build(recipe: Recipe) -> Plan:
-    """Expand a recipe into its rows and stages.
+def build(recipe: Recipe, path: str | Path | None = None) -> Plan:
+    """Expand a recipe into its rows and stages. ``path`` is the file that it was read from, for messages.
 
     Raises:
         UserError: a method, objective, hyper-parameter, template, task, file or model that the recipe names is wrong.
     """
-    return _Builder(recipe).plan()
+    try:
+        return _Builder(recipe).plan()
+    except UserError as error:
+        if path is not None and str(error).startswith("`"):  # a key of the recipe
+            raise UserError(f"{path}: {error}") from None
+        raise
 
 
 class _Builder:
@@ -102,8 +107,11 @@ class _Builder:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.device = _device(recipe.device)
-        self.catalogue = registry.describe(recipe.plugins)
-        self.plugins = [{"path": path, "source": Path(path).expanduser().read_text(encoding="utf-8")} for path in recipe.plugins]
+        try:
+            self.catalogue = registry.describe(recipe.plugins)
+            self.plugins = [{"path": path, "source": source.text_of(path)[1]} for path in recipe.plugins]
+        except UserError as error:
+            raise UserError(f"`plugins`: {error}") from None
         self.cache: dict[Any, Stage] = {}
         self.warnings: list[str] = []
         self.per_seed_base = recipe.model.source == MINIATURE
@@ -279,38 +287,48 @@ class _Builder:
         where = f"methods.{name}"
         if method.data not in DATA:
             raise UserError(f"`{where}.data`: {method.data!r} is none of {', '.join(DATA)}{nearest(str(method.data), DATA)}")
-        objective = self._component("objective", Component(name=str(method.objective), hyperparameters=method.hyperparameters), where)
+        parts = {
+            "objective": self._component("objective", Component(name=str(method.objective), hyperparameters=method.hyperparameters), where),
+            "advantage": self._component("advantage", method.advantage, f"{where}.advantage") if method.advantage else None,
+            "reward": self._component("reward", method.reward, f"{where}.reward"),
+            "filters": [self._component("filter", part, f"{where}.filters") for part in method.filters],
+            "critic": self._critic(method, f"{where}.critic") if method.critic is not None else None,
+        }
         described = self.catalogue.find(str(method.objective), "objective")
         self._check(where, method, described)
+        objective = parts["objective"]
         objective |= {"rows": described.rows, "reads": list(described.reads), "reduction": method.reduction or described.reduction}
-        if objective["reduction"] not in registry.REDUCTIONS:
-            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(registry.REDUCTIONS)}")
+        if objective["reduction"] not in source.REDUCTIONS:
+            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(source.REDUCTIONS)}")
         if (objective["reduction"] == "pair-mean") != (described.rows == "pairs"):
             raise UserError(f"`{where}.reduction`: {objective['reduction']!r} does not go with rows of {described.rows}")
-        critic = None
-        if method.critic is not None:
-            part = Component(name=method.critic.objective, hyperparameters=method.critic.hyperparameters)
-            loss = self.catalogue.find(part.name, "objective")
-            table = self._component("objective", part, f"{where}.critic")
-            table |= {"rows": loss.rows, "reads": list(loss.reads), "reduction": loss.reduction}
-            critic = {**table, "learning_rate": method.critic.learning_rate}
-        return {
-            "objective": objective,
-            "advantage": self._component("advantage", method.advantage, where) if method.advantage else None,
-            "reward": self._component("reward", method.reward, where),
-            "filters": [self._component("filter", part, where) for part in method.filters],
-            "critic": critic,
-        }
+        return parts
+
+    def _critic(self, method: MethodConfig, where: str) -> dict[str, Any]:
+        part = Component(name=method.critic.objective, hyperparameters=method.critic.hyperparameters)
+        table = self._component("objective", part, where)
+        loss = self.catalogue.find(part.name, "objective")
+        if "value" not in loss.reads:
+            raise UserError(f"`{where}.objective`: {part.name!r} does not read `value`, so it is no critic's loss")
+        table |= {"rows": loss.rows, "reads": list(loss.reads), "reduction": loss.reduction}
+        return {**table, "learning_rate": method.critic.learning_rate}
 
     def _component(self, kind: str, part: Component, where: str) -> dict[str, Any]:
+        """A registered function with every hyper-parameter, under ``where``: for an objective, what holds its key."""
+        key = f"{where}.objective" if kind == "objective" else where
         try:
             described = self.catalogue.find(part.name, kind)
+        except UserError as error:
+            raise UserError(f"`{key}`: {error}") from None
+        try:
             hyperparameters = self.catalogue.resolve(part.name, kind, part.hyperparameters)
         except UserError as error:
-            raise UserError(f"`{where}`: {error}") from None
-        if described.problem:
-            self.warnings.append(f"`{where}` cannot be filled: {described.problem}")
-        return {"name": part.name, "hyperparameters": hyperparameters, "source": source_fingerprint(described.source)}
+            raise UserError(f"`{where}.hyperparameters`: {error}") from None
+        table = {"name": part.name, "hyperparameters": hyperparameters, "source": source_fingerprint(described.source)}
+        if not described.problem:
+            return table
+        self.warnings.append(f"`{key}` cannot be filled: {described.problem}")
+        return {**table, "problem": described.problem}
 
     def _check(self, where: str, method: MethodConfig, described: Any) -> None:
         pairs = method.data == "rollouts.pairs"
@@ -330,11 +348,12 @@ class _Builder:
         if (method.online or {}).get("refills") and not method.filters:
             raise UserError(f'`{where}.online.refills`: they fill up what filters drop; name some, for instance filters = ["mixed_groups"]')
         for kind, part in [("advantage", method.advantage), *(("filter", part) for part in method.filters)]:
-            late = {"ref_logp", "old_logp"} & set(self.catalogue.find(part.name, kind).reads) if part else set()
+            there = {"sampler_logp"} if method.data != "demonstrations" else set()
+            there |= {"old_value"} if kind == "advantage" else set()  # what it wants beside, is said below
+            late = sorted(set(self.catalogue.find(part.name, kind).reads) - there) if part else []
             if late:
-                raise UserError(
-                    f"`{where}`: {kind} {part.name!r} reads {sorted(late)[0]}, which is not there before the training has begun"
-                )
+                key = f"{where}.filters" if kind == "filter" else f"{where}.{kind}"
+                raise UserError(f"`{key}`: {part.name!r} reads {late[0]}, which is not there when it is called; there is: {_there(there)}")
         if "value" in described.reads:
             raise UserError(f"`{where}.objective`: {described.name!r} is a critic's loss; it stands in `{where}.critic.objective`")
         of_sampler = {"sampler_logp", "old_logp"} & set(described.reads)
@@ -385,6 +404,10 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
     return {"sha256": models.content_digest(folder)}
 
 
+def _there(fields: set[str]) -> str:
+    return ", ".join(sorted(fields)) or "nothing that has to be declared"
+
+
 def _version_of(package: str) -> str | None:
     """The installed version, without importing; None where it is not installed."""
     try:
@@ -399,7 +422,7 @@ def import_plugins(plan: Plan) -> list[str]:
     Only rows that use it will be empty, so this is for a warning before the work begins.
     """
     catalogue = registry.describe(plan.recipe.plugins)
-    used: dict[tuple[registry.Kind, str], None] = {}
+    used: dict[tuple[source.Kind, str], None] = {}
     for config in (stage.config for stage in plan.stages if stage.kind == "train"):
         parts = [("objective", config["objective"]), ("objective", config["critic"]), ("advantage", config["advantage"])]
         parts += [("reward", config["reward"]), *(("filter", part) for part in config["filters"])]

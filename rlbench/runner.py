@@ -89,10 +89,11 @@ def run(
     overrides = [overrides] if isinstance(overrides, str) else list(overrides or ())
     seeds = [seeds] if isinstance(seeds, int) else list(seeds or ())
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, overrides, only=only, seeds=seeds)
+        plan = build(load_recipe(recipe, overrides, only=only, seeds=seeds), recipe)
     elif only or overrides or seeds:
         raise UserError("only, seeds and overrides are for a recipe given by its path: give them to load_recipe")
-    plan = build(recipe)
+    else:
+        plan = build(recipe)
     for text in doubts(plan):
         warnings.warn(text, stacklevel=2)
     return run_plan(plan, out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)

@@ -7,12 +7,11 @@ import importlib.util
 import keyword
 import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.records import UserError
 
 _COMMENTS = """\
@@ -26,6 +25,41 @@ _COMMENTS = """\
 # Return the loss of each token [T], sequence [S] or pair [N], unreduced. What is held fixed goes through stop_gradient (not .detach()),
 # log-ratios through bounded_ratio."""
 
+_TEST = '''\
+"""Tests of NAME.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlbench import TokenBatch
+from rlbench.objectives.reduction import as_loss
+from rlbench.objectives.registry import load
+from rlbench.testing import check_objective
+
+NAME = load("objective", "NAME", [Path(__file__).with_name("NAME.py")])
+
+
+def test_NAME_conforms() -> None:
+    check_objective(NAME)
+
+
+def test_NAME_has_its_golden_value() -> None:
+    # Two sequences, of three tokens and of one. These are the values of MODEL: work yours out by hand and put them here.
+    fields = {
+FIELDS,
+    }
+    batch = TokenBatch(
+        sequence=torch.tensor([0, 0, 0, 1]), position=torch.tensor([0, 1, 2, 0]), token_id=torch.tensor([5, 6, 7, 8]),
+        reward=torch.tensor([1.0, 0.0]), group=torch.tensor([0, 0]), fields=fields,
+    )
+    values = as_loss(NAME(batch)).terms[0].values
+    assert values.tolist() == pytest.approx(VALUES, rel=1e-4)
+'''
+
 
 def new_objective(name: str, like: str, folder: Path, plugins: Sequence[Path] = ()) -> tuple[Path, Path]:
     """Write ``NAME.py``, an objective begun as a copy of ``like``, and ``test_NAME.py``; return both paths.
@@ -34,8 +68,11 @@ def new_objective(name: str, like: str, folder: Path, plugins: Sequence[Path] = 
         UserError: the name is no Python name or is taken, ``like`` is unknown, or one of the files is there already.
     """
     catalogue = registry.describe(plugins)
+    other = next((kind for kind in source.KINDS if like in catalogue.of(kind)), "objective")
+    if other != "objective":
+        raise UserError(f"--like {like}: it is {'an' if other == 'advantage' else 'a'} {other}; `new` begins with an objective")
     model = catalogue.find(like, "objective")
-    _check_name(name, registry.code(model))
+    _check_name(name, source.code(model))
     if name in catalogue.objectives:
         taken = catalogue.objectives[name]
         raise UserError(f"objective {name!r} is already defined in {taken.path}:{taken.line}; choose another name")
@@ -57,14 +94,16 @@ def _check_name(name: str, body: str) -> None:
     """UserError where a function and a file of that name would not do."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name == "new":
         raise UserError(f"objective {name!r}: a name of letters, digits and _ is needed, since the function is called so")
-    taken = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)} | set(sys.stdlib_module_names)
+    taken = {node.id for text in (body, _TEST) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    taken |= {alias.name for node in ast.parse(_TEST).body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    taken |= set(sys.stdlib_module_names) - {"NAME"}
     if name in taken or importlib.util.find_spec(name) is not None:
         raise UserError(f"objective {name!r}: something else that Python imports or the code uses has this name; choose another")
 
 
-def _renamed(name: str, model: registry.Description) -> tuple[str, str]:
+def _renamed(name: str, model: source.Description) -> tuple[str, str]:
     """The model's code under another name: what stands before its decorator, and what begins with it."""
-    body = registry.code(model)
+    body = source.code(model)
     node = next(n for n in ast.parse(body).body if isinstance(n, ast.FunctionDef) and n.name == model.function)
     lines = body.splitlines()
     first = min(decorator.lineno for decorator in node.decorator_list)
@@ -74,9 +113,9 @@ def _renamed(name: str, model: registry.Description) -> tuple[str, str]:
     return "\n".join([*lines[: first - 1], ""]) if first > 1 else "", "\n".join([decorator, *lines[node.lineno - 1 :]])
 
 
-def _plugin(name: str, model: registry.Description) -> str:
+def _plugin(name: str, model: source.Description) -> str:
     before, after = _renamed(name, model)
-    comments = _COMMENTS.format(readable=", ".join(registry.READABLE), reductions=", ".join(registry.REDUCTIONS))
+    comments = _COMMENTS.format(readable=", ".join(source.READABLE), reductions=", ".join(source.REDUCTIONS))
     docstring = f'''"""{name}: an objective of your own, begun as a copy of {model.name}.
 
 Check it:  python -m rlbench.testing {name}.py
@@ -86,7 +125,7 @@ Run it:    rlbench run recipes/quickstart.toml --set \'plugins=["{name}.py"]\' {
     return "\n\n".join([docstring, _imports(model, before + after), f"\n{before}{comments}\n{after}"]) + "\n"
 
 
-def _row(name: str, model: registry.Description) -> str:
+def _row(name: str, model: source.Description) -> str:
     """The options of a run whose one row has the new objective."""
     if "value" in model.reads:
         return f"--only ppo --set 'methods.ppo.critic.objective=\"{name}\"'"
@@ -94,7 +133,7 @@ def _row(name: str, model: registry.Description) -> str:
     return f"--only {name} --set 'methods.{name}={{objective=\"{name}\", data=\"{_data(model)}\"{extra}}}'"
 
 
-def _data(model: registry.Description) -> str:
+def _data(model: source.Description) -> str:
     if model.rows == "pairs":
         return "rollouts.pairs"
     if model.uses_advantage or model.rows == "groups" or "batch.reward" in model.source:
@@ -102,7 +141,7 @@ def _data(model: registry.Description) -> str:
     return "rollouts.correct" if {"sampler_logp", "old_logp"} & set(model.reads) else "demonstrations"
 
 
-def _imports(model: registry.Description, body: str) -> str:
+def _imports(model: source.Description, body: str) -> str:
     """The imports of the model's file that its code uses, those of rlbench by their public names."""
     tree = ast.parse(model.path.read_text(encoding="utf-8"))
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
@@ -120,46 +159,17 @@ def _imports(model: registry.Description, body: str) -> str:
     return "\n".join([*lines, f"from rlbench import {', '.join(sorted(public))}"])
 
 
-def _test(name: str, model: registry.Description, plugins: Sequence[Path]) -> str:
+def _test(name: str, model: source.Description, plugins: Sequence[Path]) -> str:
     fields = {"logp": [0.5, 0.25, 0.1, 0.8], **{field: _example(field) for field in model.reads}}
     if model.uses_advantage:
         fields["advantage"] = [1.0, 1.0, 1.0, -0.5]
     values = _golden(model, fields, plugins)
     lines = ",\n".join(f'        "{key}": torch.tensor({numbers}){_log(key)}' for key, numbers in fields.items())
-    return textwrap.dedent(f'''\
-        """Tests of {name}.py."""
-
-        from __future__ import annotations
-
-        from pathlib import Path
-
-        import pytest
-        import torch
-
-        from rlbench import TokenBatch
-        from rlbench.objectives.reduction import as_loss
-        from rlbench.objectives.registry import load
-        from rlbench.testing import check_objective
-
-        {name} = load("objective", "{name}", [Path(__file__).with_name("{name}.py")])
-
-
-        def test_{name}_conforms() -> None:
-            check_objective({name})
-
-
-        def test_{name}_has_its_golden_value() -> None:
-            # Two sequences, of three tokens and of one. These are the values of {model.name}: work yours out by hand and put them here.
-            fields = {{
-        @FIELDS@,
-            }}
-            batch = TokenBatch(
-                sequence=torch.tensor([0, 0, 0, 1]), position=torch.tensor([0, 1, 2, 0]), token_id=torch.tensor([5, 6, 7, 8]),
-                reward=torch.tensor([1.0, 0.0]), group=torch.tensor([0, 0]), fields=fields,
-            )
-            values = as_loss({name}(batch)).terms[0].values
-            assert values.tolist() == pytest.approx({values}, rel=1e-4)
-        ''').replace("@FIELDS@", lines)
+    texts = {"FIELDS": lines, "VALUES": str(values), "MODEL": model.name, "NAME": name}
+    test = _TEST
+    for word, text in texts.items():
+        test = test.replace(word, text)
+    return test
 
 
 def _example(field: str) -> list[float]:
@@ -172,7 +182,7 @@ def _log(field: str) -> str:
     return ".log()" if field.endswith("logp") else ""
 
 
-def _golden(model: registry.Description, fields: dict[str, list[float]], plugins: Sequence[Path]) -> list[float]:
+def _golden(model: source.Description, fields: dict[str, list[float]], plugins: Sequence[Path]) -> list[float]:
     import torch
 
     from rlbench.objectives.batch import TokenBatch

@@ -35,7 +35,7 @@ from rlbench.graph.execute import single_thread_environment
 os.environ.update(single_thread_environment())  # before anything imports torch
 
 import rlbench
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.records import StageFailure, UserError
 
 ROOT = Path(rlbench.__file__).parent
@@ -66,7 +66,7 @@ class Bug:
     kind: str = "objective"
 
     @property
-    def registered(self) -> registry.Kind:
+    def registered(self) -> source.Kind:
         """What the functions judged are registered as."""
         return "advantage" if self.kind == "advantage" else "objective"
 

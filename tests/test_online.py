@@ -15,6 +15,7 @@ from rlbench.grading.pool import Grader
 from rlbench.records import Problem, Rollout, StageFailure, write_problems
 from rlbench.training import online
 from rlbench.training.online import OnlineLoop, explained_variance, prompt_order, sampling_stats
+from rlbench.training.step import Component
 
 LINE = {"step", "online_step", "loss", "grad_norm", "learning_rate", "tokens", "sequences", "reward", "response_tokens", "entropy"}
 
@@ -205,3 +206,15 @@ def test_statistics_of_samples_and_of_the_critic() -> None:
     assert stats == {"reward": 0.75, "correct": 0.5, "response_tokens": 3.0, "truncated": 0.5}
     assert explained_variance(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])) == 1.0
     assert explained_variance(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0])) is None
+
+
+def test_a_reward_that_changes_its_rollout_changes_nothing_that_is_trained_on() -> None:
+    rollout = Rollout("p", 0, [1, 2], [3, 4], [-0.5, -0.5], "", "4", "correct", 1.0, "stop")
+
+    def greedy(given: Rollout) -> float:
+        given.token_ids.clear()
+        given.prompt_ids[0] = 9
+        return 2.0
+
+    assert online.reward_of(Component("greedy", greedy, {}, ()), rollout) == 2.0
+    assert (rollout.prompt_ids, rollout.token_ids) == ([1, 2], [3, 4])

@@ -101,8 +101,8 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (("methods.sft.objective=sff",), ["methods.sft", "'sff'", "did you mean 'sft'"]),
-        (("methods.dpo.hyperparameters.betta=1",), ["methods.dpo", "'betta'", "did you mean 'beta'"]),
+        (("methods.sft.objective=sff",), ["`methods.sft.objective`", "'sff'", "did you mean 'sft'"]),
+        (("methods.dpo.hyperparameters.betta=1",), ["`methods.dpo.hyperparameters`", "'betta'", "did you mean 'beta'"]),
         (("methods.dpo.hyperparameters.beta=high",), ["methods.dpo", "beta"]),
         (("methods.sft.data=demonstration",), ["methods.sft.data", "did you mean 'demonstrations'"]),
         (("methods.dpo.data=rollouts.correct",), ["methods.dpo.data", "pairs"]),
@@ -139,6 +139,11 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (('methods.ppo.objective="value"',), ["methods.ppo.objective", "critic"]),
         (('methods.x={objective="grpo", data="rollouts.groups", advantage="gae"}',), ["methods.x.data", 'data = "online"']),
         (('methods.x={objective="topr", data="rollouts.groups"}', "rollouts.temperature=0.7"), ["old_logp", "rollouts.temperature = 0.7"]),
+        (("methods.grpo.advantage=group_nrm",), ["`methods.grpo.advantage`", "did you mean 'group_norm'"]),
+        (("methods.grpo.filters=['positve']",), ["`methods.grpo.filters`", "did you mean 'positive'"]),
+        (("methods.grpo.reward=corect",), ["`methods.grpo.reward`", "did you mean 'correct'"]),
+        (("methods.ppo.critic.objective=valu",), ["`methods.ppo.critic.objective`", "did you mean 'value'"]),
+        (("methods.ppo.critic.objective=dft",), ["`methods.ppo.critic.objective`", "'dft' does not read `value`"]),
         (("methods.sft.training.refresh_interval=4",), ["methods.sft.training.refresh_interval", "old_logp"]),
         (("methods.grpo.training.refresh_interval=4",), ["methods.grpo.training.refresh_interval", "offline"]),
         (("methods.grpo.online.refills=2",), ["methods.grpo.online.refills", "mixed_groups"]),
@@ -151,6 +156,28 @@ def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tu
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "data"), [("advantage", "entropy", "online"), ("row_filter", "value", "online"), ("row_filter", "old_value", "online"),
+                                ("advantage", "sampler_logp", "demonstrations"), ("row_filter", "ref_logp", "rollouts.groups")]
+)  # fmt: skip
+def test_what_is_not_there_when_an_estimator_or_a_filter_is_called_is_refused_by_name(
+    kind: str, field: str, data: str, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "early.py"
+    decorated = f'@{kind}("early", reads=("{field}",))\ndef early(batch):\n    return batch.{field}\n'
+    plugin.write_text(f"from rlbench import {kind}\n{decorated}")
+    key, value = ("advantage", '"early"') if kind == "advantage" else ("filters", '["early"]')
+    row = f'methods.x={{objective="sft", data="{data}", {key}={value}{", online={}" if data == "online" else ""}}}'
+    with pytest.raises(UserError, match=rf"^`methods\.x\.{key}`: 'early' reads {field}, which is not there when it is called"):
+        plan(f'plugins=["{plugin}"]', row)
+
+
+def test_an_error_of_a_key_names_the_recipes_file() -> None:
+    path = RECIPES / "quickstart.toml"
+    with pytest.raises(UserError, match=rf"^{path}: `methods\.sft\.objective`: unknown objective"):
+        build(load_recipe(path, ["methods.sft.objective=sff"]), path)
 
 
 def test_the_zoo_has_a_row_for_every_objective_and_shares_the_quickstarts_stages() -> None:

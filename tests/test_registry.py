@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlbench.objectives import registry
 from rlbench.records import UserError
@@ -77,9 +79,10 @@ def test_a_plugin_is_described_without_running_and_loads_from_its_text_alone(tmp
     path = write(tmp_path, PLUGIN)
     found = registry.describe([path]).objectives["spotlight"]
     assert found.hyperparameters == {"gamma": 2.0, "flip": False}
-    function = registry.load("objective", "spotlight", [{"path": "elsewhere/plugin.py", "source": PLUGIN}])
-    assert function.__name__ == "spotlight"
-    assert registry.load("objective", "spotlight", [path]) is function
+    carried = [{"path": "elsewhere/plugin.py", "source": PLUGIN}]
+    function = registry.load("objective", "spotlight", carried)
+    assert function.__name__ == "spotlight" and function.__code__.co_filename == "elsewhere/plugin.py"
+    assert registry.load("objective", "spotlight", carried) is function
 
 
 def test_a_plugin_that_would_fail_to_run_is_still_described_and_fails_by_name_when_loaded(tmp_path: Path) -> None:
@@ -199,9 +202,75 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named_with_its_line(tmp_
         registry.load("objective", "spotlight")
 
 
-def test_a_missing_plugin_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"absent\.py"):
+def test_a_missing_plugin_is_refused_by_name_and_a_relative_path_with_where_it_is_taken_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plug-in \S+absent\.py: there is no such file$"):
         registry.describe([tmp_path / "absent.py"])
+    with pytest.raises(UserError, match=rf"in {Path.cwd()}; a relative path is taken from where rlbench is run"):
+        registry.describe(["absent.py"])
+
+
+def test_a_plugin_named_twice_is_said_so_and_one_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "\ufeff" + PLUGIN)
+    assert "spotlight" in registry.describe([path]).objectives
+    with pytest.raises(UserError, match="is named twice: leave one out"):
+        registry.describe([path, path])
+
+
+@pytest.mark.parametrize("line", ["import beside", "from beside import x", "from beside.deeper import x", "from . import x"])
+def test_importing_from_beside_a_plugin_is_a_problem_since_no_fingerprint_holds_it(tmp_path: Path, line: str) -> None:
+    write(tmp_path, "x = 1\n", "beside.py")
+    write(tmp_path, "", "torch_like.py")
+    path = write(tmp_path, "import torch, rlbench\n" + PLUGIN + f"\ndef late():\n    {line}\n")
+    problem = registry.describe([path]).objectives["spotlight"].problem
+    number = path.read_text().splitlines().index(f"    {line}") + 1
+    assert problem is not None and problem.startswith(f"{path}:{number}: it imports ") and "not be in the fingerprint" in problem
+    (tmp_path / "other").mkdir()
+    alone = write(tmp_path / "other", "import torch, rlbench, json\n" + PLUGIN)
+    assert registry.describe([alone]).objectives["spotlight"].problem is None
+
+
+def test_what_only_another_function_of_the_file_uses_is_no_part_of_a_source(tmp_path: Path) -> None:
+    text = (
+        "import math\nimport torch\nimport patches\nA = 1\nB = 2\nC = torch.zeros(1)\n\ndef for_a(x):\n    return x * A\n\n"
+        'def for_b(x):\n    return math.exp(B) * x\n\n@objective("a")\ndef a(batch):\n    return for_a(-batch.logp)\n\n'
+        '@objective("b")\ndef b(batch):\n    return for_b(-batch.logp)\n'
+    )
+    path = write(tmp_path, text)
+    first, second = (registry.describe([path]).objectives[name].source for name in "ab")
+    assert all(part in first for part in ("A = 1", "def for_a", "def a", "import patches", "import torch", "C = torch"))
+    assert not any(part in first for part in ("B = 2", "def for_b", "def b", "import math"))
+    assert all(part in second for part in ("B = 2", "def for_b", "import math")) and "A = 1" not in second
+    reflective = write(tmp_path, text.replace("return x * A", 'return globals()["for_b"](x)'), "reflective.py")
+    assert "def for_b" in registry.describe([reflective]).objectives["a"].source
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [("torch.set_default_dtype(torch.float64)", "torch's default dtype"), ("torch.set_grad_enabled(False)", "torch's gradient mode"),
+     ("os.chdir('/')", "the working directory"), ("torch.set_num_threads(torch.get_num_threads() + 1)", "torch's number of threads")],
+)  # fmt: skip
+def test_a_plugin_that_changes_what_all_rows_share_is_refused_and_the_change_undone(tmp_path: Path, line: str, what: str) -> None:
+    def shared() -> tuple:
+        return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.getcwd()
+
+    before = shared()
+    at_import = write(tmp_path, f"import os, torch\n{line}\n" + PLUGIN, "at_import.py")
+    with pytest.raises(UserError, match=f"plug-in {at_import} changes {what}, which all rows share"):
+        registry.load("objective", "spotlight", [at_import])
+    assert shared() == before
+    text = f'import os, torch\nfrom rlbench import objective\n@objective("a")\ndef a(batch):\n    {line}\n    return batch\n'
+    when_called = write(tmp_path, text, "when_called.py")
+    function = registry.load("objective", "a", [when_called])
+    with pytest.raises(UserError, match=rf"objective 'a' \({when_called}:\d\) changes {what}"):
+        registry.call(function, None, {})
+    assert shared() == before
+
+
+@pytest.mark.parametrize("line", ["del spotlight", "def spotlight(batch):\n    return -batch.logp", "spotlight = None"])
+def test_what_is_not_the_registered_function_any_more_once_the_file_has_run_is_refused(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path, PLUGIN + f"\n{line}\n")
+    with pytest.raises(UserError, match=rf"{path}:\d+: objective 'spotlight': once its file has run, 'spotlight' is something else"):
+        registry.load("objective", "spotlight", [path])
 
 
 def test_an_installed_plugin_is_found_by_its_entry_point_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

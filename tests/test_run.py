@@ -152,7 +152,9 @@ def test_a_plugin_that_cannot_be_imported_is_said_at_once_and_costs_its_own_row(
         ("return batch.logp[:1]", "it returned (1,)"),
         ("raise RuntimeError('out of ideas')", "wrong.py:6): RuntimeError: out of ideas"),
         ("return batch.logp / 0", "wrong.py:3): the loss became -inf at step 1"),
-        ("return -batch.ref_logp", "wrong.py:6): AttributeError: the batch holds no 'ref_logp': declare it"),
+        ("return -getattr(batch, 'ref_logp')", "wrong.py:6): AttributeError: the batch holds no 'ref_logp': declare it"),
+        ("p = batch.logp.exp(); loss = p * batch.logp; p.mul_(2); return -loss", "wrong.py:3): RuntimeError: one of the variables"),
+        ("import torch; torch.set_default_dtype(torch.float64); return -batch.logp", "wrong.py:3) changes torch's default dtype"),
     ],
 )
 def test_a_plugin_that_goes_wrong_costs_its_own_row_with_the_reason(
@@ -165,6 +167,20 @@ def test_a_plugin_that_goes_wrong_costs_its_own_row_with_the_reason(
     assert set(results.failures) == {("wrong", 0)}
     assert reason in results.failures["wrong", 0]
     assert results.exit_code == 1
+
+
+def test_what_the_source_shows_to_be_wrong_costs_its_own_row_wherever_it_stands(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(
+        'from rlbench import objective\n\n@objective("wrong")\ndef wrong(batch, *, anchored: bool = False):\n'
+        "    return -batch.logp + (batch.ref_logp if anchored else 0)\n"
+    )
+    overrides = [f'plugins=["{plugin}"]', 'methods.wrong={objective="wrong", data="demonstrations"}']
+    with pytest.warns(UserWarning, match=r"`methods\.wrong\.objective` cannot be filled: \S+wrong\.py:5: .* reads 'ref_logp'"):
+        results = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only="sft,wrong", overrides=overrides)
+    assert list(results.failures) == [("wrong", 0)] and "wrong.py:5: objective 'wrong' reads 'ref_logp'" in results.failures["wrong", 0]
 
 
 def test_a_checkpoint_of_anybodys_becomes_a_row(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:

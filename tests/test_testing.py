@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import Loss, Term, TokenBatch, bounded_ratio, stop_gradient
 from rlbench.objectives.registry import advantage, objective, reward, row_filter
@@ -50,7 +50,7 @@ def test_every_built_in_objective_conforms(name: str, built_in: dict[str, Report
 
 
 @pytest.mark.parametrize(("kind", "name"), OTHERS)
-def test_every_built_in_estimator_reward_and_filter_conforms(kind: registry.Kind, name: str) -> None:
+def test_every_built_in_estimator_reward_and_filter_conforms(kind: source.Kind, name: str) -> None:
     report = examine(registry.load(kind, name))
     assert report.failures == ()
     assert (report.kind, report.name) == (kind, name) and len(report.checks) >= 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rlbench.objectives.registry import READABLE
+from rlbench.objectives.source import READABLE
 
 LOG_RATIO_BOUND = 20.0
 """exp(20) is 5e8: far beyond any ratio that still means something, and far below what float32 overflows at."""

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rlbench.objectives.batch import Loss, Term, TokenBatch
-from rlbench.objectives.registry import REDUCTIONS
+from rlbench.objectives.source import REDUCTIONS
 
 
 @dataclass(frozen=True)

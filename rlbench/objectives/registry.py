@@ -7,64 +7,28 @@ with their defaults) is literal in the decorator and in the signature, so ``desc
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import math
+import os
 import sys
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+from rlbench.objectives import source
+from rlbench.objectives.source import Description, Kind, Plugin
 from rlbench.records import StageFailure, UserError, nearest
 
-Kind = Literal["objective", "advantage", "reward", "filter"]
-ROWS = ("sequences", "pairs", "groups")
-REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-mean", "constant")
-READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
-"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every method has."""
-
 ENTRY_POINTS = "rlbench.objectives"
-_DECORATORS: dict[str, Kind] = {"objective": "objective", "advantage": "advantage", "reward": "reward", "row_filter": "filter"}
-_ARGUMENTS: dict[Kind, tuple[str, ...]] = {
-    "objective": ("rows", "reads", "reduction"), "advantage": ("reads",), "reward": (), "filter": ("reads",),
-}  # fmt: skip
 _BUILT_IN = Path(__file__).parent
 Function = TypeVar("Function", bound=Callable[..., Any])
-Plugin = str | Path | Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is known of one registered function without running it.
-
-    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for objectives).
-    ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an estimator. ``source`` is
-    the file's code without the other registered functions that this one does not call: adding a function to a file changes the
-    source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file. ``problem`` says, with file and
-    line, why the function cannot work although it can be read: what uses it fails, and nothing else does.
-    """
-
-    kind: Kind
-    name: str
-    rows: str | None
-    reads: tuple[str, ...]
-    reduction: str | None
-    hyperparameters: Mapping[str, Any]
-    uses_advantage: bool
-    docstring: str
-    function: str
-    path: Path
-    line: int
-    source: str
-    module: str | None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,15 +87,15 @@ def objective(
     Args:
         name: the name that recipes use.
         rows: what it takes: ``sequences``, ``pairs`` (two sequences, chosen first) or whole ``groups``.
-        reads: the fields of the batch, beyond those always there, that it reads: see ``READABLE``.
+        reads: the fields of the batch, beyond those always there, that it reads: see ``source.READABLE``.
         reduction: how the engine makes one number of its values: see ``rlbench.objectives.reduction``.
     """
-    return _attach("objective", name, {"rows": rows, "reads": tuple(reads), "reduction": reduction})
+    return _attach("objective", name, {"rows": rows, "reads": reads, "reduction": reduction})
 
 
 def advantage(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
     """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage, returns)``."""
-    return _attach("advantage", name, {"reads": tuple(reads)})
+    return _attach("advantage", name, {"reads": reads})
 
 
 def reward(name: str) -> Callable[[Function], Function]:
@@ -141,7 +105,7 @@ def reward(name: str) -> Callable[[Function], Function]:
 
 def row_filter(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
     """Register a filter ``f(batch: TokenBatch, *, ...) -> Tensor [S]`` of bool, true where a sequence is kept."""
-    return _attach("filter", name, {"reads": tuple(reads)})
+    return _attach("filter", name, {"reads": reads})
 
 
 def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[Function], Function]:
@@ -158,19 +122,19 @@ def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
     Raises:
         UserError: a file is missing or not Python, a decorator or signature is not as it has to be, or a name is taken.
     """
-    found: dict[Kind, dict[str, Description]] = {kind: {} for kind in _ARGUMENTS}
+    found: dict[Kind, dict[str, Description]] = {kind: {} for kind in source.KINDS}
     broken = []
     for path, module in _built_in_files():
-        _add(found, _read_file(path, module))
+        _add(found, _read(path, module))
     for name, locate in _installed():
         try:  # what somebody installed long ago must not keep anybody from running what does not use it
-            _add(found, _read_file(*locate()))
+            _add(found, _read(*locate()))
         except UserError as error:
             broken.append(f"{name}: {error}")
     for plugin in plugins:
-        registered = _read_file(Path(plugin), None)
+        registered = _read(Path(plugin), None)
         if not registered:
-            decorators = ", ".join(f"@{name}(...)" for name in _DECORATORS)
+            decorators = ", ".join(f"@{name}(...)" for name in source.DECORATORS)
             raise UserError(f"{plugin} registers nothing: put one of {decorators} before a function of the file")
         _add(found, registered)
     return Catalogue(found["objective"], found["advantage"], found["reward"], found["filter"], tuple(broken))
@@ -183,6 +147,8 @@ def _add(found: Mapping[Kind, dict[str, Description]], descriptions: Sequence[De
         other = found[new.kind].get(new.name) or added.get((new.kind, new.name))
         if other is not None:
             where = f"{other.path}:{other.line}"
+            if where == f"{new.path}:{new.line}":
+                raise UserError(f"plug-in {new.path} is named twice: leave one out")
             raise UserError(f"{new.path}:{new.line}: {new.kind} {new.name!r} is already defined in {where}; give it another name")
         added[new.kind, new.name] = new
     for (kind, name), new in added.items():
@@ -196,8 +162,15 @@ def call(function: Callable[..., Any], argument: Any, hyperparameters: Mapping[s
         UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be remembered:
             what made it raise may lie outside its source.
     """
-    try:
+    with blamed(function), _as_it_was(lambda: called(function)):
         return function(argument, **hyperparameters)
+
+
+@contextlib.contextmanager
+def blamed(function: Callable[..., Any]) -> Iterator[None]:
+    """Make what is raised meanwhile the fault of a registered function, as ``call`` says."""
+    try:
+        yield
     except (StageFailure, UserError):
         raise
     except (Exception, SystemExit) as error:
@@ -227,53 +200,63 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
             source given runs instead of the file, which need not exist on this machine.
 
     Raises:
-        UserError: there is no such function, or its file fails to import.
+        UserError: there is no such function, its file fails to import, or what it leaves under the name is not that function.
     """
     for plugin in plugins:
-        path, text = _plugin_text(plugin)
-        for description in _read_text(path, text, None):
+        path, text = source.text_of(plugin)
+        for description in source.read(path, text, None):
             if (description.kind, description.name) == (kind, name):
-                return getattr(_execute(path, text), description.function)
+                return _registered(_execute(path, text), description)
     found = describe().find(name, kind)
     try:
-        return getattr(importlib.import_module(str(found.module)), found.function)
+        with _as_it_was(lambda: str(found.path)):
+            module = importlib.import_module(str(found.module))
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:
         raise _import_failure(found.path, error) from error
+    return _registered(module, found)
 
 
-def code(description: Description) -> str:
-    """The text, comments and all, of a registered function and of the functions and constants of its file that it uses."""
-    text = _plugin_text(description.path)[1]
-    tree = ast.parse(text)
-    lines = text.splitlines()
-    named = {name: node for node in tree.body for name in _names_of(node)}
-    wanted, todo = set(), [description.function]
-    while todo:
-        node = named[todo.pop()]
-        if id(node) not in wanted:
-            wanted.add(id(node))
-            todo += [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in named]
-    return "\n\n\n".join("\n".join(lines[_first_line(n) - 1 : n.end_lineno]) for n in tree.body if id(n) in wanted)
+def _registered(module: types.ModuleType, description: Description) -> Callable[..., Any]:
+    function = getattr(module, description.function, None)
+    attached = getattr(function, "__rlbench__", {})
+    if function is None or (attached.get("kind"), attached.get("name")) != (description.kind, description.name):
+        what = f"{description.path}:{description.line}: {description.kind} {description.name!r}"
+        raise UserError(f"{what}: once its file has run, {description.function!r} is something else: define it once, its decorator on top")
+    return function
 
 
-def _names_of(node: ast.stmt) -> list[str]:
-    """What a statement of a module defines: a function, a class, or constants."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return []
-    return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+@contextlib.contextmanager
+def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
+    """Put back what a plug-in has no business to change, since every other row of the process works with it.
 
+    Raises:
+        UserError: something was changed.
+    """
+    import torch
 
-def _first_line(node: ast.stmt) -> int:
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-
-
-# Reading source.
+    state: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+        "the working directory": (os.getcwd, os.chdir),
+        "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+        "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    }
+    before = {name: get() for name, (get, _) in state.items()}
+    changed = []
+    try:
+        yield
+    finally:
+        for name, (get, put) in state.items():
+            if get() != before[name]:
+                put(before[name])
+                changed.append(name)
+    if changed:
+        raise UserError(f"{what()} changes {' and '.join(changed)}, which all rows share: leave it as it is")
 
 
 def _built_in_files() -> list[tuple[Path, str | None]]:
-    return [(path, f"rlbench.objectives.{path.stem}") for path in sorted(_BUILT_IN.glob("*.py")) if path.name != "registry.py"]
+    return [(path, f"rlbench.objectives.{path.stem}") for path in sorted(_BUILT_IN.glob("*.py"))]
 
 
 def _installed() -> list[tuple[str, Callable[[], tuple[Path, str]]]]:
@@ -293,160 +276,12 @@ def _locate(module: str) -> tuple[Path, str]:
     return next((candidate for candidate in candidates if candidate.is_file()), candidates[0]), module
 
 
-def _read_file(path: Path, module: str | None) -> list[Description]:
-    return _read_text(path, _plugin_text(path)[1], module)
-
-
-def _plugin_text(plugin: Plugin) -> tuple[Path, str]:
-    if isinstance(plugin, Mapping):
-        return Path(plugin["path"]), plugin["source"]
-    try:
-        return Path(plugin), Path(plugin).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"plug-in {plugin} cannot be read: {error}") from None
-
-
-@lru_cache(maxsize=256)
-def _read_text(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        line = f":{error.lineno}" if error.lineno else ""
-        raise UserError(f"{path}{line}: not Python: {error.msg}") from None
-    registered = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (found := _decorator(node)) is not None:
-            if not isinstance(node, ast.FunctionDef):
-                raise UserError(f"{path}:{node.lineno}: {node.name!r} has to be a plain function to be registered")
-            if node.name in registered:
-                first = registered[node.name][0].lineno
-                raise UserError(f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name")
-            registered[node.name] = (node, *found)
-    return tuple(
-        _describe_function(path, module, node, call, kind, tree, _slice(tree, node, set(registered)))
-        for node, call, kind in registered.values()
-    )
-
-
-def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[ast.Call, Kind] | None:
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Call):
-            called = decorator.func
-            name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
-            if name in _DECORATORS:
-                return decorator, _DECORATORS[name]
-    return None
-
-
-def _slice(tree: ast.Module, node: ast.FunctionDef, registered: set[str]) -> str:
-    """The module's code without the registered functions that ``node`` and the helpers beside it do not mention."""
-    kept = {node.name}
-    while True:
-        body = [part for part in tree.body if not isinstance(part, ast.FunctionDef) or part.name not in registered or part.name in kept]
-        names = {name.id for part in body for name in ast.walk(part) if isinstance(name, ast.Name)}
-        if names & registered <= kept:
-            return ast.unparse(ast.Module(body=body, type_ignores=[]))
-        kept |= names & registered
-
-
-def _describe_function(
-    path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module, source: str
-) -> Description:
-    where = f"{path}:{node.lineno}"
-    given = _decorator_arguments(call, kind, where)
-    name = given["name"]
-    for key, allowed in (("rows", ROWS), ("reduction", REDUCTIONS)):
-        if key in given and given[key] not in allowed:
-            raise UserError(f"{where}: {kind} {name!r}: {key} is one of {', '.join(allowed)}, not {given[key]!r}")
-    reads = _names(given.get("reads", ()), f"{where}: {kind} {name!r}")
-    batch = _batch_parameter(node, f"{where}: {kind} {name!r}")
-    fields = _fields_read(node, batch, {part.name: part for part in tree.body if isinstance(part, ast.FunctionDef)}, set())
-    undeclared = next((field for field in fields if field in READABLE and field not in reads and kind != "reward"), None)
-    problem = undeclared and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
-    is_objective = kind == "objective"
-    return Description(
-        kind, name, given.get("rows", "sequences") if is_objective else None, reads,
-        given.get("reduction", "token-mean") if is_objective else None, _hyperparameters(node, f"{where}: {kind} {name!r}"),
-        is_objective and "advantage" in fields, ast.get_docstring(node) or "", node.name, path, node.lineno, source, module, problem,
-    )  # fmt: skip
-
-
-def _fields_read(
-    node: ast.FunctionDef, batch: str, functions: Mapping[str, ast.FunctionDef], done: set[tuple[str, str]]
-) -> dict[str, int]:
-    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a line."""
-    found: dict[str, int] = {}
-    done.add((node.name, batch))
-    for part in ast.walk(node):
-        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == batch:
-            found.setdefault(part.attr, part.lineno)
-        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name) and part.func.id in functions:
-            helper = functions[part.func.id]
-            names = [argument.arg for argument in (*helper.args.posonlyargs, *helper.args.args)]
-            given = [*zip(names, part.args, strict=False), *((keyword.arg, keyword.value) for keyword in part.keywords)]
-            for name, value in given:
-                if isinstance(value, ast.Name) and value.id == batch and name and (helper.name, name) not in done:
-                    found = {**_fields_read(helper, name, functions, done), **found}
-    return found
-
-
-def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    known = ("name", *_ARGUMENTS[kind])
-    if len(call.args) > 1:
-        raise UserError(f"{where}: only the name of a {kind} is positional; write {', '.join(known[1:])} as keywords")
-    for key, value in [*(("name", argument) for argument in call.args), *((keyword.arg, keyword.value) for keyword in call.keywords)]:
-        if key not in known:
-            raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{nearest(str(key), known)}")
-        try:
-            given[key] = ast.literal_eval(value)
-        except (ValueError, TypeError):
-            raise UserError(f"{where}: decorator argument {key!r} has to be a literal, not {ast.unparse(value)!r}") from None
-    if not isinstance(given.get("name"), str) or not given["name"]:
-        raise UserError(f"{where}: the decorator names the {kind} by a string")
-    return given
-
-
-def _names(reads: Any, what: str) -> tuple[str, ...]:
-    if not isinstance(reads, tuple | list) or not all(isinstance(field, str) for field in reads):
-        raise UserError(f"{what}: reads is a tuple of field names, not {reads!r}")
-    for field in reads:
-        if field not in READABLE:
-            raise UserError(f"{what}: nothing called {field!r} can be read{nearest(field, READABLE)}; known: {', '.join(READABLE)}")
-    return tuple(reads)
-
-
-def _batch_parameter(node: ast.FunctionDef, what: str) -> str:
-    arguments = node.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    if len(positional) != 1 or arguments.vararg or arguments.kwarg:
-        raise UserError(f"{what} takes one positional parameter and no *args or **kwargs; put a `*` before its hyper-parameters")
-    return positional[0].arg
-
-
-def _hyperparameters(node: ast.FunctionDef, what: str) -> dict[str, Any]:
-    defaults: dict[str, Any] = {}
-    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        if default is None:
-            raise UserError(f"{what}: hyper-parameter {argument.arg!r} needs a default")
-        try:
-            value = ast.literal_eval(default)
-        except (ValueError, TypeError):
-            raise UserError(f"{what}: the default of {argument.arg!r} has to be a literal, not {ast.unparse(default)!r}") from None
-        defaults[argument.arg] = _json_value(value, f"{what}: the default of {argument.arg!r}")
-    return defaults
-
-
-def _json_value(value: Any, what: str) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_json_value(item, what) for item in value]
-    if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise UserError(f"{what} is a finite number, a string, a list of them or None, not {value!r}")
+def _read(path: Path, module: str | None) -> tuple[Description, ...]:
+    return source.read(path, source.text_of(path)[1], module)
 
 
 def _like_default(value: Any, default: Any, what: str) -> Any:
-    value = _json_value(value, what)
+    value = source.json_value(value, what)
     if type(default) is float and type(value) is int:
         return float(value)
     if default is not None and type(value) is not type(default):
@@ -455,15 +290,19 @@ def _like_default(value: Any, default: Any, what: str) -> Any:
 
 
 def _execute(path: Path, text: str) -> types.ModuleType:
-    """The plug-in's module, run once a process for each text."""
-    name = f"rlbench_plugin_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    """The plug-in's module, run once a process for each path and text."""
+    name = f"rlbench_plugin_{hashlib.sha256(f'{path}|{text}'.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        exec(compile(text, str(path), "exec"), module.__dict__)
+        with _as_it_was(lambda: f"plug-in {path}"):
+            exec(compile(text, str(path), "exec"), module.__dict__)
+    except UserError:
+        del sys.modules[name]
+        raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _import_failure(path, error) from error

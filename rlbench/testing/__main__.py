@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -35,7 +36,8 @@ def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool)
     """
     os.environ.update(single_thread_environment())  # before torch is imported
     try:
-        reports = _reports(file, overrides, processes)
+        with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is not the report
+            reports = _reports(file, overrides, processes)
     except UserError as error:
         click.echo(f"rlbench.testing: {error}", err=True)
         sys.exit(2)

@@ -145,8 +145,8 @@ def check_reward_purity(component: Component) -> str:
     """The same number for the same rollout, which is left as it is."""
     for rollout in _rollouts():
         given = copy.deepcopy(rollout)
-        values = [reward_of(component, given) for _ in range(2)]
-        if values[0] != values[1] or reward_of(component, copy.deepcopy(rollout)) != values[0]:
+        values = [float(component(given)) for _ in range(2)]
+        if values[0] != values[1] or float(component(copy.deepcopy(rollout))) != values[0]:
             raise Wrong(
                 f"the same rollout has the rewards {values[0]:g} and {values[1]:g}: it must not draw random numbers or keep anything; "
                 "what is to look random is a hash of the rollout"

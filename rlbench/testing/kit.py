@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.records import UserError, nearest
 from rlbench.testing import components, objectives
 from rlbench.testing.engine import Beside, check_engine
@@ -78,7 +78,7 @@ def examine_all(
 ) -> list[Report]:  # fmt: skip
     """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second process.
 
-    ``problems`` is what the registry found in the source of each, see ``registry.Description``.
+    ``problems`` is what the registry found in the source of each, see ``source.Description``.
     """
     hyperparameters, problems = hyperparameters or [{}] * len(functions), problems or [None] * len(functions)
     attached = [getattr(function, "__rlbench__", {}) for function in functions]
@@ -95,8 +95,9 @@ def examine_all(
 
 def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], problem: str | None) -> list[Check]:
     kind = getattr(function, "__rlbench__", {}).get("kind")
-    if kind is None:
-        return [checked(function, "registered", _unregistered)]
+    registered = checked(function, "registered", lambda: _registered(function))
+    if not registered.ok:
+        return [registered]
     known = inspect.signature(function).parameters
     for name in hyperparameters:
         if name not in known:
@@ -114,8 +115,12 @@ def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], pr
     return checks
 
 
-def _unregistered() -> str:
-    raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
+def _registered(function: Callable[..., Any]) -> str:
+    """What ``registry.describe`` holds against a decorator, for a function that it has not read."""
+    if not (attached := getattr(function, "__rlbench__", {})):
+        raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
+    source.check_decorator(attached, registry.called(function))
+    return "its decorator is as it has to be"
 
 
 def _in_engine(checks: Sequence[Check]) -> bool:
@@ -124,12 +129,12 @@ def _in_engine(checks: Sequence[Check]) -> bool:
 
 def _bound(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundObjective:
     known = function.__rlbench__  # type: ignore[attr-defined]
-    return BoundObjective(known["name"], function, dict(hyperparameters), known["rows"], known["reads"], known["reduction"])
+    return BoundObjective(known["name"], function, dict(hyperparameters), known["rows"], tuple(known["reads"]), known["reduction"])
 
 
 def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> Component:
     known = function.__rlbench__  # type: ignore[attr-defined]
-    return Component(known["name"], function, dict(hyperparameters), known.get("reads", ()))
+    return Component(known["name"], function, dict(hyperparameters), tuple(known.get("reads", ())))
 
 
 def _report(function: Callable[..., Any], checks: Sequence[Check]) -> Report:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlbench.objectives.batch import TokenBatch
-from rlbench.objectives.registry import READABLE
+from rlbench.objectives.source import READABLE
 from rlbench.records import StageFailure, UserError
 from rlbench.testing.report import Wrong
 from rlbench.training.step import BoundObjective, Component

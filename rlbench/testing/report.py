@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.records import StageFailure, UserError
 
 
@@ -71,7 +71,7 @@ def over(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
     return detail
 
 
-def described(path: str | Path) -> list[registry.Description]:
+def described(path: str | Path) -> list[source.Description]:
     """What a file registers, be it built in, installed, or a plug-in's that is neither.
 
     Raises:
@@ -81,7 +81,7 @@ def described(path: str | Path) -> list[registry.Description]:
     return _of(registry.describe(), path) or _of(registry.describe([path]), path)
 
 
-def _of(catalogue: registry.Catalogue, path: Path) -> list[registry.Description]:
+def _of(catalogue: registry.Catalogue, path: Path) -> list[source.Description]:
     kinds = [catalogue.of(kind) for kind in ("objective", "advantage", "reward", "filter")]
     return [found for kind in kinds for found in kind.values() if found.path.resolve() == path]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -240,8 +241,12 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
 
 
 def reward_of(reward: Component, rollout: Rollout) -> float:
-    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and line."""
-    value = reward(rollout)
+    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and line.
+
+    The function gets lists of its own, for what is in the rollout is trained on.
+    """
+    own = {name: list(getattr(rollout, name)) for name in ("prompt_ids", "token_ids", "sampler_logp")}
+    value = reward(dataclasses.replace(rollout, **own))
     try:
         number = float(value)
     except (TypeError, ValueError):

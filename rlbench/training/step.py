@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rlbench.objectives import registry
+from rlbench.objectives import registry, source
 from rlbench.objectives.batch import Loss, TokenBatch
 from rlbench.objectives.reduction import Totals, as_loss, reduce_loss
 from rlbench.recipe import TrainingConfig
-from rlbench.records import StageFailure
+from rlbench.records import StageFailure, UserError
 from rlbench.training.batching import Example, Packed, micro_batches, pack, token_count
 from rlbench.training.policy import Network
 
@@ -32,9 +32,13 @@ class BoundObjective:
     reduction: str
 
     @classmethod
-    def load(cls, config: Mapping[str, Any], plugins: Sequence[registry.Plugin]) -> BoundObjective:
-        """From a stage's table ``{name, hyperparameters, rows, reads, reduction}``."""
-        function = registry.load("objective", config["name"], plugins)
+    def load(cls, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> BoundObjective:
+        """From a stage's table ``{name, hyperparameters, rows, reads, reduction}``.
+
+        Raises:
+            UserError: it cannot be loaded, or the table has a ``problem``, for which it is not to be used.
+        """
+        function = _loaded("objective", config, plugins)
         reads = tuple(config["reads"])
         return cls(config["name"], function, config["hyperparameters"], config["rows"], reads, config["reduction"])
 
@@ -62,14 +66,21 @@ class Component:
     reads: tuple[str, ...]
 
     @classmethod
-    def load(cls, kind: registry.Kind, config: Mapping[str, Any], plugins: Sequence[registry.Plugin]) -> Component:
+    def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Component:
         """From a stage's table ``{name, hyperparameters}``."""
-        function = registry.load(kind, config["name"], plugins)
-        return cls(config["name"], function, config["hyperparameters"], function.__rlbench__.get("reads", ()))
+        function = _loaded(kind, config, plugins)
+        return cls(config["name"], function, config["hyperparameters"], tuple(function.__rlbench__.get("reads", ())))
 
     def __call__(self, argument: Any) -> Any:
         """Apply it. UserError: it raised; the message names its file and line."""
         return registry.call(self.function, argument, self.hyperparameters)
+
+
+def _loaded(kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Callable[..., Any]:
+    """The function of a stage's table. UserError: it cannot be loaded, or its source said already why it is not to be used."""
+    if problem := config.get("problem"):
+        raise UserError(problem)
+    return registry.load(kind, config["name"], plugins)
 
 
 def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
@@ -105,8 +116,10 @@ class Learner:
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.eps, fused=True)
 
-    def step(self, examples: Sequence[Example], number: int) -> dict[str, float]:
+    def step(self, examples: Sequence[Example], number: int) -> dict[str, Any]:
         """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the whole step.
+
+        A statistic that is not finite is None. UserError: the objective raised, or no gradient can be taken of what it returned.
 
         Raises:
             StageFailure: the loss or the gradient is not finite.
@@ -126,7 +139,8 @@ class Learner:
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         logged = {"loss": values[0], "grad_norm": values[1], "learning_rate": rate, "tokens": totals.tokens, "sequences": totals.sequences}
-        return {**dict(zip(stats, values[2:], strict=True)), **logged}  # a statistic takes the place of nothing that the engine logs
+        means = {name: value if math.isfinite(value) else None for name, value in zip(stats, values[2:], strict=True)}
+        return {**means, **logged}  # a statistic takes the place of nothing that the engine logs
 
     def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count [2]."""
@@ -134,7 +148,8 @@ class Learner:
         stats: dict[str, Tensor] = {}
         for batch in micro_batches(examples, self.training.tokens_per_microbatch):
             part, logged = self.loss(pack(batch, self.device), totals)
-            part.backward()
+            with registry.blamed(self.objective.function):  # what it changed in place is found here
+                part.backward()
             loss += part.detach()
             for name, values in logged.items():
                 summed = values.detach().float().sum()
