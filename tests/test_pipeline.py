@@ -159,8 +159,9 @@ def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tu
 
 
 @pytest.mark.parametrize(
-    ("kind", "field", "data"), [("advantage", "entropy", "online"), ("row_filter", "value", "online"), ("row_filter", "old_value", "online"),
-                                ("advantage", "sampler_logp", "demonstrations"), ("row_filter", "ref_logp", "rollouts.groups")]
+    ("kind", "field", "data"),
+    [("advantage", "entropy", "online"), ("row_filter", "value", "online"), ("row_filter", "old_value", "online"),
+     ("advantage", "sampler_logp", "demonstrations"), ("row_filter", "ref_logp", "rollouts.groups")],
 )  # fmt: skip
 def test_what_is_not_there_when_an_estimator_or_a_filter_is_called_is_refused_by_name(
     kind: str, field: str, data: str, tmp_path: Path
