@@ -40,6 +40,17 @@ def write(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     config["text"] = "changed by the stage"
 
 
+KEPT: list[str] = []
+
+
+def keep(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
+    def make() -> str:
+        KEPT.append(f"make {config['key']}")
+        return config["key"]
+
+    (output / "text.txt").write_text(context.keep(config["key"], make, lambda value: KEPT.append(f"close {value}")))
+
+
 def fail(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
     EXECUTED.append("fail")
     (output / "training.jsonl").write_text("{}")
@@ -413,3 +424,15 @@ def test_stages_run_with_one_thread_also_where_torch_is_imported_first() -> None
     assert all(isinstance(value, str) for value in environment.values())
     LocalExecutor().execute([], Store("/nonexistent", create=False))
     assert environment.items() <= os.environ.items()
+
+
+def test_what_a_stage_keeps_serves_the_next_of_its_function_and_is_closed_before_anything_else_runs(tmp_path: Path) -> None:
+    KEPT.clear()
+    chain: list[Stage] = []
+    for number, (function, key) in enumerate([("keep", "a"), ("keep", "a"), ("keep", "b"), ("write", ""), ("keep", "b")]):
+        config = {"key": key, "number": number} if function == "keep" else {"text": "w"}
+        upstream = {"before": chain[-1]} if chain else {}
+        chain.append(Stage(f"s{number}", f"{__name__}:{function}", 1, config, upstream))
+    results = LocalExecutor().execute([chain[-1]], Store(tmp_path / "store"))
+    assert {result.status for result in results.values()} == {"done"}
+    assert KEPT == ["make a", "close a", "make b", "close b", "make b", "close b"]

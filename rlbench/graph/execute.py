@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.stage import Report, Stage, StageContext, topological
+from rlbench.graph.stage import Report, Stage, StageContext, release, topological
 from rlbench.records import StageFailure, UserError
 
 Status = Literal["done", "failed", "skipped", "error"]
@@ -115,7 +115,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
     in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
     """
     try:
-        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints)
+        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints, stage.function)
         with store.lease(stage.fingerprint, waiting=lambda note: context.progress(0, 0, note)) as lease:
             if lease is None:
                 return StageResult.stored(stage, store.manifest(stage.fingerprint), cached=True)
@@ -128,6 +128,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:
+    release(but=stage.function)
     meter = _Meter()
     status, reason = "done", None
     config = json.dumps(stage.config, default=dict)
@@ -348,14 +349,17 @@ class LocalExecutor:
         """
         os.environ.update(single_thread_environment())
         schedule = Schedule(stages, store, on_event)
-        while ready := schedule.ready():
-            stage = ready[0]
-            schedule.start(stage, "local")
-            device = "cuda" if stage.resources.gpus else "cpu"
-            try:
-                result = run_stage(stage, store, device, lambda *progress, stage=stage: schedule.emit(Progress(stage, *progress)))
-            except MissingArtifact as missing:
-                schedule.lose(stage, missing.fingerprint, missing.message)
-            else:
-                schedule.finish(result)
+        try:
+            while ready := schedule.ready():
+                stage = ready[0]
+                schedule.start(stage, "local")
+                device = "cuda" if stage.resources.gpus else "cpu"
+                try:
+                    result = run_stage(stage, store, device, lambda *progress, stage=stage: schedule.emit(Progress(stage, *progress)))
+                except MissingArtifact as missing:
+                    schedule.lose(stage, missing.fingerprint, missing.message)
+                else:
+                    schedule.finish(result)
+        finally:
+            release()
         return schedule.results()

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rlbench.graph.fingerprint import fingerprint
 
+T = TypeVar("T")
 StageFunction = Callable[[dict[str, Any], dict[str, Path], Path, "StageContext"], None]
 Report = Callable[[float, float, str], None]
 
@@ -88,11 +89,32 @@ def topological(stages: Iterable[Stage]) -> list[Stage]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class _Kept:
+    function: str
+    key: str
+    value: Any
+    close: Callable[[Any], None]
+
+
+_kept: list[_Kept] = []  # of this process, one at most
+
+
+def release(but: str = "") -> None:
+    """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the stage that runs."""
+    while _kept and _kept[-1].function != but:
+        kept = _kept.pop()
+        kept.close(kept.value)
+
+
 class StageContext:
     """What a stage function may tell and ask while it runs."""
 
-    def __init__(self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None, function: str = ""
+    ) -> None:
         self.device = device
+        self._function = function
         self.hints = dict(hints or {})
         self.counters: dict[str, int | float] = {}
         self._scratch = scratch
@@ -111,6 +133,16 @@ class StageContext:
         if self._report is not None and (now - self._reported >= PROGRESS_INTERVAL_S or done >= total > 0):
             self._reported = now
             self._report(done, total, note)
+
+    def keep(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
+        """What ``make`` returns, kept in this process for following stages of the same function that ask with the same key.
+
+        It is closed before another takes its place, and before a stage of another function runs.
+        """
+        if not _kept or (_kept[-1].function, _kept[-1].key) != (self._function, key):
+            release()
+            _kept.append(_Kept(self._function, key, make(), close))
+        return _kept[-1].value
 
     def count(self, **numbers: float) -> None:
         """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's result."""
