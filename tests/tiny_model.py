@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -68,6 +69,9 @@ class Context:
         self.counters: dict[str, float] = {}
         self.hints: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []
+
+    def keep(self, key: str, make: Callable[[], object], close: Callable[[object], None]) -> object:
+        return make()
 
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.seen.append((done, total))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rlbench.records import FinishReason
+from rlbench.records import FinishReason, UserError
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(requests done, requests in all)``."""
@@ -72,6 +72,24 @@ class Engine(Protocol):
             StageFailure: the model's logits are not finite.
         """
         ...
+
+    def close(self) -> None:
+        """Free what the engine holds beside a model that others have; it can do nothing afterwards."""
+        ...
+
+
+def check_requests(requests: Sequence[Request], context: int) -> None:
+    """Raise UserError where a prompt is empty or leaves no room for a token in the context."""
+    for number, request in enumerate(requests):
+        if not request.prompt_ids:
+            raise UserError(f"request {number} has an empty prompt")
+        if (length := len(request.prompt_ids)) >= context:
+            raise UserError(f"request {number} has a prompt of {length} tokens, which leaves no room in the context of {context}")
+
+
+def sorted_order(requests: Sequence[Request]) -> list[int]:
+    """The places of the requests in an order by everything that a request is, so that the order in which they come does not enter."""
+    return sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids, requests[i].seed))
 
 
 def request_seed(*parts: str | int) -> int:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import encode_prompts, load_model, load_tokenizer, stop_token_ids
+from rlbench.models import encode_prompts
 from rlbench.records import Problem, Rollout, UserError, read_problems, write_records
 from rlbench.sampling.engine import Engine, Progress, Request, SamplingParams, request_seed
 
@@ -60,14 +61,13 @@ def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.grading.pool import Grader
-    from rlbench.sampling.transformers_engine import TransformersEngine
+    from rlbench.sampling.engines import open_engine
 
-    model, tokenizer = load_model(inputs["model"], dtype=config["dtype"], device=context.device), load_tokenizer(inputs["model"])
+    engine, tokenizer, stop_ids = open_engine(config, inputs["model"], context.device)
     problems = read_problems(inputs["problems"] / "problems.jsonl")
     prompts = encode_prompts(tokenizer, config["template"], problems)
-    params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_token_ids(model, tokenizer))
-    engine = TransformersEngine(model, batch_rows=config["batch_rows"])
-    with Grader() as grader:
+    params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
+    with Grader() as grader, contextlib.closing(engine):
         seed = ("rollouts", config["seed"])
         rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed, context.progress)
     kept = [rollout for rollout in rollouts if not (config["drop_truncated"] and rollout.finish_reason == "length")]

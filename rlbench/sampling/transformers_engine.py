@@ -20,7 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.cache import ATTENTION, RowCache
-from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, uniforms
+from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order, uniforms
 
 COMPACT_EVERY = 4
 """Steps between two looks at which rows have ended; on a GPU each look waits for the device."""
@@ -53,13 +53,8 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None) -> list[Completion]:
         """Return one completion a request, in the order of the requests; see ``engine.Engine``."""
-        for number, request in enumerate(requests):
-            if not request.prompt_ids:
-                raise UserError(f"request {number} has an empty prompt")
-            if (length := len(request.prompt_ids)) >= self.context:
-                raise UserError(f"request {number} has a prompt of {length} tokens, which leaves no room in the context of {self.context}")
-        # Sorted by everything that a request is, so that the batches, and with them the last bits, do not depend on the order.
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids, requests[i].seed))
+        check_requests(requests, self.context)
+        order = sorted_order(requests)  # so that the batches, and with them the last bits, do not depend on the order
         completions: list[Completion | None] = [None] * len(requests)
         with serving(self.model) as additive_mask:
             rows = self.batch_rows or default_batch_rows(self.model, _longest(requests, params, self.context))
@@ -71,6 +66,10 @@ class TransformersEngine:
                 if progress is not None:
                     progress(min(start + rows, len(order)), len(order))
         return completions  # type: ignore[return-value]
+
+
+    def close(self) -> None:
+        """Nothing is held between two calls."""
 
 
 @contextlib.contextmanager

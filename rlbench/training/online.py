@@ -72,7 +72,7 @@ class OnlineLoop:
         self.estimator = Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
         model = models.load_model(inputs["model"], device=context.device)
         self.tokenizer = models.load_tokenizer(inputs["model"])
-        stop_ids = models.stop_token_ids(model, self.tokenizer)
+        stop_ids = models.stop_token_ids(model.generation_config, self.tokenizer)
         self.params = SamplingParams(self.online.temperature, self.online.max_new_tokens, stop_ids)
         checkpointing = self.training.gradient_checkpointing
         self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)

@@ -277,7 +277,7 @@ def online_trainer(
     """
     training, online = TrainingConfig.model_validate(config["training"]), OnlineConfig.model_validate(config["online"])
     tokenizer = models.load_tokenizer(inputs["model"])
-    model.generation_config.eos_token_id = list(models.stop_token_ids(model, tokenizer))
+    model.generation_config.eos_token_id = list(models.stop_token_ids(model.generation_config, tokenizer))
     room = TransformersEngine(model, context=training.max_length).context  # the bound of the rows that the engine trains
     problems, prompts = fitting_prompts(config, inputs, tokenizer, room, context)
     if len(problems) < online.prompts_per_step:
