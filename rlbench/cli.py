@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,23 @@ def _examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that reads a recipe takes."""
-    for option in (
-        click.option("--seeds", metavar="N,N,...", help="Run these seeds instead of the recipe's."),
-        click.option("--only", multiple=True, metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."),
-        click.argument("recipe", type=click.Path(path_type=Path)),
-    ):
-        function = option(function)
-    return function
+def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator, shown in their order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
+_recipe_options = _options(
+    click.argument("recipe", type=click.Path(path_type=Path)),
+    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."),
+    click.option("--only", multiple=True, metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
+    click.option("--seeds", metavar="N,N,...", help="Run these seeds instead of the recipe's."),
+)
 _store_option = click.option(
     "--store", type=click.Path(path_type=Path), default=Path(".rlbench"), show_default=True, help="The artifact store."
 )
@@ -79,6 +84,17 @@ def _warn(texts: Iterable[str]) -> None:
         click.echo(f"rlbench: warning: {text}", err=True)
 
 
+_execution_options = _options(
+    click.option(
+        "--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
+        help="Ray workers, or this process for a debugger.",
+    ),
+    click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto)."),
+    click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]"),
+)  # fmt: skip
+_out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]")
+
+
 @cli.command(epilog=_examples(
     "rlbench run recipes/quickstart.toml",
     "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
@@ -86,48 +102,52 @@ def _warn(texts: Iterable[str]) -> None:
 ))  # fmt: skip
 @_recipe_options
 @_store_option
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]")
-@click.option(
-    "--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True, help="Ray workers, or this process for a debugger."
-)
-@click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto).")
-@click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]")
+@_out_option
+@_execution_options
 @_json_option
-def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None, executor: str,
-        address: str | None, workers: int | None, as_json: bool) -> int:  # fmt: skip
+def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None, as_json: bool,
+        **execution: Any) -> int:  # fmt: skip
     """Run a recipe to its table. What the store holds already is not done again."""
+    return _carry_out(_load(recipe, overrides, only, seeds), store, out, as_json, execution)
+
+
+def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: dict[str, Any]) -> int:
+    """Run a plan and print its table; returns the exit code."""
     from rlbench.progress import ProgressPrinter
     from rlbench.runner import default_out, doubts, run_plan
 
-    plan = _load(recipe, overrides, only, seeds)
     with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no result
         _warn(doubts(plan))
     printer = ProgressPrinter(plan.stages)
     folder = out or default_out(plan)
-    click.echo(f"{plan.recipe.name}: {len(plan.rows)} rows, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            results = run_plan(
-                plan, out=folder, store=store, executor=executor, address=address, workers=workers, on_event=printer,
-                command=shlex.join(["rlbench", *sys.argv[1:]]),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        printer.close()
-        done = f"{printer.cached + printer.ran} of {len(plan.stages)} stages are in {store}"
-        click.echo(f"\nInterrupted. {done}; the same command goes on from there.", err=True)
-        return EXIT_INTERRUPTED
+    rows = f"{len(plan.rows)} row{'s' * (len(plan.rows) != 1)}"
+    click.echo(f"{plan.recipe.name}: {rows}, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
+    with _interruptible(printer, len(plan.stages), store):
+        results = run_plan(
+            plan, out=folder, store=store, on_event=printer, command=shlex.join(["rlbench", *sys.argv[1:]]), **execution
+        )  # fmt: skip
     printer.close()
     if as_json:
         failures = [{"method": m, "seed": s, "reason": r} for (m, s), r in results.failures.items()]
         summary = json.loads(results.summary.to_json(orient="records"))
-        click.echo(
-            json.dumps(
-                {"out": str(folder), "ran": printer.ran, "cached": printer.cached, "failures": failures, "summary": summary}, indent=1
-            )
-        )
+        facts = {"out": str(folder), "ran": printer.ran, "cached": printer.cached, "failures": failures, "summary": summary}
+        click.echo(json.dumps(facts, indent=1))
     else:
         _print_results(folder, results, printer)
     return results.exit_code
+
+
+@contextlib.contextmanager
+def _interruptible(printer: Any, stages: int, store: Path) -> Iterator[None]:
+    """Ctrl-C ends the command with what is there and how to go on."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt:
+        printer.close()
+        done = f"{printer.cached + printer.ran} of {stages} stages are in {store}"
+        click.echo(f"\nInterrupted. {done}; the same command goes on from there.", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 def _print_results(folder: Path, results: Any, printer: Any) -> None:
@@ -177,6 +197,73 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     _warn(planned.warnings)
     click.echo(json.dumps(recipe_json(planned), indent=1) if as_json else recipe_text(planned))
     return 0
+
+
+@cli.command(epilog=_examples(
+    "rlbench rollouts recipes/quickstart.toml --seeds 0", "rlbench rollouts recipes/dft_vs_rl.toml --out banks --json"
+))  # fmt: skip
+@_recipe_options
+@_store_option
+@click.option("--out", type=click.Path(path_type=Path), help="Copy the banks into this folder.  [default: they stay in the store]")
+@_execution_options
+@_json_option
+def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None,
+             as_json: bool, **execution: Any) -> int:  # fmt: skip
+    """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much of it is right."""
+    from rlbench.graph.stage import topological
+    from rlbench.pipeline import banks
+    from rlbench.progress import ProgressPrinter
+    from rlbench.runner import sample_banks
+
+    loaded = _load(recipe, overrides, only, seeds).recipe
+    stages = topological(banks(loaded))
+    printer = ProgressPrinter(stages)
+    with _interruptible(printer, len(stages), store):
+        found = sample_banks(loaded, out=out, store=store, on_event=printer, **execution)
+    printer.close()
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    for bank in found if not as_json else ():
+        if "reason" in bank:
+            click.echo(f"{bank['name']}: none: {bank['reason']}")
+            continue
+        click.echo(f"{bank['name']}: {bank['samples']} samples of {bank['prompts']} prompts, {bank['tokens']:,} tokens")
+        click.echo(
+            f"  correct {bank['correct_rate']:.1%}, prompts with a correct one {bank['solved_rate']:.1%}, cut off {bank['truncated']}, "
+            f"unparsed {bank['unparsed']}, left out {bank['dropped']}\n  {bank['path']}"
+        )
+    return 1 if any("reason" in bank for bank in found) else 0
+
+
+@cli.command(epilog=_examples(
+    "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,aime24",
+    "rlbench evaluate models/mine --benchmarks test.jsonl --limit 50 --decodings t1.0,greedy",
+))  # fmt: skip
+@click.argument("model")
+@click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
+@click.option("--decodings", default="t1.0", show_default=True, help="t1.0, t0.6, greedy, ...; commas between them.")
+@click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
+@click.option("--template", help="Prompt template.  [default: qwen-boxed]")
+@click.option("--limit", type=click.IntRange(1), help="Problems of each benchmark, from the first.  [default: all]")
+@click.option("--revision", help="Revision of a hub model.")
+@click.option("--seed", type=click.IntRange(0), help="Of the samples.  [default: 0]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]")
+@click.option("--engine", type=click.Choice(["auto", "transformers", "vllm"]), help="What samples.  [default: auto]")
+@_store_option
+@_out_option
+@_execution_options
+@_json_option
+def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, store: Path, out: Path | None, executor: str,
+             address: str | None, workers: int | None, as_json: bool, **options: Any) -> int:  # fmt: skip
+    """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
+    from rlbench.pipeline import build
+    from rlbench.recipe import recipe_of_model
+
+    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    options["decodings"] = [name.strip() for name in decodings.split(",")]
+    plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
+    return _carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
 
 
 @cli.command(epilog=_examples("rlbench report runs/quickstart-1a2b3c4d"))

@@ -101,6 +101,12 @@ def build(recipe: Recipe, path: str | Path | None = None) -> Plan:
         raise
 
 
+def banks(recipe: Recipe) -> list[Stage]:
+    """The stages of a recipe's rollout banks, one a base model, whether a method uses them or not. Raises: as ``build``."""
+    builder = _Builder(recipe)
+    return list(dict.fromkeys(builder._bank(seed) for seed in recipe.seeds))
+
+
 class _Builder:
     """Makes each stage once. Seedless stages are shared by all seeds, the bank by all offline methods of a base model."""
 

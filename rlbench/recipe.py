@@ -322,6 +322,33 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     return recipe
 
 
+def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None = None, **options: Any) -> Recipe:
+    """A recipe that evaluates one model and trains nothing.
+
+    Args:
+        source: a Hugging Face folder or hub id.
+        benchmarks: names of tasks, or JSONL files.
+        limit: how many problems of each, from the first.
+        options: ``revision`` of the model, ``seed``, ``dtype``, ``device``, ``engine`` (of ``SamplingConfig``), and keys of
+            ``EvaluationConfig``; None is the default.
+
+    Raises:
+        UserError: an option is wrong; the message names it.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    data = [{"source": name, "limit": limit} for name in benchmarks]
+    if not data:
+        raise UserError("rlbench evaluate: `evaluation.benchmarks`: name at least one")
+    raw: dict[str, Any] = {
+        "name": "evaluate", "title": f"Scores of {source}", "model": {"source": source, "revision": given.pop("revision", None)},
+        "seeds": [given.pop("seed", 0)], "sampling": {"engine": given.pop("engine", "auto")},
+        **{key: given.pop(key) for key in ("dtype", "device") if key in given},
+        "data": {"prompts": data[0]}, "evaluation": {"benchmarks": data, **given},
+        "methods": {"none": {"checkpoint": source}},
+    }  # fmt: skip
+    return _checked(Recipe, raw, "", Path("rlbench evaluate")).model_copy(update={"methods": {}})
+
+
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in chain:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage, topological
-from rlbench.pipeline import BASE, Plan, build, engine_of, has_gpu, import_plugins, vllm_version
+from rlbench.pipeline import BASE, Plan, banks, build, engine_of, has_gpu, import_plugins, vllm_version
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError, read_problems
 from rlbench.training import trl_support
@@ -119,13 +119,45 @@ def run_plan(
     opened = Store(Path(store))
     _prepare(folder)
     try:
-        results = _executor(executor, plan, address, workers).execute(plan.targets, opened, on_event=on_event)
+        results = _executor(executor, plan.recipe, address, workers).execute(plan.targets, opened, on_event=on_event)
         _refuse_bad_input(plan, results)
     except UserError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # if it was made for this run
         raise
     return _publish(plan, opened, results, folder, command or f"rlbench run {plan.recipe.name}")
+
+
+def sample_banks(
+    recipe: Recipe, *, out: Path | None = None, store: str | Path = DEFAULT_STORE, executor: str = "ray", address: str | None = None,
+    workers: int | None = None, on_event: Callable[[Any], None] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Sample and grade a recipe's rollout banks and nothing else.
+
+    Returns:
+        One table a base model: ``name``, ``path`` of its ``rollouts.parquet`` (in ``out`` if that is given, else in the store), what
+        ``bank.json`` holds, and ``cached``; ``reason`` in place of all but the name where there is no bank.
+
+    Raises:
+        UserError: the recipe, or what it names, is wrong.
+    """
+    opened, stages = Store(Path(store)), banks(recipe)
+    if out is not None:
+        _prepare(out)
+    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
+    found = []
+    for stage in stages:
+        result = results[stage.fingerprint]
+        if result.status != "done":
+            found.append({"name": stage.name, "reason": result.reason or result.status})
+            continue
+        folder = opened.open(stage.fingerprint)
+        path = folder / "rollouts.parquet"
+        if out is not None:
+            path = Path(shutil.copyfile(path, out / f"{stage.name.replace('/', '-')}.parquet"))
+        summary = json.loads((folder / "bank.json").read_text(encoding="utf-8"))
+        found.append({"name": stage.name, "path": str(path), **summary, "cached": result.cached})
+    return found
 
 
 def doubts(plan: Plan) -> list[str]:
@@ -138,13 +170,13 @@ def default_out(plan: Plan) -> Path:
     return Path("runs") / f"{plan.recipe.name}-{plan.fingerprint[:8]}"
 
 
-def _executor(name: str, plan: Plan, address: str | None, workers: int | None) -> Any:
+def _executor(name: str, recipe: Recipe, address: str | None, workers: int | None) -> Any:
     if name == "local":
         return LocalExecutor()
     if name == "ray":
         from rlbench.graph.ray_executor import RayExecutor
 
-        return RayExecutor(address=address, workers=workers or plan.recipe.resources.workers)
+        return RayExecutor(address=address, workers=workers or recipe.resources.workers)
     raise UserError(f"executor {name!r} is none of {', '.join(EXECUTORS)}")
 
 

@@ -194,6 +194,54 @@ def test_a_checkpoint_of_anybodys_becomes_a_row(tiny_run: Results, tiny_recipe: 
     assert results.samples[results.samples["method"] == "theirs"]["seed"].isna().all()
 
 
+def test_the_bank_alone_is_the_runs_and_is_copied_where_it_is_asked_for(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
+) -> None:
+    done = command("rollouts", tiny_recipe, "--store", tiny_store, "--out", tmp_path / "banks", "--executor", "local", "--json")
+    assert done.returncode == 0, done.stderr
+    (bank,) = json.loads(done.stdout)
+    assert (bank["name"], bank["cached"], bank["samples"]) == ("rollouts/seed0", True, 48 * 4)
+    assert Path(bank["path"]) == tmp_path / "banks" / "rollouts-seed0.parquet"
+    rows = pd.read_parquet(bank["path"])
+    assert len(rows) == bank["samples"] and (rows["verdict"] == "correct").sum() == bank["correct"]
+    text = command("rollouts", tiny_recipe, "--store", tiny_store, "--executor", "local")
+    assert f"{bank['samples']} samples of 48 prompts" in text.stdout
+
+
+def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
+    tiny_run: Results, tiny_store: Path, tmp_path: Path
+) -> None:
+    fingerprint = stages(tiny_run, "base")["base/seed0"]["fingerprint"]
+    model = shutil.copytree(tiny_store / "artifacts" / fingerprint[:2] / fingerprint, tmp_path / "somebodys")
+    sizes = ["--samples", "2", "--max-new-tokens", "40", "--limit", "6", "--template", "miniature", "--engine", "transformers"]
+    places = ["--store", tmp_path / "store", "--out", tmp_path / "run", "--executor", "local", "--json"]
+    benchmarks = "arithmetic:test/in_domain,arithmetic:test/add_sub"
+    done = command("evaluate", model, "--benchmarks", benchmarks, "--decodings", "t1.0,greedy", *sizes, *places)
+    assert done.returncode == 0, done.stderr
+    scores = {(row["benchmark"], row["decoding"]): row["avg_at_k"] for row in json.loads(done.stdout)["summary"]}
+    assert scores.keys() == {(name, how) for name in ("in_domain", "add_sub", "avg") for how in ("t1.0", "greedy")}
+    of_run = tiny_run.samples[(tiny_run.samples["method"] == "base") & (tiny_run.samples["decoding"] == "greedy")]
+    alone = pd.read_parquet(tmp_path / "run" / "samples.parquet")
+    alone = alone[alone["decoding"] == "greedy"].set_index(["benchmark", "problem_id"])["output"]
+    assert alone.to_dict() == of_run.set_index(["benchmark", "problem_id"])["output"].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--benchmarks", "mth500"], "did you mean 'math500'"),
+        (["--benchmarks", "absent.jsonl"], "absent.jsonl"),
+        (["--benchmarks", " , "], "evaluation.benchmarks"),
+        (["--benchmarks", "math500", "--decodings", "hot"], "evaluation.decodings"),
+        (["--benchmarks", "math500", "--template", "qwen-boxd"], "did you mean 'qwen-boxed'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(arguments: list[str], message: str, tiny_store: Path, tmp_path: Path) -> None:
+    done = command("evaluate", "owner/model", *arguments, "--store", tmp_path / "store")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert message in done.stderr
+
+
 def test_a_tampered_artifact_is_noticed_and_made_again(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(tiny_store, store)
