@@ -247,7 +247,6 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
 @click.option("--template", help="Prompt template.  [default: qwen-boxed]")
 @click.option("--limit", type=click.IntRange(1), help="Problems of each benchmark, from the first.  [default: all]")
 @click.option("--revision", help="Revision of a hub model.")
-@click.option("--seed", type=click.IntRange(0), help="Of the samples.  [default: 0]")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]")
 @click.option("--engine", type=click.Choice(["auto", "transformers", "vllm"]), help="What samples.  [default: auto]")
 @_store_option

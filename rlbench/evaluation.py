@@ -7,7 +7,6 @@ base. (A base that serves all seeds is evaluated once, under the seed 0.)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -33,14 +32,10 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
 
     Counts ``tokens`` sampled and ``samples``.
     """
-    from rlbench.sampling.engines import OPTIONS, open_engine
+    from rlbench.sampling.engines import kept_engine
     from rlbench.sampling.rollouts import sample
 
-    folder, device = inputs["model"], context.device
-    key = json.dumps([str(folder), device, {name: config.get(name) for name in OPTIONS}])
-    # A model's benchmarks follow each other in a worker.
-    opened = context.keep(key, lambda: open_engine(config, folder, device), lambda opened: opened[0].close())
-    engine, tokenizer, stop_ids = opened
+    engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
     problems = read_problems(inputs["problems"] / "problems.jsonl")
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)

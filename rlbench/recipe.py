@@ -329,7 +329,7 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
         source: a Hugging Face folder or hub id.
         benchmarks: names of tasks, or JSONL files.
         limit: how many problems of each, from the first.
-        options: ``revision`` of the model, ``seed``, ``dtype``, ``device``, ``engine`` (of ``SamplingConfig``), and keys of
+        options: ``revision`` of the model, ``dtype``, ``device``, ``engine`` (of ``SamplingConfig``), and keys of
             ``EvaluationConfig``; None is the default.
 
     Raises:
@@ -341,7 +341,7 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
         raise UserError("rlbench evaluate: `evaluation.benchmarks`: name at least one")
     raw: dict[str, Any] = {
         "name": "evaluate", "title": f"Scores of {source}", "model": {"source": source, "revision": given.pop("revision", None)},
-        "seeds": [given.pop("seed", 0)], "sampling": {"engine": given.pop("engine", "auto")},
+        "sampling": {"engine": given.pop("engine", "auto")},
         **{key: given.pop(key) for key in ("dtype", "device") if key in given},
         "data": {"prompts": data[0]}, "evaluation": {"benchmarks": data, **given},
         "methods": {"none": {"checkpoint": source}},

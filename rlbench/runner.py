@@ -120,7 +120,7 @@ def run_plan(
     _prepare(folder)
     try:
         results = _executor(executor, plan.recipe, address, workers).execute(plan.targets, opened, on_event=on_event)
-        _refuse_bad_input(plan, results)
+        _refuse_bad_input(plan.targets, plan.stages, results)
     except UserError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # if it was made for this run
@@ -142,9 +142,10 @@ def sample_banks(
         UserError: the recipe, or what it names, is wrong.
     """
     opened, stages = Store(Path(store)), banks(recipe)
+    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
+    _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
-    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
     found = []
     for stage in stages:
         result = results[stage.fingerprint]
@@ -190,11 +191,11 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
 
 
-def _refuse_bad_input(plan: Plan, results: Mapping[str, StageResult]) -> None:
-    """Where no row has anything, and bad input is why: that is what the user has to be told, once."""
-    if any(_done(stage, results) for stage in plan.targets):
+def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
+    """Where nothing that was wanted is there, and bad input is why: that is what the user has to be told, once."""
+    if any(_done(stage, results) for stage in targets):
         return
-    for stage in plan.stages:
+    for stage in stages:
         result = results.get(stage.fingerprint)
         if result is not None and result.bad_input:
             raise UserError(f"`{stage.name}`: {result.reason}")

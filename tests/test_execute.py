@@ -436,3 +436,22 @@ def test_what_a_stage_keeps_serves_the_next_of_its_function_and_is_closed_before
     results = LocalExecutor().execute([chain[-1]], Store(tmp_path / "store"))
     assert {result.status for result in results.values()} == {"done"}
     assert KEPT == ["make a", "close a", "make b", "close b", "make b", "close b"]
+
+
+def keep_and_fail(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
+    def close(value: str) -> None:
+        KEPT.append("close")
+        raise RuntimeError("it cannot be closed")
+
+    context.keep("engine", lambda: KEPT.append("make"), close)
+    if config["number"] == 0:
+        raise ValueError("broken")
+    (output / "text.txt").write_text("done")
+
+
+def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_closed_stops_nothing(tmp_path: Path) -> None:
+    KEPT.clear()
+    stages = [Stage(f"s{number}", f"{__name__}:keep_and_fail", 1, {"number": number}) for number in range(2)]
+    results = LocalExecutor().execute(stages, Store(tmp_path / "store"))
+    assert [results[stage.fingerprint].status for stage in stages] == ["error", "done"]
+    assert KEPT == ["make", "close", "make", "close"]

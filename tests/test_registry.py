@@ -229,6 +229,28 @@ def test_importing_from_beside_a_plugin_is_a_problem_since_no_fingerprint_holds_
     assert registry.describe([alone]).objectives["spotlight"].problem is None
 
 
+def test_a_folder_of_modules_beside_a_plugin_counts_and_what_is_installed_may_lie_there(tmp_path: Path) -> None:
+    for folder in ("lib", "torch"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, "x = 1\n", "helpers.py")
+    assert registry.describe([write(tmp_path, "import torch\n" + PLUGIN)]).objectives["spotlight"].problem is None
+    path = write(tmp_path, "from lib.helpers import x\n" + PLUGIN, "other.py")
+    assert "it imports 'lib' from beside it" in str(registry.describe([path]).objectives["spotlight"].problem)
+
+
+def test_a_working_directory_that_a_plugin_removes_keeps_nobody_else_from_working(tmp_path: Path) -> None:
+    text = (
+        'import os, tempfile, torch\nfrom rlbench import objective\n@objective("gone")\ndef gone(batch):\n'
+        "    torch.set_default_dtype(torch.float64)\n    with tempfile.TemporaryDirectory() as folder:\n        os.chdir(folder)\n"
+        '    return batch\n@objective("fine")\ndef fine(batch):\n    return batch\n'
+    )
+    path, here = write(tmp_path, text), os.getcwd()
+    with pytest.raises(UserError, match=r"objective 'gone' \(.*changes the working directory and torch's default dtype"):
+        registry.call(registry.load("objective", "gone", [path]), None, {})
+    assert registry.call(registry.load("objective", "fine", [path]), 1, {}) == 1
+    assert (os.getcwd(), torch.get_default_dtype()) == (here, torch.float32)
+
+
 def test_what_only_another_function_of_the_file_uses_is_no_part_of_a_source(tmp_path: Path) -> None:
     text = (
         "import math\nimport torch\nimport patches\nA = 1\nB = 2\nC = torch.zeros(1)\n\ndef for_a(x):\n    return x * A\n\n"
@@ -242,6 +264,27 @@ def test_what_only_another_function_of_the_file_uses_is_no_part_of_a_source(tmp_
     assert all(part in second for part in ("B = 2", "def for_b", "import math")) and "A = 1" not in second
     reflective = write(tmp_path, text.replace("return x * A", 'return globals()["for_b"](x)'), "reflective.py")
     assert "def for_b" in registry.describe([reflective]).objectives["a"].source
+
+
+REACHED = {
+    "a class that a base takes note of": (
+        "class Kernel:\n    table = {}\n    def __init_subclass__(cls):\n        Kernel.table[cls.__name__] = cls\n"
+        "class Square(Kernel):\n    def f(self, x):\n        return x * FACTOR\n", 'Kernel.table["Sq" + "uare"]().f(batch.logp)'),
+    "a class whose body does something": ("TABLE = {}\nclass Setup:\n    TABLE['k'] = FACTOR\n", "batch.logp * TABLE['k']"),
+    "a default that does something": ("STATE = {}\ndef helper(x, _=STATE.update(k=FACTOR)):\n    return x\n", "batch.logp * STATE['k']"),
+    "a name in quotes": ("def helper(x):\n    return x * FACTOR\nimport sys\n", "getattr(sys, 'x', helper_of('helper'))(batch.logp)"),
+    "its own globals": ("def helper(x):\n    return x * FACTOR\n", "a.__globals__['hel' + 'per'](batch.logp)"),
+    "a conditional definition": ("if True:\n    def helper(x):\n        return x * FACTOR\n", "helper(batch.logp)"),
+    "a name that is bound twice": ("scale = 1\nscale = scale * FACTOR\n", "batch.logp * scale"),
+}
+
+
+@pytest.mark.parametrize("how", REACHED)
+def test_an_edit_of_what_a_function_may_reach_is_in_its_source(how: str, tmp_path: Path) -> None:
+    before, body = REACHED[how]
+    text = before + f'@objective("a")\ndef a(batch):\n    return {body}\n'
+    first, second = (registry.describe([write(tmp_path, text.replace("FACTOR", number))]).objectives["a"].source for number in "23")
+    assert first != second
 
 
 @pytest.mark.parametrize(

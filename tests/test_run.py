@@ -208,6 +208,15 @@ def test_the_bank_alone_is_the_runs_and_is_copied_where_it_is_asked_for(
     assert f"{bank['samples']} samples of 48 prompts" in text.stdout
 
 
+def test_a_bank_of_a_model_without_a_tokenizer_is_bad_input_and_leaves_no_folder(tiny_recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    done = command("rollouts", tiny_recipe, "--set", f"model.source={tmp_path / 'model'}", "--store", tmp_path / "store",
+                   "--out", tmp_path / "banks", "--executor", "local")  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "") and "no tokenizer" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "banks").exists()
+
+
 def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
     tiny_run: Results, tiny_store: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ yardstick is ``model.generate`` of transformers as a user would call it, see ``y
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -23,6 +24,7 @@ from rlbench.pipeline import Plan, vllm_version
 from rlbench.recipe import VllmConfig
 from rlbench.records import UserError, nearest
 
+MARK = "rlbench-bench:"
 ENGINES = ("transformers", "vllm", "generate")
 
 
@@ -112,8 +114,8 @@ class _Worker:
     def _answer(self) -> Mapping[str, Any]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.startswith("{"):  # else it is a library's
-                answer = json.loads(line)
+            if line.startswith(MARK):  # else it is a library's
+                answer = json.loads(line.removeprefix(MARK))
                 if "error" in answer:
                     raise UserError(f"engine {self.engine}: {answer['error']}")
                 return answer
@@ -124,8 +126,9 @@ class _Worker:
     def measure(self) -> None:
         """One round."""
         assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its answer says so
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         self.measured.append(self._answer())
 
     def result(self, device: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlbench.bench.generate import options_of
+from rlbench.bench.generate import MARK, options_of
 from rlbench.models import encode_prompts, load_model, load_tokenizer, stop_token_ids
 from rlbench.records import StageFailure, UserError, read_problems
 from rlbench.sampling.engine import Engine, Request, SamplingParams, request_seed
@@ -30,13 +30,13 @@ def main() -> None:
         engine.generate(requests[: max(1, len(requests) // 8)], params)
         _say({"ready": True})
         for _ in sys.stdin:
-            _say(_round(engine, requests, params))
+            _say({**_round(engine, requests, params), "peak_memory_bytes": _peak_memory(job["device"])})
     except (UserError, StageFailure) as error:
         _say({"error": str(error)})
 
 
 def _say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)
+    print(MARK + json.dumps(answer), flush=True)
 
 
 def _opened(name: str, job: dict[str, Any]) -> tuple[Engine, Any, tuple[int, ...]]:
@@ -61,9 +61,7 @@ def _round(engine: Engine, requests: list[Request], params: SamplingParams) -> d
     completions = engine.generate(requests, params)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     tokens = sum(len(completion.token_ids) for completion in completions)
-    return {
-        "tokens": tokens, "seconds": seconds, "cpu_seconds": cpu, "first_token_seconds": first, "peak_memory_bytes": _peak_memory(),
-    }  # fmt: skip
+    return {"tokens": tokens, "seconds": seconds, "cpu_seconds": cpu, "first_token_seconds": first}
 
 
 def _forget(engine: Engine) -> None:
@@ -72,11 +70,11 @@ def _forget(engine: Engine) -> None:
         engine.llm.reset_prefix_cache()  # type: ignore[attr-defined]
 
 
-def _peak_memory() -> int:
-    """Bytes: of the GPU's memory where there is one, else of this process's."""
-    import torch
+def _peak_memory(device: str) -> int:
+    """Bytes of the device's memory, or of this process's."""
+    if device == "cuda":
+        import torch
 
-    if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -122,7 +122,14 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
             inputs = {name: store.open(upstream.fingerprint) for name, upstream in stage.inputs.items()}
             with store.folder(stage.fingerprint) as folder:
                 lease.keep(folder)
-                return _run(stage, store, inputs, folder, context)
+                done = False
+                try:
+                    result = _run(stage, store, inputs, folder, context)
+                    done = result.status == "done"
+                finally:
+                    if not done:
+                        release()  # what it kept may be in any state
+                return result
     except UserError as error:
         return StageResult(stage, "error", reason=one_line(str(error)), bad_input=True)
 

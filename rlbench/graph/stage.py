@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -104,7 +105,8 @@ def release(but: str = "") -> None:
     """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the stage that runs."""
     while _kept and _kept[-1].function != but:
         kept = _kept.pop()
-        kept.close(kept.value)
+        with contextlib.suppress(Exception):  # what cannot be closed is given up
+            kept.close(kept.value)
 
 
 class StageContext:

@@ -174,8 +174,8 @@ def blamed(function: Callable[..., Any]) -> Iterator[None]:
     except (StageFailure, UserError):
         raise
     except (Exception, SystemExit) as error:
-        if type(error).__name__ == "OutOfMemoryError":  # no fault of the function's
-            raise
+        if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") or "DefaultCPUAllocator" in str(error):
+            raise  # no fault of the function's
         raise UserError(f"{called(function, error)}: {type(error).__name__}: {error}") from error
 
 
@@ -212,6 +212,7 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
         with _as_it_was(lambda: str(found.path)):
             module = importlib.import_module(str(found.module))
     except UserError:
+        sys.modules.pop(str(found.module), None)  # else it would be taken for good the next time
         raise
     except (Exception, SystemExit) as error:
         raise _import_failure(found.path, error) from error
@@ -227,6 +228,13 @@ def _registered(module: types.ModuleType, description: Description) -> Callable[
     return function
 
 
+def _here() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
+
+
 @contextlib.contextmanager
 def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
     """Put back what a plug-in has no business to change, since every other row of the process works with it.
@@ -237,7 +245,7 @@ def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
     import torch
 
     state: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-        "the working directory": (os.getcwd, os.chdir),
+        "the working directory": (_here, lambda folder: folder is None or os.chdir(folder)),
         "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
         "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
         "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib.metadata
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -72,13 +74,19 @@ def text_of(plugin: Plugin) -> tuple[Path, str]:
         raise UserError(f"plug-in {plugin} cannot be read: {error}") from None
 
 
-@lru_cache(maxsize=256)
 def read(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
     """What a file of this text registers; ``module`` is its dotted name if it is not a plug-in file.
 
     Raises:
         UserError: it is not Python, or a decorator or a signature is not as it has to be.
     """
+    found = _parsed(path, text, module)
+    foreign = _import_from_beside(path, ast.parse(text)) if module is None else None
+    return tuple(dataclasses.replace(one, problem=one.problem or foreign) for one in found) if foreign else found
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
@@ -93,8 +101,7 @@ def read(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
                 first = registered[node.name][0].lineno
                 raise UserError(f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name")
             registered[node.name] = (node, *found)
-    foreign = _import_from_beside(path, tree) if module is None else None
-    return tuple(_describe(path, module, node, call, kind, tree, foreign) for node, call, kind in registered.values())
+    return tuple(_describe(path, module, node, call, kind, tree) for node, call, kind in registered.values())
 
 
 def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[ast.Call, Kind] | None:
@@ -114,11 +121,16 @@ def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
             relative = isinstance(node, ast.ImportFrom) and node.level > 0
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for top in {module.split(".")[0] for module in modules} - {"rlbench"}:
-                beside = path.expanduser().parent / top
-                if relative or beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file():
+                if relative or any(_lies_in(folder, top) for folder in (path.expanduser().parent, Path.cwd())):
                     reason = "whose code would not be in the fingerprint of its rows: put it into this file, or install it as a package"
                     return f"{path}:{node.lineno}: it imports {top or 'a module'!r} from beside it, {reason}"
     return None
+
+
+def _lies_in(folder: Path, module: str) -> bool:
+    """Whether a folder holds a module that is not there as an installed package."""
+    there = (folder / f"{module}.py").is_file() or any((folder / module).glob("*.py"))
+    return there and module not in importlib.metadata.packages_distributions()
 
 
 def _slice(tree: ast.Module, function: str) -> str:
@@ -126,15 +138,30 @@ def _slice(tree: ast.Module, function: str) -> str:
     mentioned = _mentioned(tree.body)
     always = [node for node in tree.body if not _needless(node, mentioned)]
     body = _used(tree, [function, *_mentioned(always)])
-    if _mentioned(body).keys() & {"globals", "locals", "vars", "eval", "exec", "__import__"}:  # then who knows what it uses
+    if any(_name_of(part) in REFLECTION for node in body for part in ast.walk(node)):  # then who knows what it uses
         return ast.unparse(tree)
     return ast.unparse(ast.Module(body=[node for node in tree.body if node in body or node in always], type_ignores=[]))
 
 
-def _needless(node: ast.stmt, mentioned: Mapping[str, int]) -> bool:
+REFLECTION = {"globals", "locals", "vars", "eval", "exec", "compile", "__import__", "import_module", "getmodule", "get_type_hints",
+              "__globals__", "__subclasses__", "__dict__", "modules"}  # fmt: skip
+"""Names whose use says that a function may reach code that it does not mention."""
+
+
+def _name_of(node: ast.AST) -> str | None:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
+
+def _needless(node: ast.stmt, mentioned: Mapping[str, None]) -> bool:
     """Whether a statement does nothing but define names, so that it can be left out where those are not used."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return all(_is_ours(decorator) for decorator in node.decorator_list)
+    if isinstance(node, ast.FunctionDef):
+        arguments = node.args
+        defaults = [default for default in (*arguments.defaults, *arguments.kw_defaults) if default is not None]
+        plain = all(isinstance(default, ast.Name) or _is_literal(default) for default in defaults)
+        return plain and all(_is_ours(decorator) for decorator in node.decorator_list)
+    if isinstance(node, ast.ClassDef):  # a base class or a decorator may take note of it
+        body = [part for part in node.body if not isinstance(part, ast.Pass) and not _is_docstring(part)]
+        return not (node.bases or node.keywords or node.decorator_list) and all(_needless(part, mentioned) for part in body)
     if isinstance(node, ast.Import | ast.ImportFrom):  # one that nobody mentions is there for what it does
         return all(name in mentioned for name in _names_of(node))
     if isinstance(node, ast.Assign | ast.AnnAssign):
@@ -146,6 +173,10 @@ def _needless(node: ast.stmt, mentioned: Mapping[str, int]) -> bool:
 def _is_ours(decorator: ast.expr) -> bool:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
     return (called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else "") in DECORATORS
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _is_literal(value: ast.expr | None) -> bool:
@@ -172,8 +203,10 @@ def _used(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
 
 
 def _mentioned(body: Iterable[ast.stmt]) -> dict[str, None]:
-    """The names that stand in some statements, each once."""
-    return {part.id: None for node in body for part in ast.walk(node) if isinstance(part, ast.Name)}
+    """The names that stand in some statements, each once, those in quotes too: an annotation, the key of a table."""
+    parts = [part for node in body for part in ast.walk(node)]
+    quoted = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return dict.fromkeys([*(part.id for part in parts if isinstance(part, ast.Name)), *(text for text in quoted if text.isidentifier())])
 
 
 def _names_of(node: ast.stmt) -> list[str]:
@@ -185,9 +218,7 @@ def _names_of(node: ast.stmt) -> list[str]:
     return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
 
 
-def _describe(
-    path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module, foreign: str | None
-) -> Description:
+def _describe(path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module) -> Description:
     given = _decorator_arguments(call, kind, f"{path}:{node.lineno}")
     name = given["name"]
     what = f"{path}:{node.lineno}: {kind} {name!r}"
@@ -202,7 +233,7 @@ def _describe(
         kind, name, given.get("rows", "sequences") if is_objective else None, reads,
         given.get("reduction", "token-mean") if is_objective else None,
         _hyperparameters(node, what), is_objective and "advantage" in fields, ast.get_docstring(node) or "",
-        node.name, path, node.lineno, _slice(tree, node.name), module, problem or foreign,
+        node.name, path, node.lineno, _slice(tree, node.name), module, problem,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,21 @@ from rlbench.sampling.engine import Engine
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from rlbench.graph.stage import StageContext
+
 OPTIONS = ("engine", "version", "dtype", "batch_rows", *VllmConfig.model_fields)
 """The keys of a stage's configuration that decide its engine."""
 
+Opened = tuple[Engine, "PreTrainedTokenizerBase", tuple[int, ...]]
 
-def open_engine(config: Mapping[str, Any], folder: Path, device: str) -> tuple[Engine, PreTrainedTokenizerBase, tuple[int, ...]]:
+
+def kept_engine(config: Mapping[str, Any], folder: Path, context: StageContext) -> Opened:
+    """As ``open_engine``, kept for the next stage of the same kind in this worker, where a model's benchmarks follow each other."""
+    key = json.dumps([str(folder), context.device, {name: config.get(name) for name in OPTIONS}])
+    return context.keep(key, lambda: open_engine(config, folder, context.device), lambda opened: opened[0].close())
+
+
+def open_engine(config: Mapping[str, Any], folder: Path, device: str) -> Opened:
     """The engine around a model, the model's tokenizer, and every id that ends a completion.
 
     Args:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,13 +60,13 @@ def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.grading.pool import Grader
-    from rlbench.sampling.engines import open_engine
+    from rlbench.sampling.engines import kept_engine
 
-    engine, tokenizer, stop_ids = open_engine(config, inputs["model"], context.device)
+    engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
     problems = read_problems(inputs["problems"] / "problems.jsonl")
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
-    with Grader() as grader, contextlib.closing(engine):
+    with Grader() as grader:
         seed = ("rollouts", config["seed"])
         rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed, context.progress)
     kept = [rollout for rollout in rollouts if not (config["drop_truncated"] and rollout.finish_reason == "length")]

@@ -154,7 +154,7 @@ class Learner:
             for name, values in logged.items():
                 summed = values.detach().float().sum()
                 stats[name] = stats.get(name, 0) + torch.stack([summed, summed.new_tensor(values.numel())])
-        self._sum_over_ranks(loss, *stats.values())
+        self._sum_over_ranks(loss, *(stats[name] for name in sorted(stats)))
         return loss, stats
 
     def loss(self, packed: Packed, totals: Totals) -> tuple[Tensor, Mapping[str, Tensor]]:
