@@ -339,15 +339,20 @@ def bench_generate(
 
     Engines take turns, each in a process of its own with one thread on a CPU. Tokens are those emitted, the stop token included.
     """
+    from rlbench.bench.generate import bank_of
     from rlbench.bench.generate import bench_generate as measure
+    from rlbench.graph.stage import topological
     from rlbench.progress import ProgressPrinter
 
     plan = _load(recipe, overrides, (), None)
-    printer = ProgressPrinter(plan.stages)
-    found = measure(
-        plan, store, engines, prompts=prompts, samples=samples, rounds=rounds, on_event=printer,
-        say=lambda text: click.echo(f"  {text}", err=True),
-    )  # fmt: skip
+    stages = topological(bank_of(plan).inputs.values())
+    printer = ProgressPrinter(stages)
+    with _interruptible(printer, len(stages), store):
+        found = measure(
+            plan, store, engines, prompts=prompts, samples=samples, rounds=rounds, on_event=printer,
+            say=lambda text: click.echo(f"  {text}", err=True),
+        )  # fmt: skip
+    printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return 0

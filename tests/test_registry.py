@@ -230,10 +230,10 @@ def test_importing_from_beside_a_plugin_is_a_problem_since_no_fingerprint_holds_
 
 
 def test_a_folder_of_modules_beside_a_plugin_counts_and_what_is_installed_may_lie_there(tmp_path: Path) -> None:
-    for folder in ("lib", "torch"):
+    for folder in ("lib", "torch", "statistics"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, "x = 1\n", "helpers.py")
-    assert registry.describe([write(tmp_path, "import torch\n" + PLUGIN)]).objectives["spotlight"].problem is None
+    assert registry.describe([write(tmp_path, "import statistics, torch\n" + PLUGIN)]).objectives["spotlight"].problem is None
     path = write(tmp_path, "from lib.helpers import x\n" + PLUGIN, "other.py")
     assert "it imports 'lib' from beside it" in str(registry.describe([path]).objectives["spotlight"].problem)
 

@@ -21,7 +21,6 @@ from rlbench.graph.artifact import Store
 from rlbench.graph.execute import LocalExecutor, OnEvent, single_thread_environment
 from rlbench.graph.stage import Stage
 from rlbench.pipeline import Plan, vllm_version
-from rlbench.recipe import VllmConfig
 from rlbench.records import UserError, nearest
 
 MARK = "rlbench-bench:"
@@ -78,15 +77,19 @@ def bench_generate(
                 worker.close()
 
 
-def _job(plan: Plan, store: Path, prompts: int, samples: int, on_event: OnEvent | None) -> dict[str, Any]:
+def bank_of(plan: Plan) -> Stage:
+    """The first bank that a plan samples; what is measured is its model on its prompts. UserError: there is none."""
     bank = next((stage for stage in plan.stages if stage.kind == "rollouts"), None)
     if bank is None:
         raise UserError(f"recipe {plan.recipe.name!r} samples no bank, so there is nothing to take model and prompts from")
-    opened = Store(store)
-    needed: list[Stage] = list(bank.inputs.values())
-    for stage, result in ((s, r) for s in needed for r in LocalExecutor().execute([s], opened, on_event=on_event).values()):
+    return bank
+
+
+def _job(plan: Plan, store: Path, prompts: int, samples: int, on_event: OnEvent | None) -> dict[str, Any]:
+    bank, opened = bank_of(plan), Store(store)
+    for result in LocalExecutor().execute(bank.inputs.values(), opened, on_event=on_event).values():
         if result.status != "done":
-            raise UserError(f"{stage.name}: {result.reason}")
+            raise UserError(f"{result.stage.name}: {result.reason}")
     config = bank.config
     sampling = plan.recipe.sampling
     return {
@@ -94,7 +97,7 @@ def _job(plan: Plan, store: Path, prompts: int, samples: int, on_event: OnEvent 
         "problems": str(opened.open(bank.inputs["problems"].fingerprint).resolve() / "problems.jsonl"),
         "template": config["template"], "temperature": config["temperature"], "max_new_tokens": config["max_new_tokens"],
         "dtype": config["dtype"], "device": config["device"], "prompts": prompts, "samples": samples,
-        "batch_rows": sampling.batch_rows, "version": vllm_version(), **sampling.vllm.model_dump(),
+        "batch_rows": sampling.batch_rows, **sampling.vllm.model_dump(),
     }  # fmt: skip
 
 
@@ -150,9 +153,3 @@ class _Worker:
         self.process.kill()
         self.process.communicate()
         self.errors.close()
-
-
-def options_of(job: Mapping[str, Any], engine: str) -> dict[str, Any]:
-    """The part of a job that ``sampling.engines.open_engine`` takes."""
-    names = ("dtype", "batch_rows", "version", *VllmConfig.model_fields)
-    return {"engine": engine, **{name: job[name] for name in names}}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlbench.bench.generate import MARK, options_of
+from rlbench.bench.generate import MARK
 from rlbench.models import encode_prompts, load_model, load_tokenizer, stop_token_ids
 from rlbench.records import StageFailure, UserError, read_problems
 from rlbench.sampling.engine import Engine, Request, SamplingParams, request_seed
@@ -44,7 +44,7 @@ def _opened(name: str, job: dict[str, Any]) -> tuple[Engine, Any, tuple[int, ...
     if name != "generate":
         from rlbench.sampling.engines import open_engine
 
-        return open_engine(options_of(job, name), folder, job["device"])
+        return open_engine({**job, "engine": name}, folder, job["device"])
     from rlbench.bench.yardstick import GenerateEngine
 
     model, tokenizer = load_model(folder, dtype=job["dtype"], device=job["device"]), load_tokenizer(folder)

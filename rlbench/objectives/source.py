@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.metadata
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,7 +121,7 @@ def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             relative = isinstance(node, ast.ImportFrom) and node.level > 0
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            for top in {module.split(".")[0] for module in modules} - {"rlbench"}:
+            for top in {module.split(".")[0] for module in modules} - {"rlbench"} - sys.stdlib_module_names:
                 if relative or any(_lies_in(folder, top) for folder in (path.expanduser().parent, Path.cwd())):
                     reason = "whose code would not be in the fingerprint of its rows: put it into this file, or install it as a package"
                     return f"{path}:{node.lineno}: it imports {top or 'a module'!r} from beside it, {reason}"
