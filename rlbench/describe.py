@@ -42,8 +42,10 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         f"{'left to do':<12}{len(plan.stages) - done:>8}{'':>8}" + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
     )
     lines += ["", *textwrap.wrap(ASSUMPTIONS, 110)]
-    lines += [f"The bank is sampled {len(groups['rollouts'])} time{'s' * (len(groups['rollouts']) != 1)}, "
-              f"for {sum(row.bank is not None for row in plan.rows)} rows."] if groups["rollouts"] else []  # fmt: skip
+    if banks := [stage for stage in groups["rollouts"] if not stage.is_shard]:
+        shards = f" in {len(banks[0].parts)} shards" if len(banks[0].parts) > 1 else ""
+        times = f"{len(banks)} time{'s' * (len(banks) != 1)}"
+        lines += [f"The bank is sampled {times}{shards}, for {sum(row.bank is not None for row in plan.rows)} rows."]
     lines += _list("Notes", plan.recipe.notes) + _list("Deviations", plan.recipe.deviations)
     return "\n".join(lines)
 
@@ -63,7 +65,7 @@ def recipe_text(plan: Plan) -> str:
     recipe = plan.recipe
     engines = dict.fromkeys(engine_of(stage.config) for stage in plan.stages if stage.kind in ("rollouts", "evaluate"))
     lines = [f"# {recipe.title or recipe.name}", "", f"model: {recipe.model.source}", f"seeds: {', '.join(map(str, recipe.seeds))}"]
-    lines += [f"sampled by: {', '.join(map(str, engines))} (online methods: transformers)", ""]
+    lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
     first = {row.method: row for row in reversed(plan.rows)}  # rows differ between seeds in nothing but the seed
     for row in (first[method] for method in dict.fromkeys(row.method for row in plan.rows)):
         if row.model.kind != "train":

@@ -23,8 +23,11 @@ def estimate(stage: Stage) -> dict[str, Any]:
     """``{generations, sampled_tokens, trained_tokens}`` of one stage; a number that cannot be known is None, one that is none is 0."""
     config = stage.config
     counts: dict[str, Any] = {"generations": 0, "sampled_tokens": 0, "trained_tokens": 0}
-    if stage.kind in ("rollouts", "evaluate"):
-        generations = _times(_problems(stage), config["samples"])
+    if stage.kind in ("rollouts", "evaluate") and stage.parts == [stage]:
+        index, shards = config.get("shard", (0, 1))
+        problems = _problems(stage)
+        own = None if problems is None else problems * (index + 1) // shards - problems * index // shards
+        generations = _times(own, config["samples"])
         counts |= {"generations": generations, "sampled_tokens": _times(generations, LENGTH_SHARE * config["max_new_tokens"])}
     elif stage.kind == "train" and config["online"]:
         online = config["online"]

@@ -8,39 +8,25 @@ base. (A base that serves all seeds is evaluated once, under the seed 0.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import encode_prompts
-from rlbench.records import EvalSample, read_problems, write_records
-from rlbench.sampling.engine import SamplingParams
+from rlbench.records import EvalSample, join_records, write_records
 
 if TYPE_CHECKING:
     from rlbench.graph.stage import StageContext
 
 
-@lru_cache(maxsize=1)
-def _grader() -> Any:
-    from rlbench.grading.pool import Grader
-
-    return Grader()
-
-
 def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
     """Stage function: write ``samples.parquet``, ``config["samples"]`` EvalSamples a problem, in the problems' order.
 
-    Counts ``tokens`` sampled and ``samples``.
+    With ``config["shard"]`` only those of a part of the problems. Counts ``tokens`` sampled and ``samples``.
     """
-    from rlbench.sampling.engines import kept_engine
-    from rlbench.sampling.rollouts import sample
+    from rlbench.grading.pool import Grader
+    from rlbench.sampling.rollouts import sample_stage
 
-    engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
-    problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = encode_prompts(tokenizer, config["template"], problems)
-    params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
     seed = ("evaluation", config["seed"], config["benchmark"], config["decoding"])
-    rollouts = sample(engine, tokenizer, _grader(), problems, prompts, params, config["samples"], seed, context.progress)
+    problems, rollouts = sample_stage(config, inputs, context, seed)
     gold = {p.id: p.answer for p in problems}
     write_records(
         output / "samples.parquet",
@@ -49,9 +35,18 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
             EvalSample(
                 split=config["split"], benchmark=config["benchmark"], problem_id=r.problem_id, decoding=config["decoding"],
                 sample_index=r.sample_index, output=r.text, answer=r.answer, gold=gold[r.problem_id], verdict=r.verdict,
-                grader=_grader().name, finish_reason=r.finish_reason, n_tokens=len(r.token_ids),
+                grader=Grader.name, finish_reason=r.finish_reason, n_tokens=len(r.token_ids),
             )
             for r in rollouts
         ),
     )  # fmt: skip
-    context.count(tokens=sum(len(r.token_ids) for r in rollouts), samples=len(rollouts))
+
+
+def merge_samples(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
+    """Stage function: the evaluation whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as if sampled in one.
+
+    Tokens are counted by the shards; this counts ``samples``.
+    """
+    folders = [inputs[f"shard{number}"] for number in range(1, config["shards"] + 1)]
+    count = join_records([folder / "samples.parquet" for folder in folders], output / "samples.parquet", EvalSample)
+    context.count(samples=count)

@@ -21,7 +21,7 @@ from rlbench.objectives import registry, source
 from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
-from rlbench.tasks.base import describe_source
+from rlbench.tasks.base import describe_source, expected_rows
 from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
 
@@ -39,11 +39,13 @@ VERSIONS = {
     "rlbench.training.pretraining:pretrain": 1,
     "rlbench.models:link": 1,
     "rlbench.sampling.rollouts:rollouts_stage": 1,
+    "rlbench.sampling.rollouts:merge_rollouts": 1,
     "rlbench.views:build": 2,
     "rlbench.training.offline:train": 2,
-    "rlbench.training.online:train": 1,
+    "rlbench.training.online:train": 2,
     "rlbench.training.trl_backend:train": 1,
     "rlbench.evaluation:evaluate": 1,
+    "rlbench.evaluation:merge_samples": 1,
 }
 
 
@@ -119,6 +121,7 @@ class _Builder:
         except UserError as error:
             raise UserError(f"`plugins`: {error}") from None
         self.cache: dict[Any, Stage] = {}
+        self.sizes: dict[str, int] = {}  # of the problem sets, by their stage's fingerprint
         self.warnings: list[str] = []
         self.per_seed_base = recipe.model.source == MINIATURE
         self.grader = {"name": "math-verify", "version": _version_of("math-verify")}
@@ -149,12 +152,33 @@ class _Builder:
     ) -> Stage:  # fmt: skip
         resources = self.recipe.resources
         gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
-        needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus)
+        needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus, light=not heavy)
         stage = Stage(name, function, VERSIONS[function], config, inputs or {}, needs, hints or {})
         try:
             return self.cache.setdefault(stage.fingerprint, stage)
         except TypeError as error:  # infinite or not a number, where only the registry knows the key
             raise UserError(f"{error}") from None
+
+    def _sampled(self, name: str, functions: tuple[str, str], config: Mapping[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+        """A stage that samples; where that is more than a shard, its shards and the stage that puts them together.
+
+        ``functions`` are those of the two. How many shards there are follows from the recipe alone, never from the machines at hand.
+        """
+        one, merge = functions
+        count = self._shards(inputs["problems"], config["samples"])
+        if count == 1:
+            return self._stage(name, one, config, inputs)
+        shards = {
+            f"shard{number}": self._stage(f"{name}/shard{number}of{count}", one, {**config, "shard": [number - 1, count]}, inputs)
+            for number in range(1, count + 1)
+        }
+        return self._stage(name, merge, {**config, "shards": count}, {**inputs, **shards}, heavy=False)
+
+    def _shards(self, problems: Stage, samples: int) -> int:
+        """How many shards; one where nobody knows beforehand how many problems there are."""
+        if (key := problems.fingerprint) not in self.sizes:
+            self.sizes[key] = expected_rows(problems.config["source"], problems.hints) or 0
+        return max(1, min(self.sizes[key], -(-self.sizes[key] * samples // self.recipe.sampling.shard_samples)))
 
     def _problems(self, source: DataSource) -> Stage:
         key = ("problems", source)
@@ -197,7 +221,8 @@ class _Builder:
                 **self._sampling(),
             }
             inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.prompts)}
-            self.cache[key] = self._stage(f"rollouts{self._suffix(seed)}", "rlbench.sampling.rollouts:rollouts_stage", config, inputs)
+            functions = ("rlbench.sampling.rollouts:rollouts_stage", "rlbench.sampling.rollouts:merge_rollouts")
+            self.cache[key] = self._sampled(f"rollouts{self._suffix(seed)}", functions, config, inputs)
         return self.cache[key]
 
     def _view(self, data: str, method: MethodConfig, seed: int) -> Stage:
@@ -227,7 +252,7 @@ class _Builder:
             config["online"] = OnlineConfig.model_validate(method.online).model_dump(mode="json")
             config |= {
                 "template": get_template(self.recipe.data.template),
-                "sampling": {"engine": "transformers", "batch_rows": self.recipe.sampling.batch_rows},  # its weights change at every step
+                "sampling": self._engine(colocated=True, by_trl=method.backend == "trl"),
                 "grader": self.grader,
             }
             function = "rlbench.training.online:train"
@@ -258,7 +283,8 @@ class _Builder:
         }
         where = "" if seed is None else f"/seed{seed}"
         inputs = {"model": model, "problems": self._problems(source)}
-        return self._stage(f"evaluate/{name}{where}/{source.label}/{decoding}", "rlbench.evaluation:evaluate", config, inputs)
+        functions = ("rlbench.evaluation:evaluate", "rlbench.evaluation:merge_samples")
+        return self._sampled(f"evaluate/{name}{where}/{source.label}/{decoding}", functions, config, inputs)
 
     # Rows -----------------------------------------------------------------------------------------------------------------------
 
@@ -283,15 +309,20 @@ class _Builder:
         """What decides the samples of a model beside what is asked, and who grades them."""
         return {**self._engine(), "dtype": self.recipe.dtype, "device": self.device, "grader": self.grader}
 
-    def _engine(self) -> dict[str, Any]:
-        """The engine that is meant, with its options; its version too where rlbench does not pin it."""
+    def _engine(self, colocated: bool = False, by_trl: bool = False) -> dict[str, Any]:
+        """The engine that is meant, with its options; its version too where rlbench does not pin it.
+
+        ``colocated`` is beside a policy that is trained; TRL samples by transformers in any case.
+        """
         options = self.recipe.sampling
         version = vllm_version()
         if options.engine == "vllm" and version is None:
             raise UserError("`sampling.engine`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\"")
-        if options.engine == "transformers" or version is None:
+        if options.engine == "transformers" or version is None or by_trl:
             return {"engine": "transformers", "batch_rows": options.batch_rows}
-        return {"engine": "vllm", "version": version, **options.vllm.model_dump()}
+        keys = options.vllm.model_dump()
+        memory = keys.pop("colocated_memory_utilization")
+        return {"engine": "vllm", "version": version, **keys, **({"gpu_memory_utilization": memory} if colocated else {})}
 
     def _suffix(self, seed: int) -> str:
         return f"/seed{seed}" if self.per_seed_base else ""
@@ -378,6 +409,8 @@ class _Builder:
                 f"`{where}.objective`: {described.name!r} reads {sorted(of_sampler)[0]}, which the bank has at rollouts.temperature = "
                 f"{self.recipe.rollouts.temperature:g}, and offline training is at 1"
             )
+        if (method.online or {}).get("importance_cap") and not described.uses_advantage:
+            raise UserError(f"`{where}.online.importance_cap` weighs advantages, and {described.name!r} reads none")
         if method.training.get("refresh_interval") and (method.data == "online" or "old_logp" not in described.reads):
             raise UserError(f"`{where}.training.refresh_interval` is for offline objectives that read old_logp")
         needs = set(described.reads)

@@ -87,10 +87,12 @@ class RolloutConfig(Frozen):
 class VllmConfig(Frozen):
     """Options of vLLM under its own names; None is its own default.
 
-    ``gpu_memory_utilization`` is the share of the device's memory that it takes, 0.9 by default.
+    ``gpu_memory_utilization`` is the share of the device's memory that it takes, 0.9 by default, of a stage that has a fraction of a
+    GPU that fraction of it; ``colocated_memory_utilization`` the same while a policy is trained beside it, 0.3 by default.
     """
 
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    colocated_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     max_model_len: Positive | None = None
     max_num_seqs: Positive | None = None
     enforce_eager: bool = False
@@ -102,9 +104,12 @@ class SamplingConfig(Frozen):
 
     ``engine`` ``auto`` is vLLM where it is installed, and else transformers. With transformers ``batch_rows`` samples are decoded
     together; by default as many as a fixed amount of memory holds (256 MiB, on CUDA 8 GiB). ``vllm`` has the options of vLLM.
+    Banks and evaluations of more than ``shard_samples`` completions are sampled in shards of about that many, by as many workers as
+    there are; a shard is what is lost where a worker is.
     """
 
     engine: Literal["auto", "transformers", "vllm"] = "auto"
+    shard_samples: Positive = 8192
     batch_rows: Positive | None = None
     vllm: VllmConfig = Field(default_factory=VllmConfig)
 
@@ -174,6 +179,10 @@ class OnlineConfig(Frozen):
     The policy that samples is brought up to date every ``sync_interval`` steps: 1 is on-policy, more is semi-online. Where filters
     leave fewer than ``prompts_per_step`` prompts of a draw, up to ``refills`` further draws of as many other prompts fill the step
     up (DAPO's dynamic sampling).
+
+    ``importance_cap`` corrects for a sampler that computes otherwise than the trainer: each token's advantage is multiplied by the ratio
+    of the trainer's probability to the sampler's, at most this (truncated importance sampling; 2 is usual). For a loss that is
+    proportional to the advantage, as policy gradients and their clipped forms are, that weighs the loss itself.
     """
 
     steps: Positive = 40
@@ -183,6 +192,7 @@ class OnlineConfig(Frozen):
     epochs: Positive = 1
     sync_interval: Positive = 1
     refills: Annotated[int, Field(ge=0)] = 0
+    importance_cap: Annotated[float, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_new_tokens: Positive = 1024
 

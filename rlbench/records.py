@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -109,10 +110,14 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
             file.write(json.dumps(dataclasses.asdict(problem), ensure_ascii=False) + "\n")
 
 
-def read_problems(path: Path) -> list[Problem]:
-    """Read what ``write_problems`` wrote."""
+def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
+    """Read what ``write_problems`` wrote, or of n contiguous parts of like size the i-th alone (``shard`` is i from 0, and n)."""
+    index, parts = shard
     with path.open(encoding="utf-8") as file:
-        return [Problem(**json.loads(line)) for line in file]
+        count = sum(1 for _ in file) if parts > 1 else 0
+        file.seek(0)
+        lines = islice(file, count * index // parts, count * (index + 1) // parts) if parts > 1 else file
+        return [Problem(**json.loads(line)) for line in lines]
 
 
 def _arrow_schema(kind: type) -> Any:
@@ -134,6 +139,20 @@ def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> 
     rows = list(records)
     columns = {name: [getattr(row, name) for row in rows] for name in names}
     pq.write_table(pa.table(columns, schema=_arrow_schema(kind)), path, compression="zstd")
+
+
+def join_records(sources: Iterable[Path], path: Path, kind: type) -> int:
+    """Write the records of several files as one, in order, never holding more than a row group of them; returns how many there are."""
+    import pyarrow.parquet as pq
+
+    count = 0
+    with pq.ParquetWriter(path, _arrow_schema(kind), compression="zstd") as writer:
+        for source in map(pq.ParquetFile, sources):
+            with source:
+                count += source.metadata.num_rows
+                for number in range(source.num_row_groups):
+                    writer.write_table(source.read_row_group(number))
+    return count
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:

@@ -387,7 +387,7 @@ def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failu
         str(row.seed) if row.seed is not None else "null": failures[method, row.seed] for row in rows if (method, row.seed) in failures
     }
     trained = [results[row.model.fingerprint] for row in rows if row.model.kind == "train" and _done(row.model, results)]
-    banks = [results[row.bank.fingerprint] for row in rows if row.bank is not None and _done(row.bank, results)]
+    banks = [row.bank for row in rows if row.bank is not None and _done(row.bank, results)]
     return {
         "method": method,
         "label": rows[0].label,
@@ -399,7 +399,7 @@ def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failu
         "train_tokens": _mean(result.counters.get("tokens") for result in trained),
         "train_seconds": _mean(result.seconds for result in trained),
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
-        "bank_tokens": _mean(result.counters.get("tokens") for result in banks),
+        "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
         "deviations": trl_support.differences(rows[0].model.config, str(config.data)) if config and config.backend == "trl" else (),
     }
@@ -407,6 +407,12 @@ def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failu
 
 def _done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
     return stage.fingerprint in results and results[stage.fingerprint].status == "done"
+
+
+def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
+    """The tokens that a finished stage counts, or its shards do; None where one of them has no result, as its artifact was not needed."""
+    counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
+    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

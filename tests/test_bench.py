@@ -53,3 +53,17 @@ def test_engines_take_turns_on_the_recipes_prompts_and_the_figures_are_json(tiny
         assert all(row[key] > 0 for key in KEYS - {"engine", "device"})
     said = [line.strip() for line in result.stderr.splitlines() if "round" in line]
     assert said == [f"round {number} of 2: {name}" for number in (1, 2) for name in ("transformers", "generate")]
+
+
+@pytest.mark.slow
+def test_pools_of_workers_take_turns_on_one_bank_and_the_figures_are_json(tiny_run: Results, tiny_recipe: Path, tiny_store: Path) -> None:
+    sizes = ["--prompts", "8", "--samples", "4", "--shards", "2", "--rounds", "1", "--workers", "1,2"]
+    line = ["bench", "workers", str(tiny_recipe), "--store", str(tiny_store), *sizes, "--json"]
+    result = CliRunner().invoke(cli, line, standalone_mode=False)
+    assert result.exception is None, result.output
+    found = json.loads(result.stdout)
+    of = [(row["workers"], row["shards"], row["engine"], row["rounds"]) for row in found]
+    assert of == [(1, 2, "transformers", 1), (2, 2, "transformers", 1)]
+    assert found[0]["tokens"] == found[1]["tokens"] > 0 and all(row["tokens_per_second"] > 0 and row["seconds"] > 0 for row in found)
+    wrong = CliRunner().invoke(cli, ["bench", "workers", str(tiny_recipe), "--workers", "1,x"], standalone_mode=False)
+    assert "--workers '1,x'" in str(wrong.exception)

@@ -12,9 +12,14 @@ from tiny_model import Context, write_model
 
 from rlbench import models
 from rlbench.grading.pool import Grader
+from rlbench.objectives import registry
+from rlbench.objectives.batch import TokenBatch
+from rlbench.objectives.reduction import as_loss
 from rlbench.records import Problem, Rollout, StageFailure, write_problems
 from rlbench.training import online
-from rlbench.training.online import OnlineLoop, explained_variance, prompt_order, sampling_stats
+from rlbench.training.batching import Example
+from rlbench.training.online import OnlineLoop, correct_advantages, explained_variance, prompt_order, sampling_stats
+from rlbench.training.sampler import mismatch
 from rlbench.training.step import Component
 
 LINE = {"step", "online_step", "loss", "grad_norm", "learning_rate", "tokens", "sequences", "reward", "response_tokens", "entropy"}
@@ -218,3 +223,52 @@ def test_a_reward_that_changes_its_rollout_changes_nothing_that_is_trained_on() 
 
     assert online.reward_of(Component("greedy", greedy, {}, ()), rollout) == 2.0
     assert (rollout.prompt_ids, rollout.token_ids) == ([1, 2], [3, 4])
+
+
+def test_the_mismatch_is_the_mean_the_greatest_and_a_divergence_that_is_never_negative() -> None:
+    torch.manual_seed(0)
+    trainer, sampler = (torch.log_softmax(torch.randn(2000, 50), dim=-1) for _ in range(2))
+    sampler = torch.log_softmax(trainer + 0.3 * sampler, dim=-1)
+    drawn = torch.multinomial(sampler.exp(), 200, replacement=True)
+    found = mismatch(trainer.gather(1, drawn).flatten(), sampler.gather(1, drawn).flatten())
+    exact = (sampler.exp() * (sampler - trainer)).sum(dim=-1).mean().item()
+    assert found["sampler_kl"] == pytest.approx(exact, rel=0.02)
+    difference = torch.tensor([0.5, -0.25, 0.0])
+    small = mismatch(difference, torch.zeros(3))
+    assert (small["sampler_mismatch"], small["sampler_mismatch_max"]) == (0.25, 0.5)
+    assert mismatch(torch.zeros(3), torch.zeros(3)) == {"sampler_mismatch": 0.0, "sampler_mismatch_max": 0.0, "sampler_kl": 0.0}
+
+
+def test_the_correction_weighs_each_tokens_advantage_by_its_truncated_ratio() -> None:
+    fields = {"old_logp": torch.tensor([-1.0, -1.0, -3.0]), "sampler_logp": torch.tensor([-1.0, -2.0, -2.0])}
+    example = Example(torch.arange(3).numpy(), torch.arange(3).numpy(), 0, 0, 1.0, {**fields, "advantage": torch.tensor([2.0, 2.0, -1.0])})
+    stats = correct_advantages([example], 2.0)
+    assert example.fields["advantage"].tolist() == pytest.approx([2.0, 4.0, -(2.718281828**-1)])
+    assert stats == pytest.approx({"importance_weight": (1 + 2 + 2.718281828**-1) / 3, "importance_capped": 1 / 3})
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo", "cispo", "reinforce", "dapo"])
+def test_of_a_policy_gradient_a_weighted_advantage_is_a_weighted_loss(name: str) -> None:
+    torch.manual_seed(0)
+    logp, old = -torch.rand(12), -torch.rand(12)
+    advantage, weight = torch.randn(12), 2 * torch.rand(12)
+
+    def loss(advantage: torch.Tensor) -> torch.Tensor:
+        fields = {"logp": logp, "old_logp": old, "sampler_logp": old, "ref_logp": old, "advantage": advantage}
+        sequence = torch.arange(12) // 4
+        batch = TokenBatch(
+            sequence=sequence, token_id=torch.zeros(12, dtype=torch.long), position=torch.arange(12) % 4, reward=torch.ones(3),
+            group=torch.arange(3), fields=fields,
+        )  # fmt: skip
+        hyperparameters = registry.describe().find(name, "objective").hyperparameters
+        return as_loss(registry.call(registry.load("objective", name), batch, hyperparameters)).terms[0].values
+
+    assert torch.allclose(loss(weight * advantage), weight * loss(advantage), atol=1e-6)
+
+
+def test_a_sampler_that_agrees_is_corrected_by_nothing_but_rounding(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    plain, _ = run(tmp_path / "plain", inputs, config("grpo"))
+    corrected, _ = run(tmp_path / "corrected", inputs, config("grpo", online={"importance_cap": 2.0}))
+    assert [line["loss"] for line in corrected] == pytest.approx([line["loss"] for line in plain], abs=1e-5)
+    assert all(line["importance_weight"] == pytest.approx(1.0, abs=1e-4) for line in corrected)
+    assert all(line["sampler_mismatch"] <= line["sampler_mismatch_max"] < 1e-4 for line in plain)

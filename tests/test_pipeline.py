@@ -150,6 +150,9 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (("methods.sft.training.refresh_interval=4",), ["methods.sft.training.refresh_interval", "old_logp"]),
         (("methods.grpo.training.refresh_interval=4",), ["methods.grpo.training.refresh_interval", "offline"]),
         (("methods.grpo.online.refills=2",), ["methods.grpo.online.refills", "mixed_groups"]),
+        (("methods.grpo.online.importance_cap=0.5",), ["methods.grpo.online.importance_cap", "greater than or equal to 1"]),
+        (('methods.x={objective="sft", data="online", online={importance_cap=2.0}}',), ["x.online.importance_cap", "'sft' reads none"]),
+        (("sampling.shard_samples=0",), ["`sampling.shard_samples`", "greater than 0"]),
         (("methods.grpo.online.sync_interval=0",), ["methods.grpo.online.sync_interval", "greater than 0"]),
     ],
 )
@@ -191,8 +194,11 @@ def test_the_engine_is_vllm_where_it_is_installed_and_transformers_else_and_the_
     fingerprint = plan("sampling.engine=vllm").fingerprint
     monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: "0.31.0")
     assert plan("sampling.engine=vllm").fingerprint != fingerprint
-    online = next(stage for stage in plan("sampling.engine=vllm").stages if stage.name == "train/grpo/seed0")
-    assert engine_of(online.config) == "transformers"
+    overrides = ["sampling.engine=vllm", "sampling.vllm.gpu_memory_utilization=0.8", "sampling.vllm.colocated_memory_utilization=0.2"]
+    stages = {stage.name: stage for stage in plan(*overrides).stages}
+    assert engine_of(stages["train/grpo/seed0"].config) == "vllm 0.31.0"
+    shares = [stages[name].config for name in ("rollouts/seed0",)] + [stages["train/grpo/seed0"].config["sampling"]]
+    assert [config["gpu_memory_utilization"] for config in shares] == [0.8, 0.2]
     monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: None)
     with pytest.raises(UserError, match=r"^`sampling\.engine`: vllm is not installed"):
         plan("sampling.engine=vllm")

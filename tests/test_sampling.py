@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -213,9 +214,11 @@ def test_bfloat16_samples_with_close_log_probabilities(autocast: bool) -> None:
 
 
 def test_progress_counts_requests() -> None:
-    seen: list[tuple[int, int]] = []
-    TransformersEngine(tiny_model(), batch_rows=4).generate(requests_of(prompts_of([3, 5, 7]), 3), GREEDY, lambda *now: seen.append(now))
-    assert seen == [(4, 9), (8, 9), (9, 9)]
+    seen: list[tuple[int, int, int]] = []
+    engine = TransformersEngine(tiny_model(), batch_rows=4)
+    found = engine.generate(requests_of(prompts_of([3, 5, 7]), 3), GREEDY, lambda *now: seen.append(now))
+    assert [now[:2] for now in seen] == [(4, 9), (8, 9), (9, 9)]
+    assert [tokens for _, _, tokens in seen] == list(accumulate(sum(len(c.token_ids) for c in found[i : i + 4]) for i in (0, 4, 8)))
     assert TransformersEngine(tiny_model()).generate([], GREEDY) == []
 
 

@@ -337,6 +337,7 @@ def test_grpo_is_let_through_in_trls_three_reductions(reduction: str) -> None:
             "eps = 0.0001, not 0.1",
         ),
         (lambda: online_config("grpo", online={"sync_interval": 2}), "online", "sync_interval is 1, not 2"),
+        (lambda: online_config("grpo", online={"importance_cap": 2.0}), "online", "no online.importance_cap"),
         (lambda: online_config("grpo", online={"refills": 3}), "online", "refills is 0, not 3"),
         (lambda: online_config("grpo", online={"samples_per_prompt": 1}), "online", "samples_per_prompt of at least 2"),
         (lambda: online_config("grpo", online={"mini_batches": 3}), "online", "16 samples do not divide by online.mini_batches = 3"),

@@ -137,9 +137,9 @@ def test_more_prompts_than_one_step_reads_are_sampled_as_those_of_one_are(pair: 
 
 def test_progress_counts_finished_requests_up_to_all(pair: Pair) -> None:
     engine, _ = pair
-    seen: list[tuple[int, int]] = []
-    engine.generate(requests_of(prompts_of([4, 9]), 4), SAMPLED, lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (8, 8) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    seen: list[tuple[int, int, int]] = []
+    found = engine.generate(requests_of(prompts_of([4, 9]), 4), SAMPLED, lambda *now: seen.append(now))
+    assert seen[-1] == (8, 8, sum(len(completion.token_ids) for completion in found)) and seen == sorted(seen)
     assert engine.generate([], SAMPLED) == []
 
 

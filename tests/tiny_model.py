@@ -28,12 +28,12 @@ def _shape(**overrides: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
+def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
     """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own tokenizer."""
     tokenizer = build_tokenizer()
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(seed)
-    LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids))).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids, **overrides))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -60,7 +60,7 @@ def write_sequences(folder: Path, rows: list[TrainingSequence]) -> Path:
 class Context:
     """A stage context that remembers."""
 
-    device = "cpu"
+    device, share = "cpu", 1.0
 
     def __init__(self, scratch: Path | None = None) -> None:
         if scratch is not None:

@@ -24,6 +24,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rlbench.grading.verify import MAX_ANSWER, NAME, extract_answer, grade_parsed, grade_plain
@@ -45,6 +46,12 @@ class Graded:
 
     verdict: Verdict
     answer: str | None
+
+
+@cache
+def shared_grader() -> Grader:
+    """The one grader of this process, for stages that follow each other: its workers and its cache stay."""
+    return Grader()
 
 
 class Grader:

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -115,7 +115,8 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
     in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
     """
     try:
-        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints, stage.function)
+        share = min(stage.resources.gpus, 1.0) or 1.0
+        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints, stage.function, share)
         with store.lease(stage.fingerprint, waiting=lambda note: context.progress(0, 0, note)) as lease:
             if lease is None:
                 return StageResult.stored(stage, store.manifest(stage.fingerprint), cached=True)
@@ -135,7 +136,8 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:
-    release(but=stage.function)
+    if not stage.resources.light:
+        release(but=stage.function)
     meter = _Meter()
     status, reason = "done", None
     config = json.dumps(stage.config, default=dict)
@@ -298,9 +300,9 @@ class Schedule:
             and all(upstream.fingerprint in self._results for upstream in stage.inputs.values())
         ]
 
-    def by_urgency(self, stages: Iterable[Stage]) -> list[Stage]:
-        """Stages with the longest chain of dependants first, else in the order given."""
-        return sorted(stages, key=lambda stage: -self._height[stage.fingerprint])
+    def by_urgency(self, stages: Iterable[Stage], kept: Collection[tuple[str, str] | None] = ()) -> list[Stage]:
+        """Stages with the longest chain of dependants first, of equal ones those for which idle workers have ``kept`` the model."""
+        return sorted(stages, key=lambda stage: (-self._height[stage.fingerprint], stage.keeps is None or stage.keeps not in kept))
 
     def _is_bad(self, fingerprint: str) -> bool:
         return fingerprint in self._results and self._results[fingerprint].status != "done"

@@ -155,6 +155,7 @@ class _Handle:
     made: float = field(default_factory=time.monotonic)
     placed: bool = False
     stage: Stage | None = None
+    kept: tuple[str, str] | None = None  # see Stage.keeps
     reference: Any = None
     progress: Path = Path()
     seen: str = ""
@@ -185,17 +186,23 @@ class _Pool:
         cpus = min(stage.resources.cpus, max(node["CPU"] for node in nodes))
         return Counter({"CPU": cpus, "GPU": gpus, "workers": 1})
 
-    def acquire(self, need: Counter[str]) -> _Handle | None:
-        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no room."""
-        idle = [handle for handle in self.handles if handle.stage is None]
-        for handle in idle:
-            if handle.need == need:
-                return handle
+    def idle(self) -> list[_Handle]:
+        """The workers that have nothing to do."""
+        return [handle for handle in self.handles if handle.stage is None]
+
+    def acquire(self, need: Counter[str], kept: tuple[str, str] | None) -> _Handle | None:
+        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no room.
+
+        Of several idle ones it is one that has ``kept`` the stage's model.
+        """
+        fitting = [handle for handle in self.idle() if handle.need == need]
+        if fitting:
+            return min(fitting, key=lambda handle: kept is None or handle.kept != kept)
         busy = [handle.need for handle in self.handles if handle.stage is not None]
         if _short(self._total, [*busy, need]):
             return None
         while short := _short(self._total, [*(handle.need for handle in self.handles), need]):
-            self.stop(next(handle for handle in self.handles if handle.stage is None and any(handle.need[name] for name in short)))
+            self.stop(next(handle for handle in self.idle() if any(handle.need[name] for name in short)))
         return self._make(need)
 
     def _make(self, need: Counter[str]) -> _Handle:
@@ -221,7 +228,7 @@ class _Pool:
             for handle in waiting:
                 handle.placed = handle.hello in started
         if any(not handle.placed and time.monotonic() - handle.made > PLACEMENT_S for handle in waiting):
-            for handle in [handle for handle in self.handles if handle.stage is None]:
+            for handle in self.idle():
                 self.stop(handle)
 
     def close(self) -> None:
@@ -267,12 +274,13 @@ class _Run:
         """Give ready stages to workers as far as there is room; whether any stage is running then."""
         while True:
             finished = False
-            for stage in self._schedule.by_urgency(self._schedule.ready()):
+            kept = {handle.kept for handle in self._pool.idle()}
+            for stage in self._schedule.by_urgency(self._schedule.ready(), kept):
                 need = self._pool.need(stage)
                 if isinstance(need, str):
                     self._schedule.finish(StageResult(stage, "error", reason=need))
                     finished = True
-                elif handle := self._pool.acquire(need):
+                elif handle := self._pool.acquire(need, stage.keeps):
                     self._start(stage, handle)
             if not finished:  # else others may have become needless or skipped
                 return any(handle.stage is not None for handle in self._pool.handles)
@@ -280,6 +288,8 @@ class _Run:
     def _start(self, stage: Stage, handle: _Handle) -> None:
         device = "cuda" if stage.resources.gpus else "cpu"
         handle.stage, handle.seen = stage, ""
+        if not stage.resources.light:
+            handle.kept = stage.keeps
         handle.progress = self._store.temporary(stage.fingerprint)
         handle.reference = handle.actor.run.remote(stage, device, str(handle.progress))
         self._schedule.start(stage, handle.name)

@@ -22,10 +22,14 @@ PROGRESS_INTERVAL_S = 0.5
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a stage needs while it runs: CPU cores and GPUs (a fraction shares one). Never part of a fingerprint."""
+    """What a stage needs while it runs: CPU cores and GPUs (a fraction shares one). Never part of a fingerprint.
+
+    A ``light`` one holds no model, so that one that is kept for later stages may stay beside it.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
+    light: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,21 @@ class Stage:
     def kind(self) -> str:
         """The first part of the name: ``train`` of ``train/grpo/seed0``."""
         return self.name.split("/", 1)[0]
+
+    @property
+    def keeps(self) -> tuple[str, str] | None:
+        """What a worker that has run it may have kept for others with the same value: its function's model; None without a model."""
+        return (self.function, self.inputs["model"].fingerprint) if "model" in self.inputs and not self.resources.light else None
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether this is a part of what another stage puts together."""
+        return "shard" in self.config
+
+    @property
+    def parts(self) -> list[Stage]:
+        """The shards that it puts together; where it has none, itself."""
+        return [stage for stage in self.inputs.values() if stage.is_shard] or [self]
 
     def load(self) -> StageFunction:
         """Import the function. Raises ImportError or AttributeError where there is none."""
@@ -113,9 +132,11 @@ class StageContext:
     """What a stage function may tell and ask while it runs."""
 
     def __init__(
-        self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None, function: str = ""
-    ) -> None:
+        self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None, function: str = "",
+        share: float = 1.0,
+    ) -> None:  # fmt: skip
         self.device = device
+        self.share = share  # of a GPU, or 1
         self._function = function
         self.hints = dict(hints or {})
         self.counters: dict[str, int | float] = {}

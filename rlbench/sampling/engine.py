@@ -15,8 +15,8 @@ import numpy as np
 
 from rlbench.records import FinishReason, UserError
 
-Progress = Callable[[int, int], None]
-"""Called as ``progress(requests done, requests in all)``."""
+Progress = Callable[[int, int, int], None]
+"""Called as ``progress(requests done, requests in all, tokens sampled for those that are done)``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
 """The rollout bank: completions of the base model, sampled once, graded once, never changed; and the one way in which anything samples.
 
-``sample`` serves the bank, the online methods and the evaluation alike.
+``sample`` serves the bank, the online methods and the evaluation alike, and ``sample_stage`` what the two stages that only sample share.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlbench.models import encode_prompts
-from rlbench.records import Problem, Rollout, UserError, read_problems, write_records
+from rlbench.records import Problem, Rollout, UserError, join_records, read_problems, write_records
 from rlbench.sampling.engine import Engine, Progress, Request, SamplingParams, request_seed
 
 if TYPE_CHECKING:
@@ -53,27 +54,59 @@ def sample(
     ]  # fmt: skip
 
 
-def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
-    """Stage function: sample and grade the bank of ``inputs["model"]`` on ``inputs["problems"]``.
+def sample_stage(
+    config: Mapping[str, Any], inputs: Mapping[str, Path], context: StageContext, seed_parts: tuple[str | int, ...]
+) -> tuple[list[Problem], list[Rollout]]:
+    """What a stage samples: ``config["samples"]`` graded completions of ``inputs["model"]`` for each of ``inputs["problems"]``.
 
-    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). With ``config["drop_truncated"]``
-    completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled and ``samples``.
+    With ``config["shard"]`` only for its part of the problems, see ``records.read_problems``: no more than that is ever in memory.
+    Counts ``tokens`` sampled and ``samples``.
     """
-    from rlbench.grading.pool import Grader
+    from rlbench.grading.pool import shared_grader
     from rlbench.sampling.engines import kept_engine
 
     engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
-    problems = read_problems(inputs["problems"] / "problems.jsonl")
+    problems = read_problems(inputs["problems"] / "problems.jsonl", config.get("shard", (0, 1)))
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
-    with Grader() as grader:
-        seed = ("rollouts", config["seed"])
-        rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed, context.progress)
+    start = time.monotonic()
+
+    def progress(done: int, total: int, tokens: int) -> None:
+        context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
+
+    rollouts = sample(engine, tokenizer, shared_grader(), problems, prompts, params, config["samples"], seed_parts, progress)
+    context.count(tokens=sum(len(rollout.token_ids) for rollout in rollouts), samples=len(rollouts))
+    return problems, rollouts
+
+
+def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
+    """Stage function: sample and grade the bank of ``inputs["model"]`` on ``inputs["problems"]``, or a shard of it.
+
+    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). With ``config["drop_truncated"]``
+    completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled, ``samples`` and ``correct``.
+    """
+    _, rollouts = sample_stage(config, inputs, context, ("rollouts", config["seed"]))
     kept = [rollout for rollout in rollouts if not (config["drop_truncated"] and rollout.finish_reason == "length")]
     write_records(output / "rollouts.parquet", Rollout, kept)
     summary = {**bank_summary(rollouts), "dropped": len(rollouts) - len(kept)}
     (output / "bank.json").write_text(json.dumps(summary, indent=1) + "\n")
-    context.count(tokens=summary["tokens"], samples=len(rollouts), correct=summary["correct"])
+    context.count(correct=summary["correct"])
+
+
+def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
+    """Stage function: the bank whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as if sampled in one.
+
+    Tokens are counted by the shards; this counts ``samples`` and ``correct``.
+    """
+    folders = [inputs[f"shard{number}"] for number in range(1, config["shards"] + 1)]
+    join_records([folder / "rollouts.parquet" for folder in folders], output / "rollouts.parquet", Rollout)
+    summaries = [json.loads((folder / "bank.json").read_text()) for folder in folders]
+    summary = {key: sum(part[key] for part in summaries) for key in summaries[0] if not key.endswith("_rate")}
+    solved = sum(round(part["solved_rate"] * part["prompts"]) for part in summaries)
+    rates = {"correct_rate": summary["correct"] / summary["samples"], "solved_rate": solved / summary["prompts"]}
+    summary = {key: rates.get(key, summary.get(key)) for key in summaries[0]}
+    (output / "bank.json").write_text(json.dumps(summary, indent=1) + "\n")
+    context.count(samples=summary["samples"], correct=summary["correct"])
 
 
 def bank_summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class TransformersEngine:
         check_requests(requests, self.context)
         order = sorted_order(requests)  # so that the batches, and with them the last bits, do not depend on the order
         completions: list[Completion | None] = [None] * len(requests)
+        tokens = 0
         with serving(self.model) as additive_mask:
             rows = self.batch_rows or default_batch_rows(self.model, _longest(requests, params, self.context))
             for start in range(0, len(order), rows):
@@ -63,10 +64,10 @@ class TransformersEngine:
                 sampler = _Chunk(self.model, [requests[i] for i in chunk], params, self.context, additive_mask)
                 for index, completion in zip(chunk, sampler.run(), strict=True):
                     completions[index] = completion
+                    tokens += len(completion.token_ids)
                 if progress is not None:
-                    progress(min(start + rows, len(order)), len(order))
+                    progress(min(start + rows, len(order)), len(order), tokens)
         return completions  # type: ignore[return-value]
-
 
     def close(self) -> None:
         """Nothing is held between two calls."""

@@ -8,17 +8,19 @@ does not enter; which of them are computed together moves logits in their last b
 from __future__ import annotations
 
 import gc
-import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlbench.models import first_line, locate
 from rlbench.recipe import VllmConfig
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: nothing outlives a killed worker, and runs repeat
@@ -28,11 +30,20 @@ SETTINGS = {
 CPU_SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 """GiB; vLLM would take half of the machine's memory."""
 MEMORY_SHARE = {"cpu": 0.3, "cuda": 0.9}
+COLOCATED_SHARE = 0.3  # beside a policy that is trained, with its gradients and the optimiser's state
 LARGEST_SEED = 2**63 - 1  # vLLM's seeds are signed
 
 
 class VllmEngine:
     """The engine around a model folder or hub model. A process has one at a time; ``close`` makes room for the next.
+
+    Args:
+        folder: the model.
+        dtype: of weights and computation.
+        device: ``cpu`` or ``cuda``.
+        options: by default those of a recipe that says nothing.
+        share: how much of the device this process has, of which the engine takes its part where the options do not say how much.
+        colocated: a policy is trained beside it in this process: take less memory, and give it back in ``sleep``.
 
     Raises:
         UserError: vLLM is not installed, cannot load the model, or has not the memory for it.
@@ -40,16 +51,20 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, folder: Path, *, dtype: str, device: str, options: VllmConfig | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, dtype: str, device: str, options: VllmConfig | None = None, share: float = 1.0, colocated: bool = False
+    ) -> None:
         options = options or VllmConfig()
+        self.device, self.sleeps = device, colocated and device == "cuda"
         vllm = _vllm(device)
         source, revision = locate(folder)
-        share = options.gpu_memory_utilization or MEMORY_SHARE[device]
+        memory = COLOCATED_SHARE if self.sleeps else MEMORY_SHARE[device]
+        memory = options.gpu_memory_utilization or memory * min(share, 1.0)
         arguments: dict[str, Any] = {
             "model": source, "revision": revision, "dtype": dtype, "skip_tokenizer_init": True, "logprobs_mode": "processed_logprobs",
-            "disable_log_stats": True, "seed": 0, "gpu_memory_utilization": share,
+            "disable_log_stats": True, "seed": 0, "gpu_memory_utilization": memory,
             "enforce_eager": options.enforce_eager or device == "cpu", "enable_prefix_caching": options.enable_prefix_caching,
-            "max_model_len": options.max_model_len, "max_num_seqs": options.max_num_seqs,
+            "max_model_len": options.max_model_len, "max_num_seqs": options.max_num_seqs, "enable_sleep_mode": self.sleeps,
         }  # fmt: skip
         if device == "cpu":
             # A prompt that is read in two pieces sets back its request's generator, which those of the CPU cannot (vLLM 0.32).
@@ -65,24 +80,49 @@ class VllmEngine:
         from vllm import TokensPrompt
 
         check_requests(requests, self.context)
-        order = sorted_order(requests)
-        prompts = [TokensPrompt(prompt_token_ids=list(requests[i].prompt_ids)) for i in order]
-        asked = [self._params(requests[i], params) for i in order]
-        outputs = self.llm.generate(prompts, asked, use_tqdm=_bar(progress)) if requests else []
-        completions: list[Completion | None] = [None] * len(requests)
-        for index, output in zip(order, outputs, strict=True):
-            completions[index] = _completion(output.outputs[0], params)
-        return completions  # type: ignore[return-value]
+        engine = self.llm.llm_engine
+        for i in sorted_order(requests):
+            prompt = TokensPrompt(prompt_token_ids=list(requests[i].prompt_ids))
+            engine.add_request(str(i), prompt, self._params(requests[i], params))
+        completions: dict[int, Completion] = {}
+        tokens = 0
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                completion = completions[int(output.request_id)] = _completion(output.outputs[0], params)
+                tokens += len(completion.token_ids)
+            if progress is not None:
+                progress(len(completions), len(requests), tokens)
+        return [completions[i] for i in range(len(requests))]
 
     def _params(self, request: Request, params: SamplingParams) -> Any:
         from vllm import SamplingParams as VllmParams
+        from vllm.sampling_params import RequestOutputKind
 
         room = self.context - len(request.prompt_ids)
         return VllmParams(
             temperature=params.temperature, max_tokens=min(params.max_new_tokens, room), stop_token_ids=list(params.stop_ids),
             seed=request.seed & LARGEST_SEED if params.temperature > 0 else None, logprobs=0, ignore_eos=True, detokenize=False,
-            top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0,
+            top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0, output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite the weights in place by those of a transformers model of the same architecture, by name, tied ones once."""
+        dtype = self.llm.llm_engine.model_config.dtype
+        items = ((name, weight.detach().to(dtype)) for name, weight in weights)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": items})
+        if self.device == "cpu":
+            self.llm.apply_model(_pack_tied_head)
+        self.llm.reset_prefix_cache()
+
+    def sleep(self) -> bool:
+        """Give the device's memory back until ``wake``, the weights put aside; whether it does, which is on CUDA and colocated."""
+        if self.sleeps:
+            self.llm.sleep(level=1)
+        return self.sleeps
+
+    def wake(self) -> None:
+        """Take the memory again."""
+        self.llm.wake_up()
 
     def close(self) -> None:
         """Free the weights and the cache; the engine can do nothing afterwards."""
@@ -103,28 +143,15 @@ def _vllm(device: str) -> Any:
     return vllm
 
 
+def _pack_tied_head(model: Any) -> None:
+    """Pack the output layer anew: on the CPU it is a packed copy of the embeddings it is tied to, which a reload leaves as it was."""
+    if getattr(model.config, "tie_word_embeddings", False):
+        model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+
+
 def _completion(output: Any, params: SamplingParams) -> Completion:
     ids = list(output.token_ids)
     logps = [step[token].logprob for token, step in zip(ids, output.logprobs, strict=True)]
     if not all(-float("inf") < logp < float("inf") for logp in logps):
         raise StageFailure("logits are not finite: the model's weights or activations hold NaN or infinity")
     return Completion(ids, logps, "stop" if ids and ids[-1] in params.stop_ids else "length")
-
-
-def _bar(progress: Progress | None) -> Any:
-    """vLLM's own progress bar, silent, its updates passed on; False where nobody listens."""
-    if progress is None:
-        return False
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "file": io.StringIO(), "mininterval": 3600})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            done = super().update(n)
-            if self.iterable is None and self.total:  # the other bar is that of handing the requests over
-                progress(int(self.n), int(self.total))
-            return done
-
-    return Bar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,15 @@ import torch
 from rlbench import models
 from rlbench.grading.pool import Grader
 from rlbench.objectives import registry
+from rlbench.objectives.batch import bounded_ratio
 from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
-from rlbench.sampling.transformers_engine import TransformersEngine
 from rlbench.training.batching import Example, chosen, examples_of, shuffled, token_count, units_of
 from rlbench.training.offline import credit, filtered, save_policy, set_seed, write_log
 from rlbench.training.policy import Critic, Policy, annotate
+from rlbench.training.sampler import Sampler, mismatch, snapshot
 from rlbench.training.step import BoundObjective, Component, Learner
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
 
     Args:
         config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a table as
-            ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling`` {engine, batch_rows}.
+            ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling`` {engine and its options}.
         inputs: ``model``, a model folder, and ``problems``, a folder with ``problems.jsonl``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were like) and
             ``training.json`` (the sums).
@@ -45,8 +46,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
             is not finite.
     """
     set_seed(config["seed"])
-    with Grader() as grader:
-        loop = OnlineLoop(config, inputs, context, grader)
+    with Grader() as grader, contextlib.closing(OnlineLoop(config, inputs, context, grader)) as loop:
         log: list[dict[str, Any]] = []
         for step in range(loop.online.steps):
             log += loop.step(step)
@@ -76,10 +76,7 @@ class OnlineLoop:
         self.params = SamplingParams(self.online.temperature, self.online.max_new_tokens, stop_ids)
         checkpointing = self.training.gradient_checkpointing
         self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)
-        # What samples: the policy itself, or, where it may fall behind, a copy that is brought up to date now and then.
-        self.sampler = self.policy if self.online.sync_interval == 1 else self._snapshot()
-        rows = config["sampling"].get("batch_rows")
-        self.engine = TransformersEngine(self.sampler.module, batch_rows=rows, context=self.training.max_length)
+        self.sampler = Sampler(config, inputs["model"], self.policy, share=context.share)
         self.updates = self.online.mini_batches * self.online.epochs
         self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
         self.critic, self.critic_learner = None, None
@@ -87,20 +84,25 @@ class OnlineLoop:
             self.critic = Critic(self.policy, checkpointing=checkpointing)
             objective = BoundObjective.load(config["critic"], self.plugins)
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
-        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.engine.context, context)
+        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.sampler.engine.context, context)
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
-        self.initial_policy = self._snapshot() if "ref_logp" in self.objective.reads else None
+        self.initial_policy = snapshot(self.policy) if "ref_logp" in self.objective.reads else None
+        self.sampler.start(self.prompts)
 
     def step(self, step: int) -> list[dict[str, Any]]:
         """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all was filtered."""
-        if self.sampler is not self.policy and step % self.online.sync_interval == 0:
-            self.sampler.module.load_state_dict(self.policy.module.state_dict())
+        if step and step % self.online.sync_interval == 0:
+            self.sampler.follow()
         examples, shared = self._collect(step)
         number = step * self.updates
         if not examples:
             return [{"step": number, **shared, "loss": None, "grad_norm": None, "tokens": 0, "sequences": 0}]
         shared.update(self._credit(examples))
         return [{**line, **shared} for line in self._update(examples, step)]
+
+    def close(self) -> None:
+        """Free what sampled."""
+        self.sampler.close()
 
     def _collect(self, step: int) -> tuple[list[Example], dict[str, Any]]:
         """What the step trains on, and what there is to log of its samples.
@@ -138,8 +140,8 @@ class OnlineLoop:
         problems, prompts = [self.problems[i] for i in indices], [self.prompts[i] for i in indices]
         seed_parts = ("online", self.config["seed"], step)
         n = self.online.samples_per_prompt
-        with self.sampler.autocast():
-            rollouts = sample(self.engine, self.tokenizer, self.grader, problems, prompts, self.params, n, seed_parts, None)
+        with self.sampler.awake() as engine:
+            rollouts = sample(engine, self.tokenizer, self.grader, problems, prompts, self.params, n, seed_parts, None)
         self.context.count(samples=len(rollouts), sampled_tokens=sum(len(rollout.token_ids) for rollout in rollouts))
         return [(rollout, reward_of(self.reward, rollout)) for rollout in rollouts]
 
@@ -160,18 +162,21 @@ class OnlineLoop:
         """Store what the objectives read beside the samples, all under the networks as they are before this step's updates.
 
         ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values differ from
-        it by rounding, which a ratio would take for a change of the policy; the difference is logged.
+        it by rounding, which a ratio would take for a change of the policy; the difference is logged, and with an ``importance_cap``
+        corrected for.
         """
         budget, device = self.training.tokens_per_microbatch, self.policy.device
-        annotate(self.sampler, examples, {"logp": "old_logp"}, budget, device)
+        annotate(self.sampler.policy, examples, {"logp": "old_logp"}, budget, device)
         if self.initial_policy is not None:
             annotate(self.initial_policy, examples, {"logp": "ref_logp"}, budget, device)
         if self.critic is not None:
             annotate(self.critic, examples, {"value": "old_value"}, budget, device)
         old = torch.cat([example.fields["old_logp"] for example in examples])
         sampled = torch.cat([example.fields["sampler_logp"] for example in examples])
-        stats = {"entropy": -old.mean().item(), "sampler_mismatch": (old - sampled).abs().mean().item()}
+        stats = {"entropy": -old.mean().item(), **mismatch(old, sampled)}
         returns = credit(self.estimator, examples) if self.estimator is not None else None
+        if self.online.importance_cap is not None:
+            stats |= correct_advantages(examples, self.online.importance_cap)
         if self.critic is not None:
             if returns is None:
                 raise StageFailure("a critic needs an advantage estimator that makes returns, such as \"gae\"")
@@ -205,8 +210,20 @@ class OnlineLoop:
             constant_length=self.online.max_new_tokens, device=self.policy.device,
         )  # fmt: skip
 
-    def _snapshot(self) -> Policy:
-        return Policy(copy.deepcopy(self.policy.module), dtype=self.config["dtype"], temperature=self.online.temperature)
+
+def correct_advantages(examples: Sequence[Example], cap: float) -> dict[str, float]:
+    """Multiply each token's advantage by min(trainer's probability / sampler's, ``cap``), and return what there is to log of it.
+
+    Truncated importance sampling (Ionides 2008) between two implementations of one policy, as Yao et al. 2025, "Your efficient RL
+    framework secretly brings you off-policy RL training", use it. Mean weight, and the share of tokens whose ratio is above the cap.
+    """
+    weights, above = [], []
+    for example in examples:
+        ratio = bounded_ratio(example.fields["old_logp"] - example.fields["sampler_logp"])
+        example.fields["advantage"] = example.fields["advantage"] * ratio.clamp(max=cap)
+        weights.append(ratio.clamp(max=cap))
+        above.append((ratio > cap).float())
+    return {"importance_weight": torch.cat(weights).mean().item(), "importance_capped": torch.cat(above).mean().item()}
 
 
 def fitting_prompts(

@@ -52,6 +52,8 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
         return f"TRL's group_norm has eps = {ADVANTAGE_EPS:g}, not {eps:g}"
     if online.get("sync_interval", 1) != 1:
         return f"TRL samples from the policy as it is: online.sync_interval is 1, not {online['sync_interval']}"
+    if online.get("importance_cap") is not None:
+        return "TRL samples from the module that it trains, so there is no online.importance_cap"
     if online.get("refills", 0):
         return f"TRL draws a step's prompts once: online.refills is 0, not {online['refills']}"
     if online["samples_per_prompt"] < 2:
