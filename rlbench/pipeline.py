@@ -183,7 +183,8 @@ class _Builder:
     def _problems(self, source: DataSource) -> Stage:
         key = ("problems", source)
         if key not in self.cache:
-            config = {"source": describe_source(source.source, limit=source.limit, revision=source.revision)}
+            described = describe_source(source.source, limit=source.limit, revision=source.revision, content=source.content)
+            config = {"source": described}
             name, hints = (source.label, {"path": str(Path(source.source).resolve())}) if source.is_file else (source.source, {})
             self.cache[key] = self._stage(f"problems/{name}", "rlbench.tasks.base:problems_stage", config, heavy=False, hints=hints)
         return self.cache[key]

@@ -31,12 +31,16 @@ class Frozen(BaseModel):
 
 
 class DataSource(Frozen):
-    """Where problems come from: ``task:split`` of a registered task, or a path to JSON lines ``{id, problem, answer[, solution]}``."""
+    """Where problems come from: ``task:split`` of a registered task, or a path to JSON lines ``{id, problem, answer[, solution]}``.
+
+    ``content`` pins what they are: the hash that reports show of a problem set, or its first 12 digits or more.
+    """
 
     source: str
     name: str | None = None
     limit: Positive | None = None
     revision: str | None = None
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from rlbench.tasks.base import get_task
 # A change of any split changes its digest, and then arithmetic.VERSION and pretraining.VERSION rise with it.
 GOLDEN_VERSION = 1
 GOLDEN = "4a0e9334de51d62ecc3578c01695a18c5e1693a505c9eb5892f72a30f74e8b47"
+GOLDEN_CLEAN = "bda181a8ba44489a8923a052a416784d45e0742237604ae8b1386e27d96eb51f"
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 EQUATION = re.compile(r"([\d(][\d()+\-*/]*)=([\d()+\-*/]+)")
@@ -75,14 +76,19 @@ def tokenizer(tmp_path_factory):
 
 
 def test_splits_change_only_with_the_version():
-    lines = "".join(f"{split} {json.dumps(asdict(p), sort_keys=True)}\n" for split in arithmetic.SPLITS for p in PROBLEMS[split])
-    assert (arithmetic.VERSION, hashlib.sha256(lines.encode()).hexdigest()) == (GOLDEN_VERSION, GOLDEN)
+    def digest(splits):
+        lines = "".join(f"{split} {json.dumps(asdict(p), sort_keys=True)}\n" for split in splits for p in PROBLEMS[split])
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    of_miniature = [split for split in arithmetic.SPLITS if split not in arithmetic.CLEAN]
+    assert (arithmetic.VERSION, digest(of_miniature), digest(arithmetic.CLEAN)) == (GOLDEN_VERSION, GOLDEN, GOLDEN_CLEAN)
 
 
 def test_splits_have_their_sizes_and_are_registered():
     sizes = {split: len(problems) for split, problems in PROBLEMS.items()}
     assert sizes == {
-        "prompts": 1500, **dict.fromkeys(arithmetic.DEMONSTRATIONS, 2000), **dict.fromkeys(arithmetic.HELD_OUT, 100)
+        "prompts": 1500, **dict.fromkeys(arithmetic.DEMONSTRATIONS, 2000),
+        **dict.fromkeys((*arithmetic.HELD_OUT, *arithmetic.CLEAN), 100),
     }  # fmt: skip
     task = get_task("arithmetic")
     assert (task.splits, task.version, task.default_split) == (arithmetic.SPLITS, arithmetic.VERSION, "prompts")
@@ -103,9 +109,15 @@ def test_answers_are_what_the_words_and_the_expression_say(split):
 
 def test_no_two_problems_share_an_expression_within_or_across_splits():
     expressions = [problem.meta["expression"] for split in QUESTIONS for problem in PROBLEMS[split]]
-    assert len(set(expressions)) == len(expressions) == 1500 + 2000 + 1000
+    assert len(set(expressions)) == len(expressions) == 1500 + 2000 + 1000 + 400
     texts = [problem.problem for split in QUESTIONS for problem in PROBLEMS[split]]
     assert len(set(texts)) == len(texts)
+
+
+def test_clean_sets_have_the_steps_of_their_name_and_more_than_anything_the_miniature_reads():
+    for split in arithmetic.CLEAN:
+        assert {problem.meta["steps"] for problem in PROBLEMS[split]} == {int(split.split("/")[1].split("_")[0])}
+        assert {problem.meta["steps"] for problem in PROBLEMS[split]}.isdisjoint({1, 2, 3, 4, 5})
 
 
 def test_ids_are_unique_across_splits_and_demonstrations_share_theirs():

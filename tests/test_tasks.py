@@ -13,8 +13,8 @@ import pytest
 
 from rlbench.records import Problem, UserError, read_problems
 from rlbench.tasks import base
-from rlbench.tasks.base import Loaded, describe_source, get_task, load_source, problems_stage, task, task_names
-from rlbench.tasks.math import HUB, load_hub
+from rlbench.tasks.base import Loaded, content_digest, describe_source, get_task, load_source, problems_stage, task, task_names
+from rlbench.tasks.hub import SETS, load_hub
 
 LINE = '{"id": "%s", "problem": "1+1?", "answer": "2"}\n'
 
@@ -138,6 +138,19 @@ def test_the_stage_refuses_a_file_that_changed_since_it_was_planned(tmp_path: Pa
         problems_stage(config, {}, tmp_path, Counter(path=str(path)))
 
 
+def test_a_pinned_set_whose_content_has_changed_is_refused_as_another_benchmark(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(LINE % "a")
+    pinned = content_digest(load_source(str(path)))
+    problems_stage({"source": describe_source(str(path), content=pinned[:12])}, {}, tmp_path, Counter(path=str(path)))
+    path.write_text(LINE.replace('"2"', '"3"') % "a")
+    with pytest.raises(UserError, match=r"'p.jsonl' is not the one that is pinned.*a changed benchmark is a different benchmark"):
+        problems_stage({"source": describe_source(str(path), content=pinned)}, {}, tmp_path, Counter(path=str(path)))
+    path.write_text((LINE % "z").replace("{", '{"level": 3, '))  # neither ids nor what stands beside a problem are its content
+    assert content_digest(load_source(str(path))) == pinned
+    assert "content" not in describe_source(str(path))
+
+
 def test_the_stage_writes_the_same_bytes_for_a_task_twice(tmp_path: Path) -> None:
     config = {"source": describe_source("arithmetic:test/steps", limit=20)}
     outputs = []
@@ -171,6 +184,7 @@ ROWS: dict[str, tuple[str, list[dict[str, Any]], tuple[str, str, str | None]]] =
         ("p", r"\frac{1}{2}, 3", None),
     ),
     "aime24": ("test", [{"id": 60, "problem": "p", "solution": "s", "answer": "025", "url": "u", "year": "2024"}], ("p", "25", "s")),
+    "aime25": ("test", [{"id": 7, "problem": "p", "answer": 70}], ("p", "70", None)),
     "amc23": ("test", [{"id": 0, "question": "p", "answer": 27.0, "url": "u"}], ("p", "27", None)),
     "gsm8k": ("test", [{"question": "p", "answer": "So 5*5.\n#### 1,234"}], ("p", "1234", "So 5*5.\n#### 1,234")),
     "numina_math": ("train", [BOXED], ("p", r"\frac{1}{2}", BOXED["solution"])),
@@ -180,7 +194,8 @@ ROWS: dict[str, tuple[str, list[dict[str, Any]], tuple[str, str, str | None]]] =
 
 def hub_folder(folder: Path, name: str, split: str, rows: list[dict[str, Any]], kind: str = "jsonl") -> str:
     """A dataset as its repository on the hub looks: data files, and a card that names the configuration."""
-    hub = HUB[name]
+    get_task(name)
+    hub = SETS[name]
     file = f"{hub.splits[split]}.{kind}"
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "jsonl":
@@ -208,7 +223,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_of_the_hubs_form_become_problems(name: str, kind: str, cache: Path) -> None:
     split, rows, expected = ROWS[name]
-    loaded = load_hub(name, HUB[name], split, location=hub_folder(cache / "set", name, split, rows, kind))
+    loaded = load_hub(name, SETS[name], split, location=hub_folder(cache / "set", name, split, rows, kind))
     assert loaded.dropped == 0
     (problem,) = loaded.problems
     assert (problem.problem, problem.answer, problem.solution) == expected
@@ -217,26 +232,29 @@ def test_rows_of_the_hubs_form_become_problems(name: str, kind: str, cache: Path
 
 
 def test_every_hub_set_is_tested() -> None:
-    assert ROWS.keys() == HUB.keys()
+    for name in task_names():
+        get_task(name)  # which registers it
+    assert ROWS.keys() == SETS.keys()
 
 
 def test_limit_takes_the_first_rows_and_then_drops_those_without_an_answer(cache: Path) -> None:
     location = hub_folder(cache / "numina", "numina_math", "train", [BOXED, PROOF, BOXED, PROOF, BOXED])
-    loaded = load_hub("numina_math", HUB["numina_math"], "train", limit=4, location=location)
+    loaded = load_hub("numina_math", SETS["numina_math"], "train", limit=4, location=location)
     assert [p.id for p in loaded.problems] == ["numina_math/0", "numina_math/2"] and loaded.dropped == 2
-    kept = load_hub("numina_math", HUB["numina_math"], "demonstrations", limit=4, location=location)
+    kept = load_hub("numina_math", SETS["numina_math"], "demonstrations", limit=4, location=location)
     assert [p.answer for p in kept.problems] == [r"\frac{1}{2}", "", r"\frac{1}{2}", ""] and kept.dropped == 0
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(cache: Path) -> None:
     location = hub_folder(cache / "set", "minerva_math", "test", [{"problem": "p", "answer": "1"}])
     with pytest.raises(UserError, match="has no column 'question', only problem, answer"):
-        load_hub("minerva_math", HUB["minerva_math"], "test", location=location)
+        load_hub("minerva_math", SETS["minerva_math"], "test", location=location)
 
 
 def test_a_set_that_cannot_be_loaded_is_named_and_a_local_file_offered(cache: Path) -> None:
+    get_task("aime24")
     with pytest.raises(UserError, match=r"task 'aime24': dataset '.*nowhere' cannot be loaded .*a local JSONL file") as caught:
-        load_hub("aime24", HUB["aime24"], "test", location=str(cache / "nowhere"))
+        load_hub("aime24", SETS["aime24"], "test", location=str(cache / "nowhere"))
     assert "\n" not in str(caught.value)
 
 

@@ -44,3 +44,10 @@ def test_braces_and_percent_signs_of_a_problem_come_through_every_template(name:
 def test_an_unknown_template_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"qwen_boxed.*did you mean 'qwen-boxed'"):
         get_template("qwen_boxed")
+
+
+def test_few_shot_answers_in_boxes_in_turns_that_end_and_leaves_the_last_turn_to_the_model() -> None:
+    text = render(get_template("few-shot"), "What?")
+    assert text.endswith("<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n")
+    answered = [turn for turn in text.split("<|im_start|>assistant\n")[1:] if turn]
+    assert len(answered) == 4 and all("\\boxed{" in turn and "<|im_end|>" in turn for turn in answered)

@@ -1,4 +1,5 @@
-"""The embedded task: whole-number problems of one to five steps, asked as an expression, a story or "Let x=...".
+"""The embedded task: whole-number problems of one to five steps, in the clean sets of up to twenty, asked as an expression, a story or
+"Let x=...".
 
 All splits come out of this file, the same on every machine. No two problems share an expression, in whatever words they are asked:
 not within a split, not across splits, and pre-training excludes all of ``test/*`` and ``development/*`` (``held_out``).
@@ -71,10 +72,14 @@ DEMONSTRATIONS: Mapping[str, DemonstrationStyle] = {
     "demonstrations/unseen_style": DemonstrationStyle(write=write_backwards),
 }
 
-HELD_OUT = tuple(f"{part}/{name}" for part in ("test", "development") for name in BENCHMARKS)
-SPLITS: tuple[str, ...] = ("prompts", *DEMONSTRATIONS, *HELD_OUT)
+CLEAN: Mapping[str, ProblemStyle] = {f"clean/{steps}_steps": ProblemStyle(lengths=(steps,)) for steps in (6, 10, 15, 20)}
+"""Sets of controlled difficulty for models of any size: made by this code, longer than anything the miniature is trained on, and in no
+model's training data that was gathered before they were published. Their scores stand beside those of benchmarks that may be known."""
 
-_SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 2000}
+HELD_OUT = tuple(f"{part}/{name}" for part in ("test", "development") for name in BENCHMARKS)
+SPLITS: tuple[str, ...] = ("prompts", *DEMONSTRATIONS, *HELD_OUT, *CLEAN)
+
+_SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 2000, **dict.fromkeys(CLEAN, 100)}
 
 
 @task(
@@ -108,7 +113,7 @@ def _generate() -> Mapping[str, tuple[tuple[Problem, Chain], ...]]:
     seen: set[str] = set()
     splits = {}
     for split, size in _SIZES.items():
-        style = BENCHMARKS.get(split.rpartition("/")[2], ProblemStyle())
+        style = CLEAN.get(split) or BENCHMARKS.get(split.rpartition("/")[2], ProblemStyle())
         rng = seeded("arithmetic", split)
         splits[split] = tuple(_problem(rng, f"{split}/{index:04d}", style, seen) for index in range(size))
     return splits

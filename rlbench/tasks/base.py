@@ -7,8 +7,10 @@ or datasets: ``rlbench plan`` resolves and fingerprints sources without loading 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,9 @@ from rlbench.records import Problem, UserError, nearest, write_problems
 from rlbench.tasks import local
 
 # The tasks that rlbench brings, by the module that registers them: imported when one of its names is asked for.
-_BUILT_IN = {"arithmetic": "rlbench.tasks.arithmetic"} | dict.fromkeys(
-    ("math500", "minerva_math", "olympiadbench", "aime24", "amc23", "gsm8k", "numina_math", "math_train"), "rlbench.tasks.math"
-)
+_BUILT_IN = {"arithmetic": "rlbench.tasks.arithmetic"} | {
+    path.stem: f"rlbench.tasks.benchmarks.{path.stem}" for path in Path(__file__).with_name("benchmarks").glob("[a-z]*.py")
+}
 _REGISTRY: dict[str, Task] = {}
 
 
@@ -143,24 +145,33 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
     return get_task(name).load(split, limit=limit, revision=revision)
 
 
-def describe_source(source: str, *, limit: int | None = None, revision: str | None = None) -> dict[str, Any]:
+def describe_source(source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
     A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the stage, so
-    moving a file re-runs nothing. A file is read and checked whole here, so that a bad line is found when a recipe is planned and
-    not hours into its run.
+    moving a file re-runs nothing. With ``content``, the hash that the problems have to have (``content_digest``), it stands there too.
+    A file is read and checked whole here, so that a bad line is found when a recipe is planned and not hours into its run.
 
     Raises:
         UserError: the source is unknown, missing or invalid.
     """
+    pinned = {} if content is None else {"content": content}
     if local.is_file(source):
         path = _without_revision(source, revision)
         local.load(path)
-        return {"sha256": local.digest(path), "limit": limit}
+        return {"sha256": local.digest(path), "limit": limit, **pinned}
     name, split = _parts(source)
     found = get_task(name)
     split = found.check(split, revision)
-    return {"task": name, "split": split, "limit": limit, "revision": revision, "version": found.version}
+    return {"task": name, "split": split, "limit": limit, "revision": revision, "version": found.version, **pinned}
+
+
+def content_digest(problems: Iterable[Problem]) -> str:
+    """The SHA-256 of what a set asks and expects: texts and golds in order. Two sets with one digest are the same benchmark."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps([problem.problem, problem.answer]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | None:
@@ -187,6 +198,12 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
         loaded = get_task(source["task"]).load_counted(source["split"], limit=source["limit"], revision=source["revision"])
     if not loaded.problems:
         raise UserError(f"source {source} has no problem that can be used ({loaded.dropped} rows dropped)")
+    if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
+        name = source.get("task") or Path(context.hints["path"]).name
+        raise UserError(
+            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; a changed benchmark "
+            "is a different benchmark, so change `content`, and compare with nothing that was measured before"
+        )
     write_problems(output / "problems.jsonl", loaded.problems)
     context.count(problems=len(loaded.problems))
     if loaded.dropped:

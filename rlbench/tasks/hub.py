@@ -1,11 +1,11 @@
-r"""Mathematics from the Hugging Face hub: five evaluation sets, GSM8K, and two training sets with worked solutions.
+r"""Problems from the Hugging Face hub: the mechanism; each set is one small file of ``rlbench.tasks.benchmarks``.
 
-Each task is one ``HubSet``: where it is, which columns hold what. Rows are taken in the hub's order, so ``limit`` means the first
-rows, and a problem's id is the row's own ``id`` column or its place. Evaluation sets carry gold answers; the training sets have
-theirs in the last ``\boxed{...}`` of the solution. ``datasets`` is imported only when something is loaded.
+Rows are taken in the hub's order, so ``limit`` means the first rows, and a problem's id is the row's own ``id`` column or its place.
+Evaluation sets carry gold answers; the training sets have theirs in the last ``\boxed{...}`` of the solution. ``datasets`` is imported
+only when something is loaded.
 
-The hub cannot be reached where this was written: ids and splits are those of public code and dataset cards, the columns of
-``minerva_math`` and ``amc23`` are inferred. A missing column is an error that names the columns that are there.
+The hub cannot be reached where this was written: ids and splits are those of public code and dataset cards. A missing column is an
+error that names the columns that are there.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _rows(name: str, hub: HubSet, split: str, revision: str | None, location: st
         ) from error
 
 
-def _column(name: str) -> Callable[[Row], str | None]:
+def column(name: str) -> Callable[[Row], str | None]:
     """Reads a gold that is text or a number; a whole float (27.0) is written as the integer it is."""
 
     def read(row: Row) -> str | None:
@@ -101,74 +101,23 @@ def _column(name: str) -> Callable[[Row], str | None]:
     return read
 
 
-def _integer(row: Row) -> str | None:
-    """AIME's answers are zero-padded to three digits; 025 is 25."""
-    return str(int(row["answer"]))
+def integer(name: str) -> Callable[[Row], str | None]:
+    """Reads a gold that is a whole number, as text with zeros before it (025) or as a number."""
+    return lambda row: None if row[name] is None else str(int(row[name]))
 
 
-def _after_hashes(row: Row) -> str | None:
-    """GSM8K's answer ends in ``#### 1,234``."""
-    _, hashes, answer = row["answer"].rpartition("####")
-    return answer.strip().replace(",", "") or None if hashes else None
-
-
-def _joined(row: Row) -> str | None:
-    """OlympiadBench lists its final answers, each in dollars; several become one comma-separated answer."""
-    return ", ".join(_undollar(answer) for answer in row["final_answer"] or ()) or None
-
-
-def _undollar(text: str) -> str:
-    text = text.strip()
-    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "$" and "$" not in text[1:-1] else text
-
-
-def _boxed(row: Row) -> str | None:
+def boxed(row: Row) -> str | None:
+    """The last box of the row's solution."""
     return last_boxed(row["solution"])
 
 
-HUB: dict[str, HubSet] = {
-    "math500": HubSet(
-        "HuggingFaceH4/MATH-500", {"test": "test"}, _column("answer"), ("answer",), solution="solution",
-        meta=("subject", "level", "unique_id"),
-        sizes={"test": 500},
-    ),
-    "minerva_math": HubSet(
-        "math-ai/minervamath", {"test": "test"}, _column("answer"), ("answer",), problem="question", sizes={"test": 272}
-    ),
-    # 674 rows; the file that the DFT paper evaluates on has 675.
-    "olympiadbench": HubSet(
-        "Hothan/OlympiadBench", {"test": "train"}, _joined, ("final_answer",), problem="question", config="OE_TO_maths_en_COMP",
-        meta=("is_multiple_answer", "unit", "answer_type", "error", "subfield"),
-        sizes={"test": 674},
-    ),
-    "aime24": HubSet(
-        "HuggingFaceH4/aime_2024", {"test": "train"}, _integer, ("answer",), solution="solution", meta=("url", "year"), sizes={"test": 30}
-    ),
-    "amc23": HubSet(
-        "math-ai/amc23", {"test": "test"}, _column("answer"), ("answer",), problem="question", meta=("url",), sizes={"test": 40}
-    ),
-    "gsm8k": HubSet(
-        "openai/gsm8k", {"train": "train", "test": "test"}, _after_hashes, ("answer",), problem="question", config="main",
-        solution="answer", sizes={"train": 7473, "test": 1319},
-    ),
-    # The DFT paper trains on the solutions of the first 100,000 rows, proofs without a boxed answer included: `demonstrations`.
-    "numina_math": HubSet(
-        "AI-MO/NuminaMath-CoT", {"train": "train", "demonstrations": "train"}, _boxed, ("solution",), solution="solution",
-        meta=("source",), keep_unanswered=("demonstrations",),
-        sizes={"train": 859494, "demonstrations": 859494},
-    ),
-    "math_train": HubSet(
-        "DigitalLearningGmbH/MATH-lighteval", {"train": "train"}, _boxed, ("solution",), solution="solution", meta=("level", "type"),
-        sizes={"train": 7500},
-    ),
-}  # fmt: skip
+SETS: dict[str, HubSet] = {}
 
 
-def _register(name: str, hub: HubSet) -> None:
+def register(name: str, hub: HubSet) -> None:
+    """Make a set of the hub the task ``name``."""
+    SETS[name] = hub
+
     @task(name, splits=hub.splits, version=1, sizes=hub.sizes)
     def load(split: str, *, limit: int | None = None, revision: str | None = None) -> Loaded:
         return load_hub(name, hub, split, limit=limit, revision=revision)
-
-
-for _name, _hub in HUB.items():
-    _register(_name, _hub)
