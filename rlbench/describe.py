@@ -52,7 +52,7 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
 
 def recipe_json(plan: Plan) -> dict[str, Any]:
     """The resolved recipe and, for each row, the configuration that its training stage is given."""
-    rows = {row.method: row.model.config for row in plan.rows if row.model.kind == "train"}
+    rows = {row.method: row.trained.config for row in plan.rows if row.trained is not None}
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "methods": {name: _without_sources(dict(config)) for name, config in rows.items()},
@@ -68,9 +68,9 @@ def recipe_text(plan: Plan) -> str:
     lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
     first = {row.method: row for row in reversed(plan.rows)}  # rows differ between seeds in nothing but the seed
     for row in (first[method] for method in dict.fromkeys(row.method for row in plan.rows)):
-        if row.model.kind != "train":
+        if row.trained is None:
             continue
-        config = row.model.config
+        config = row.trained.config
         objective = config["objective"]
         described = catalogue.find(objective["name"], "objective")
         lines += [f"## {row.label}  [{row.method}]", ""]

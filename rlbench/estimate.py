@@ -29,6 +29,9 @@ def estimate(stage: Stage) -> dict[str, Any]:
         own = None if problems is None else problems * (index + 1) // shards - problems * index // shards
         generations = _times(own, config["samples"])
         counts |= {"generations": generations, "sampled_tokens": _times(generations, LENGTH_SHARE * config["max_new_tokens"])}
+    elif stage.kind == "probe":
+        problems = _problems(stage)
+        counts |= {"generations": problems, "sampled_tokens": _times(problems, LENGTH_SHARE * config["max_new_tokens"])}
     elif stage.kind == "train" and config["online"]:
         online = config["online"]
         generations = online["steps"] * online["prompts_per_step"] * online["samples_per_prompt"]

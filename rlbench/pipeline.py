@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from rlbench.training import trl_support
 
 MINIATURE = "miniature"
 BASE = "base"
+DEVELOPMENT = "development"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
 
@@ -46,19 +47,33 @@ VERSIONS = {
     "rlbench.training.trl_backend:train": 1,
     "rlbench.evaluation:evaluate": 1,
     "rlbench.evaluation:merge_samples": 1,
+    "rlbench.contamination:probe": 1,
+    "rlbench.selection:checkpoint": 1,
+    "rlbench.selection:select": 1,
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the comparison at one seed. ``seed`` is None where one model serves all seeds. ``model`` is what it evaluates."""
+    """One row of the comparison at one seed. ``seed`` is None where one model serves all seeds.
+
+    ``model`` is what is evaluated and ``trained`` the stage that trained it, None where none did. ``evaluations`` by benchmark and
+    decoding are what is reported, ``development`` what choices are made on.
+    """
 
     method: str
     label: str
     seed: int | None
     model: Stage
+    trained: Stage | None
     bank: Stage | None
     evaluations: Mapping[tuple[str, str], Stage]
+    development: Mapping[tuple[str, str], Stage]
+
+    @property
+    def all_evaluations(self) -> list[Stage]:
+        """Those of both kinds."""
+        return [*self.evaluations.values(), *self.development.values()]
 
 
 @dataclass(frozen=True)
@@ -71,12 +86,13 @@ class Plan:
     recipe: Recipe
     device: str
     rows: tuple[Row, ...]
+    probes: tuple[tuple[int | None, Stage], ...] = ()  # of contamination, each with the seed of its base
     warnings: tuple[str, ...] = ()
 
     @cached_property
     def targets(self) -> list[Stage]:
         """The stages whose artifacts the report reads."""
-        return [stage for row in self.rows for stage in row.evaluations.values()]
+        return [stage for row in self.rows for stage in row.all_evaluations] + [stage for _, stage in self.probes]
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -127,22 +143,36 @@ class _Builder:
         self.grader = {"name": "math-verify", "version": _version_of("math-verify")}
 
     def plan(self) -> Plan:
-        names = [source.label for source in self.recipe.evaluation.benchmarks]
-        if AVERAGE in names:
-            raise UserError(f"`evaluation.benchmarks`: {AVERAGE!r} is what their mean is called; give that one another `name`")
-        if duplicate := next((name for name in names if names.count(name) > 1), None):
-            raise UserError(f"`evaluation.benchmarks`: two are called {duplicate!r}; give one a `name`")
+        self._check_evaluation()
         rows = [self._base_row(seed) for seed in (self.recipe.seeds if self.per_seed_base else (None,))]
         for name, method in self.recipe.methods.items():
             if name == BASE:
                 raise UserError("`methods.base`: the base model is a row already; choose another name")
             if method.checkpoint is not None:
-                rows.append(self._row(name, method, None, self._link(method.checkpoint, method.revision), None))
+                rows += self._checkpoint_rows(name, method)
                 continue
             for seed in self.recipe.seeds:
                 bank = self._bank(seed) if (method.data or "").startswith("rollouts.") else None
-                rows.append(self._row(name, method, seed, self._train(name, method, seed), bank))
-        return Plan(self.recipe, self.device, tuple(rows), tuple(dict.fromkeys(self.warnings)))
+                trained = self._train(name, method, seed)
+                label, model = method.label or name, self._selected(name, seed, trained)
+                rows.append(self._evaluated(name, label, seed, model, method.template, trained=trained, bank=bank))
+        return Plan(self.recipe, self.device, tuple(rows), tuple(self._probes()), tuple(dict.fromkeys(self.warnings)))
+
+    def _check_evaluation(self) -> None:
+        options = self.recipe.evaluation
+        for key, sources in (("benchmarks", options.benchmarks), ("development", options.development)):
+            names = [source.label for source in sources]
+            if AVERAGE in names:
+                raise UserError(f"`evaluation.{key}`: {AVERAGE!r} is what their mean is called; give that one another `name`")
+            if duplicate := next((name for name in names if names.count(name) > 1), None):
+                raise UserError(f"`evaluation.{key}`: two are called {duplicate!r}; give one a `name`")
+        if both := next((source.source for source in options.development if source in options.benchmarks), None):
+            raise UserError(f"`evaluation.development`: {both!r} is one of the benchmarks too; what is chosen on it is not held out")
+        if options.checkpoints > 1 and not options.development:
+            raise UserError("`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name")
+        others = [BASE, *self.recipe.methods]
+        if options.reference is not None and options.reference not in others:
+            raise UserError(f"`evaluation.reference`: {options.reference!r} is no row{nearest(options.reference, others)}")
 
     # One method a kind of stage -------------------------------------------------------------------------------------------------
 
@@ -245,6 +275,8 @@ class _Builder:
 
     def _train(self, name: str, method: MethodConfig, seed: int) -> Stage:
         config = {**self._method(name, method), "seed": seed, "dtype": self.recipe.dtype, "device": self.device, "online": None}
+        if self.recipe.evaluation.checkpoints > 1:
+            config["checkpoints"] = self.recipe.evaluation.checkpoints
         training = self.recipe.training_of(method).model_dump(mode="json")
         hints = {"plugins": self._plugins_of(method)}
         where = f"train/{name}/seed{seed}"
@@ -269,42 +301,97 @@ class _Builder:
                 raise UserError(f"`methods.{name}.backend`: trl is not installed; pip install trl")
         return self._stage(where, function, config, inputs, hints=hints)
 
-    def _evaluation(self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str) -> Stage:
+    def _selected(self, name: str, seed: int, trained: Stage) -> Stage:
+        """The best of a run's checkpoints on the development sets, where there are several."""
+        options, where = self.recipe.evaluation, f"{name}/seed{seed}"
+        if options.checkpoints == 1:
+            return trained
+        inputs, decoding = {}, options.decodings[0]
+        for number in range(1, options.checkpoints + 1):
+            stage = self._stage(
+                f"checkpoint/{where}/{number}", "rlbench.selection:checkpoint", {"number": number}, {"trained": trained}, heavy=False
+            )
+            inputs[f"checkpoint{number}"] = stage
+            for place, problems in enumerate(options.development, start=1):
+                inputs[f"evaluation{number}_{place}"] = self._evaluation(
+                    f"{name}@{number}", stage, seed, problems, decoding, self.recipe.methods[name].template, split=DEVELOPMENT
+                )
+        config = {"checkpoints": options.checkpoints, "benchmarks": [source.label for source in options.development], "decoding": decoding}
+        return self._stage(f"select/{where}", "rlbench.selection:select", config, inputs, heavy=False)
+
+    def _evaluation(
+        self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str, template: str | None, *, split: str
+    ) -> Stage:
         options = self.recipe.evaluation
         config = {
             "benchmark": source.label,
-            "split": options.split,
+            "split": split,
             "decoding": decoding,
             "temperature": temperature_of(decoding),
             "samples": 1 if decoding == "greedy" else options.samples,
             "max_new_tokens": options.max_new_tokens,
-            "template": get_template(options.template),
+            "template": get_template(template or options.template),
             "seed": SHARED_SEED if seed is None else seed,
             **self._sampling(),
         }
         where = "" if seed is None else f"/seed{seed}"
         inputs = {"model": model, "problems": self._problems(source)}
         functions = ("rlbench.evaluation:evaluate", "rlbench.evaluation:merge_samples")
-        return self._sampled(f"evaluate/{name}{where}/{source.label}/{decoding}", functions, config, inputs)
+        label = source.label if split == options.split else f"{split}-{source.label}"
+        return self._sampled(f"evaluate/{name}{where}/{label}/{decoding}", functions, config, inputs)
+
+    def _probes(self) -> Iterator[tuple[int | None, Stage]]:
+        """The contamination probes of every base on every benchmark."""
+        options = self.recipe.evaluation
+        if options.contamination is None:
+            return
+        for seed in self.recipe.seeds if self.per_seed_base else (None,):
+            for benchmark in options.benchmarks:
+                config = {
+                    "benchmark": benchmark.label,
+                    "share": options.contamination.share,
+                    "template": get_template(options.contamination.template),
+                    "max_new_tokens": options.contamination.max_new_tokens or options.max_new_tokens,
+                    **self._sampling(),
+                }
+                inputs = {"model": self._base(self.recipe.seeds[0] if seed is None else seed), "problems": self._problems(benchmark)}
+                name = f"probe{'' if seed is None else f'/seed{seed}'}/{benchmark.label}"
+                yield seed, self._stage(name, "rlbench.contamination:probe", config, inputs)
 
     # Rows -----------------------------------------------------------------------------------------------------------------------
 
     def _base_row(self, seed: int | None) -> Row:
         options = self.recipe.evaluation
         base = self._base(self.recipe.seeds[0] if seed is None else seed)
-        return self._evaluated(BASE, "base", seed, base, None, tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ())))))
+        grid = tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ()))))
+        return self._evaluated(BASE, "base", seed, base, None, decodings=grid, chosen=grid)
 
-    def _row(self, name: str, method: MethodConfig, seed: int | None, model: Stage, bank: Stage | None) -> Row:
-        return self._evaluated(name, method.label or name, seed, model, bank, self.recipe.evaluation.decodings)
+    def _checkpoint_rows(self, name: str, method: MethodConfig) -> list[Row]:
+        """A model that is not trained here: somebody's, or, for a ``checkpoint`` called "base", the untrained model once more."""
+        label = method.label or name
+        if method.checkpoint != BASE:
+            return [self._evaluated(name, label, None, self._link(str(method.checkpoint), method.revision), method.template)]
+        if method.template is None:
+            raise UserError(f'`methods.{name}`: checkpoint = "{BASE}" is the row "{BASE}" again unless it has a `template` of its own')
+        seeds = self.recipe.seeds if self.per_seed_base else (None,)
+        return [self._evaluated(name, label, s, self._base(self.recipe.seeds[0] if s is None else s), method.template) for s in seeds]
 
-    def _evaluated(self, name: str, label: str, seed: int | None, model: Stage, bank: Stage | None, decodings: Iterable[str]) -> Row:
-        benchmarks = self.recipe.evaluation.benchmarks
-        stages = {
-            (source.label, decoding): self._evaluation(name, model, seed, source, decoding)
-            for decoding in decodings
-            for source in benchmarks
-        }
-        return Row(name, label, seed, model, bank, stages)
+    def _evaluated(
+        self, name: str, label: str, seed: int | None, model: Stage, template: str | None, *, decodings: Sequence[str] = (),
+        chosen: Sequence[str] = (), trained: Stage | None = None, bank: Stage | None = None,
+    ) -> Row:  # fmt: skip
+        """A row: what is reported under ``decodings``, the recipe's by default, and its development evaluations under ``chosen``."""
+        options = self.recipe.evaluation
+
+        def stages(sources: Iterable[DataSource], decodings: Iterable[str], split: str) -> dict[tuple[str, str], Stage]:
+            return {
+                (source.label, decoding): self._evaluation(name, model, seed, source, decoding, template, split=split)
+                for decoding in decodings
+                for source in sources
+            }
+
+        reported = stages(options.benchmarks, decodings or options.decodings, options.split)
+        return Row(name, label, seed, model, trained, bank, reported, stages(options.development, chosen, DEVELOPMENT))
 
     def _sampling(self) -> dict[str, Any]:
         """What decides the samples of a model beside what is asked, and who grades them."""

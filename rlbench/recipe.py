@@ -118,10 +118,29 @@ class SamplingConfig(Frozen):
     vllm: VllmConfig = Field(default_factory=VllmConfig)
 
 
+class ContaminationConfig(Frozen):
+    """The probe of what the base knows by heart: the first ``share`` of each problem's words, which it is to complete."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    template: str = "raw"
+    max_new_tokens: Positive | None = None
+
+
 class EvaluationConfig(Frozen):
-    """What every row is measured on. Decodings are ``greedy`` or ``tX`` with the temperature X."""
+    """What every row is measured on. Decodings are ``greedy`` or ``tX`` with the temperature X.
+
+    ``development`` names problem sets on which choices are made: the base's best decoding of ``base_decodings``, and, of so many
+    ``checkpoints`` of a run, the one that is evaluated. Without them the former is chosen on the reported problems, and the report
+    says so. ``contamination`` probes how much of the benchmarks the base knows by heart. ``reference`` is a row that every other is
+    compared with beside the base, and a difference within ``margin`` points is a tie.
+    """
 
     benchmarks: tuple[DataSource, ...] = Field(min_length=1)
+    development: tuple[DataSource, ...] = ()
+    checkpoints: Positive = 1
+    reference: str | None = None
+    contamination: ContaminationConfig | None = None
+    margin: Annotated[float, Field(gt=0)] = 1.0
     samples: Positive = 16
     decodings: tuple[str, ...] = Field(default=("t1.0",), min_length=1)
     base_decodings: tuple[str, ...] | None = None
@@ -224,11 +243,14 @@ class CriticConfig(Frozen):
 class MethodConfig(Frozen):
     """A row: an objective with its data, reward, advantage, filters and training; or a ``checkpoint`` that somebody else trained.
 
-    ``backend`` is who trains: the engine that all rows share, or TRL's trainer of that name on the same data.
+    ``checkpoint = "base"`` with a ``template`` is a control: the untrained model under another prompt. ``backend`` is who trains: the
+    engine that all rows share, or TRL's trainer of that name on the same data. ``template`` is the prompt that this row is evaluated
+    with, by default that of all.
     """
 
     label: str | None = None
     checkpoint: str | None = None
+    template: str | None = None
     revision: str | None = None
     objective: str | None = None
     data: str | None = None

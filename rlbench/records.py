@@ -100,6 +100,24 @@ class EvalSample:
     n_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a model made of a problem of which it saw only the first ``share`` of its words, see ``rlbench.contamination``.
+
+    ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in order, and
+    ``verdict`` is of the answer that it gave to the whole problem.
+    """
+
+    benchmark: str
+    problem_id: str
+    share: float
+    rest: str
+    completion: str
+    verbatim: bool
+    rouge_l: float
+    verdict: Verdict
+
+
 Record = TypeVar("Record")
 
 
@@ -125,7 +143,7 @@ def _arrow_schema(kind: type) -> Any:
 
     types = {
         "int": pa.int64(), "float": pa.float64(), "str": pa.string(), "str | None": pa.string(), "list[int]": pa.list_(pa.int32()),
-        "list[float]": pa.list_(pa.float32()), "Verdict": pa.string(), "FinishReason": pa.string(),
+        "list[float]": pa.list_(pa.float32()), "Verdict": pa.string(), "FinishReason": pa.string(), "bool": pa.bool_(),
     }  # fmt: skip
     return pa.schema([(f.name, types[str(f.type)]) for f in dataclasses.fields(kind)])
 

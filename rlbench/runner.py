@@ -23,15 +23,18 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import LocalExecutor, StageResult, git_state
 from rlbench.graph.stage import Stage, topological
-from rlbench.pipeline import BASE, Plan, banks, build, engine_of, has_gpu, import_plugins, vllm_version
-from rlbench.recipe import Recipe, load_recipe
+from rlbench.pipeline import BASE, DEVELOPMENT, Plan, Row, banks, build, engine_of, has_gpu, import_plugins, vllm_version
+from rlbench.recipe import MethodConfig, Recipe, load_recipe
 from rlbench.records import UserError, read_problems
+from rlbench.selection import SELECTION
+from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EXECUTORS = ("ray", "local")
+SAMPLES, PROBES = "samples.parquet", "probes.parquet"
 DEFAULT_STORE = Path(".rlbench")
 
 
@@ -206,7 +209,9 @@ def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folde
     manifest = {**_manifest(plan, store, results, failures, command), "examples": _examples(plan, store, results)}
     with _beside(folder) as fresh:
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _samples(plan, store, results).to_parquet(fresh / "samples.parquet", index=False)
+        _samples(plan, store, results).to_parquet(fresh / SAMPLES, index=False)
+        if (probes := _probes(plan, store, results)) is not None:
+            probes.to_parquet(fresh / PROBES, index=False)
         written = _report(fresh)
     return dataclasses.replace(written, out=folder)
 
@@ -233,11 +238,12 @@ def report(folder: str | Path) -> Results:
     """
     folder = Path(folder)
     read_manifest(folder)
-    if not (folder / "samples.parquet").exists():
+    if not (folder / SAMPLES).exists():
         raise UserError(f"{folder} has no samples.parquet, which its report is made of")
     with _beside(folder) as fresh:
-        for name in ("manifest.json", "samples.parquet"):
-            shutil.copyfile(folder / name, fresh / name)
+        for name in ("manifest.json", SAMPLES, PROBES):
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, fresh / name)
         written = _report(fresh)
     return dataclasses.replace(written, out=folder)
 
@@ -255,7 +261,7 @@ def _report(folder: Path) -> Results:
         known = {field.name for field in dataclasses.fields(RowInfo)}
         rows.append(RowInfo(**{**{key: value for key, value in row.items() if key in known}, "reasons_by_seed": reasons}))
     recipe = manifest["recipe"]
-    samples = read_samples(folder / "samples.parquet")
+    samples = read_samples(folder / SAMPLES)
     written = write_report(
         folder,
         samples=samples,
@@ -325,7 +331,7 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
 
     A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and has many.
     """
-    rows = Counter(stage.fingerprint for row in plan.rows for stage in topological(row.evaluations.values()))
+    rows = Counter(stage.fingerprint for row in plan.rows for stage in topological(row.all_evaluations))
     stages = []
     for stage in plan.stages:
         result = results.get(stage.fingerprint)
@@ -354,7 +360,8 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
         "command": command,
         "versions": _installed(),
         "git": git_state(),
-        "rows": [_row_info(plan, method, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
+        "problem_sets": _problem_sets(plan, store, results),
+        "rows": [_row_info(plan, method, store, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
         "stages": stages,
     }
 
@@ -379,14 +386,28 @@ def _installed() -> dict[str, str]:
     return versions
 
 
-def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:
+def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
+    """Every problem set that something was evaluated on: ``name``, ``split``, ``problems``, and ``content``, see ``content_digest``."""
+    sets: dict[tuple[str, str], Stage] = {}
+    for row in plan.rows:
+        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
+            sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
+    found = []
+    for (split, name), stage in sets.items():
+        if _done(stage, results):
+            problems = read_problems(store.open(stage.fingerprint) / "problems.jsonl")
+            found.append({"name": name, "split": split, "problems": len(problems), "content": content_digest(problems)})
+    return found
+
+
+def _row_info(plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:
     """What the report says of a method beside its scores: costs are means over the seeds that finished."""
     rows = [row for row in plan.rows if row.method == method]
     config = plan.recipe.methods.get(method)
     reasons = {
         str(row.seed) if row.seed is not None else "null": failures[method, row.seed] for row in rows if (method, row.seed) in failures
     }
-    trained = [results[row.model.fingerprint] for row in rows if row.model.kind == "train" and _done(row.model, results)]
+    trained = [results[row.trained.fingerprint] for row in rows if row.trained is not None and _done(row.trained, results)]
     banks = [row.bank for row in rows if row.bank is not None and _done(row.bank, results)]
     return {
         "method": method,
@@ -401,8 +422,25 @@ def _row_info(plan: Plan, method: str, results: Mapping[str, StageResult], failu
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": trl_support.differences(rows[0].model.config, str(config.data)) if config and config.backend == "trl" else (),
+        "deviations": _deviations(rows[0], config),
+        "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
+        "test_evaluations": len({row.model.fingerprint for row in rows}),
     }
+
+
+def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
+    """What a row does otherwise than all others."""
+    found = ()
+    if config is not None and config.backend == "trl" and row.trained is not None:
+        found = trl_support.differences(row.trained.config, str(config.data))
+    return (*found, *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()))
+
+
+def _selection(row: Row, store: Store, results: Mapping[str, StageResult]) -> dict[str, Any] | None:
+    """Which checkpoint was chosen and how good all of them were on the development sets."""
+    if not _done(row.model, results):
+        return None
+    return json.loads((store.open(row.model.fingerprint) / SELECTION).read_text(encoding="utf-8"))
 
 
 def _done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
@@ -428,15 +466,28 @@ def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd
 
     frames = []
     for row in plan.rows:
-        for stage in row.evaluations.values():
+        for stage in row.all_evaluations:
             if results[stage.fingerprint].status == "done":
-                frame = pd.read_parquet(store.open(stage.fingerprint) / "samples.parquet")
+                frame = pd.read_parquet(store.open(stage.fingerprint) / SAMPLES)
                 frame.insert(0, "method", row.method)
                 frame.insert(1, "seed", pd.array([row.seed] * len(frame), dtype="Int64"))
                 frames.append(frame)
     if frames:
         return pd.concat(frames, ignore_index=True)
     return pd.DataFrame(columns=["method", "seed", *(field.name for field in dataclasses.fields(EvalSample))])
+
+
+def _probes(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame | None:
+    """Every contamination probe with the seed of its base; None where none was asked for."""
+    import pandas as pd
+
+    frames = []
+    for seed, stage in plan.probes:
+        if _done(stage, results):
+            frame = pd.read_parquet(store.open(stage.fingerprint) / PROBES)
+            frame.insert(0, "seed", pd.array([seed] * len(frame), dtype="Int64"))
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else None
 
 
 def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[tuple[str, str, str]]:
@@ -454,7 +505,7 @@ def _failures(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str,
     """Why a row has empty cells: the reason of its first evaluation that is not there."""
     failures: dict[tuple[str, int | None], str] = {}
     for row in plan.rows:
-        for stage in row.evaluations.values():
+        for stage in row.all_evaluations:
             result = results[stage.fingerprint]
             if result.status != "done":
                 failures.setdefault((row.method, row.seed), result.reason or result.status)

@@ -39,7 +39,7 @@ def test_every_objective_can_be_begun_from_and_the_files_are_tidy(like: str, tmp
     words = shlex.split(line)
     overrides = [word for before, word in itertools.pairwise(words) if before == "--set"]
     rows = build(load_recipe(RECIPES / "quickstart.toml", overrides, only=[words[words.index("--only") + 1]])).rows
-    assert any(row.model.config.get("objective", {}).get("name") == "mine" or "value" in like for row in rows)
+    assert any((row.trained.config if row.trained else {}).get("objective", {}).get("name") == "mine" or "value" in like for row in rows)
     compile(test.read_text(), str(test), "exec")
     for file in (path, test):
         assert file.read_text().endswith("\n") and "\n\n\n\n" not in file.read_text()

@@ -26,6 +26,9 @@ def _few_shot(*examples: tuple[str, str, str]) -> str:
 TEMPLATES: dict[str, str] = {
     # The embedded miniature's documents are <bos>question\nsolution<eos>.
     "miniature": "<bos>{problem}\n",
+    # The problem and nothing after it, for what is to go on with its text.
+    "miniature-raw": "<bos>{problem}",
+    "raw": "{problem}",
     # Evaluation prompt of the DFT paper, confirmed in its public code.
     "qwen-boxed": _chatml("You are a helpful assistant.", "{problem}\n" + _BOXED),
     # Training prompt. Confirmed: "the model's chat template over the bare problem, no instruction suffix". Inferred: the system

@@ -18,8 +18,9 @@ from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import TokenBatch
 from rlbench.recipe import TrainingConfig
 from rlbench.records import StageFailure, TrainingSequence, read_records
+from rlbench.selection import STEPS, checkpoint_folder, checkpoint_steps
 from rlbench.training.batching import Example, chosen, examples_of, pack, step_batches, store, units_of
-from rlbench.training.policy import Policy, annotate
+from rlbench.training.policy import Policy, annotate, snapshot
 from rlbench.training.step import BoundObjective, Component, Learner
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
 
     Args:
         config: ``objective`` {name, hyperparameters, rows, reads, reduction}, ``training`` (a ``TrainingConfig``), ``seed``, ``dtype``,
-            ``advantage`` and ``filters`` {name, hyperparameters}.
+            ``advantage`` and ``filters`` {name, hyperparameters}; ``checkpoints``, how many are kept, where that is more than the last.
         inputs: ``model``, a model folder, and ``sequences``, a folder with ``sequences.parquet``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
         context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``; its hint ``plugins`` is the plug-in files
@@ -55,6 +56,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         policy, objective, training,
         learning_rate=training.learning_rate, steps=len(batches), constant_length=training.max_length, device=policy.device,
     )  # fmt: skip
+    keep = Checkpoints(policy, config, inputs["model"], output, len(batches))
     log = []
     for number, batch in enumerate(batches):
         refresh_old_logp(policy, units, batches, number, objective.reads, training)
@@ -62,6 +64,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         log.append({"step": number + 1, **logged})
         context.count(tokens=int(logged["tokens"]), steps=1)
         context.progress(number + 1, len(batches), f"loss {logged['loss']:.4f}")
+        keep.after(number + 1)
     write_log(output, log)
     save_policy(policy, config["dtype"], inputs["model"], output)
 
@@ -188,6 +191,24 @@ def write_log(output: Path, log: Sequence[Mapping[str, Any]]) -> None:
         "final_loss": losses[-1] if losses else None,
     }
     (output / "training.json").write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+class Checkpoints:
+    """The models that a run keeps beside its last, see ``rlbench.selection``; by default none. ``steps`` is how many the run has."""
+
+    def __init__(self, policy: Policy, config: Mapping[str, Any], like: Path, output: Path, steps: int) -> None:
+        self.policy, self.dtype, self.like, self.output = policy, config["dtype"], like, output
+        count = config.get("checkpoints", 1)
+        self.steps = checkpoint_steps(steps, count)
+        if count > 1:
+            (output / STEPS).write_text(json.dumps(self.steps) + "\n")
+
+    def after(self, step: int) -> None:
+        """``step`` is done, counted from 1."""
+        if step in self.steps[:-1] and step != self.steps[-1]:
+            folder = checkpoint_folder(self.output, step)
+            folder.mkdir(parents=True)
+            save_policy(snapshot(self.policy), self.dtype, self.like, folder)
 
 
 def save_policy(policy: Policy, dtype: str, like: Path, output: Path) -> None:

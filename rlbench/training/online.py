@@ -21,9 +21,9 @@ from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, re
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
 from rlbench.training.batching import Example, chosen, examples_of, shuffled, token_count, units_of
-from rlbench.training.offline import credit, filtered, save_policy, set_seed, write_log
-from rlbench.training.policy import Critic, Policy, annotate
-from rlbench.training.sampler import Sampler, mismatch, snapshot
+from rlbench.training.offline import Checkpoints, credit, filtered, save_policy, set_seed, write_log
+from rlbench.training.policy import Critic, Policy, annotate, snapshot
+from rlbench.training.sampler import Sampler, mismatch
 from rlbench.training.step import BoundObjective, Component, Learner
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """
     set_seed(config["seed"])
     with Grader() as grader, contextlib.closing(OnlineLoop(config, inputs, context, grader)) as loop:
+        keep = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
         log: list[dict[str, Any]] = []
         for step in range(loop.online.steps):
             log += loop.step(step)
+            keep.after(step + 1)
             context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
     if all(line["loss"] is None for line in log):
         raise StageFailure("the filters left no row to train on in any step")

@@ -105,6 +105,11 @@ class Policy:
         return {"logp": logp} if entropy is None else {"logp": logp, "entropy": entropy}
 
 
+def snapshot(policy: Policy) -> Policy:
+    """A copy of a policy as it is now."""
+    return Policy(copy.deepcopy(policy.module), dtype=str(policy.dtype).removeprefix("torch."), temperature=policy.temperature)
+
+
 class Critic(nn.Module):
     """A value model: the policy's decoder copied, with a linear head that starts at zero, so that every first value is 0.
 

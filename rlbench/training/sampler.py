@@ -8,7 +8,6 @@ gives samples that look right: see ``Sampler.rehearse``.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from rlbench.records import TrainingSequence
 from rlbench.sampling.engine import Engine, Request, SamplingParams, request_seed
 from rlbench.training.batching import Example, examples_of
 from rlbench.training.offline import set_seed
-from rlbench.training.policy import Policy, annotate
+from rlbench.training.policy import Policy, annotate, snapshot
 
 PROBES, PROBE_TOKENS = 8, 32
 CHANGE = 0.2
@@ -173,11 +172,6 @@ class Sampler:
     def close(self) -> None:
         """Free what the engine holds."""
         self.engine.close()
-
-
-def snapshot(policy: Policy) -> Policy:
-    """A copy of a policy as it is now."""
-    return Policy(copy.deepcopy(policy.module), dtype=str(policy.dtype).removeprefix("torch."), temperature=policy.temperature)
 
 
 def trainer_logp(policy: Policy, examples: Sequence[Example], token_budget: int) -> Tensor:

@@ -39,6 +39,8 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
         return f"TRL's trainers have no filters, here {config['filters'][0]['name']!r}"
     if config.get("critic"):
         return "TRL's trainers have no critic"
+    if config.get("checkpoints", 1) > 1:
+        return "TRL's trainers keep the last checkpoint alone here, so evaluation.checkpoints is 1"
     if config["training"].get("refresh_interval") is not None:
         return "TRL's trainers have no training.refresh_interval"
     return _refuse_online(config) if name == "grpo" else None
