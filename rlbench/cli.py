@@ -277,6 +277,19 @@ def report(run_folder: Path, as_json: bool) -> int:
     return results.exit_code
 
 
+@cli.command(epilog=_examples("rlbench regrade runs/quickstart-1a2b3c4d --grader qwen"))
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--grader", required=True, metavar="NAME", help="rlbench or qwen; see docs/grading.md.")
+@_json_option
+def regrade(run_folder: Path, grader: str, as_json: bool) -> int:
+    """Grade a run's stored samples by another grader, and write its report with both: scores, and ranks that flip."""
+    from rlbench.runner import regrade as grade
+
+    results = grade(run_folder, grader, lambda done, total: click.echo(f"  {done:,} of {total:,} samples", err=True))
+    click.echo(results.summary.to_json(orient="records", indent=1) if as_json else (results.out / "report.md").read_text(encoding="utf-8"))
+    return results.exit_code
+
+
 @cli.command(epilog=_examples(
     "rlbench objectives", "rlbench objectives dft", "rlbench objectives --plugin my_objective.py --json",
     "rlbench objectives new soft_dft --like dft",

@@ -160,13 +160,14 @@ class _Builder:
 
     def _check_evaluation(self) -> None:
         options = self.recipe.evaluation
-        for key, sources in (("benchmarks", options.benchmarks), ("development", options.development)):
+        for key, sources in (("benchmarks", (*options.benchmarks, *options.clean)), ("development", options.development)):
             names = [source.label for source in sources]
             if AVERAGE in names:
                 raise UserError(f"`evaluation.{key}`: {AVERAGE!r} is what their mean is called; give that one another `name`")
             if duplicate := next((name for name in names if names.count(name) > 1), None):
                 raise UserError(f"`evaluation.{key}`: two are called {duplicate!r}; give one a `name`")
-        if both := next((source.source for source in options.development if source in options.benchmarks), None):
+        reported = (*options.benchmarks, *options.clean)
+        if both := next((source.source for source in options.development if source in reported), None):
             raise UserError(f"`evaluation.development`: {both!r} is one of the benchmarks too; what is chosen on it is not held out")
         if options.checkpoints > 1 and not options.development:
             raise UserError("`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name")
@@ -346,7 +347,7 @@ class _Builder:
         if options.contamination is None:
             return
         for seed in self.recipe.seeds if self.per_seed_base else (None,):
-            for benchmark in options.benchmarks:
+            for benchmark in (*options.benchmarks, *options.clean):
                 config = {
                     "benchmark": benchmark.label,
                     "share": options.contamination.share,
@@ -390,7 +391,7 @@ class _Builder:
                 for source in sources
             }
 
-        reported = stages(options.benchmarks, decodings or options.decodings, options.split)
+        reported = stages((*options.benchmarks, *options.clean), decodings or options.decodings, options.split)
         return Row(name, label, seed, model, trained, bank, reported, stages(options.development, chosen, DEVELOPMENT))
 
     def _sampling(self) -> dict[str, Any]:

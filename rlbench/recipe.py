@@ -129,13 +129,15 @@ class ContaminationConfig(Frozen):
 class EvaluationConfig(Frozen):
     """What every row is measured on. Decodings are ``greedy`` or ``tX`` with the temperature X.
 
-    ``development`` names problem sets on which choices are made: the base's best decoding of ``base_decodings``, and, of so many
-    ``checkpoints`` of a run, the one that is evaluated. Without them the former is chosen on the reported problems, and the report
-    says so. ``contamination`` probes how much of the benchmarks the base knows by heart. ``reference`` is a row that every other is
-    compared with beside the base, and a difference within ``margin`` points is a tie.
+    ``clean`` sets are evaluated for every row and stand beside the benchmarks, not in their mean: problems that nobody can have known,
+    such as ``arithmetic:clean/10_steps``. ``development`` names problem sets on which choices are made: the base's best decoding of
+    ``base_decodings``, and, of so many ``checkpoints`` of a run, the one that is evaluated. Without them the former is chosen on the
+    reported problems, and the report says so. ``contamination`` probes how much of the benchmarks the base knows by heart.
+    ``reference`` is a row that every other is compared with beside the base, and a difference within ``margin`` points is a tie.
     """
 
     benchmarks: tuple[DataSource, ...] = Field(min_length=1)
+    clean: tuple[DataSource, ...] = ()
     development: tuple[DataSource, ...] = ()
     checkpoints: Positive = 1
     reference: str | None = None

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXECUTORS = ("ray", "local")
-SAMPLES, PROBES = "samples.parquet", "probes.parquet"
+REGRADE_CHUNK = 5000
+SAMPLES, PROBES, REGRADED = "samples.parquet", "probes.parquet", "regraded-"
 DEFAULT_STORE = Path(".rlbench")
 
 
@@ -42,8 +43,9 @@ DEFAULT_STORE = Path(".rlbench")
 class Results:
     """A finished run: its folder and its frames. ``failures`` maps (method, seed) to why cells are empty.
 
-    ``samples`` has one row an evaluation sample, ``summary`` one a method x benchmark x decoding (percent), as on disk; ``scores`` is
-    the summary for each seed by itself, ``control`` the sharpening control, and ``text`` both tables for a terminal.
+    ``samples`` has one row an evaluation sample, ``summary`` one a method x benchmark x decoding (percent), ``metrics.csv``; ``scores`` is
+    the summary for each seed by itself, ``control`` the sharpening control, ``compared`` every comparison with its verdict, and ``text``
+    the tables for a terminal.
     """
 
     out: Path
@@ -51,6 +53,7 @@ class Results:
     summary: pd.DataFrame
     scores: pd.DataFrame
     control: pd.DataFrame
+    compared: pd.DataFrame
     text: str
     manifest: Mapping[str, Any]
     failures: Mapping[tuple[str, int | None], str]
@@ -241,17 +244,49 @@ def report(folder: str | Path) -> Results:
     if not (folder / SAMPLES).exists():
         raise UserError(f"{folder} has no samples.parquet, which its report is made of")
     with _beside(folder) as fresh:
-        for name in ("manifest.json", SAMPLES, PROBES):
-            if (folder / name).exists():
-                shutil.copyfile(folder / name, fresh / name)
+        for path in (folder / "manifest.json", folder / SAMPLES, folder / PROBES, *folder.glob(f"{REGRADED}*.parquet")):
+            if path.exists():
+                shutil.copyfile(path, fresh / path.name)
         written = _report(fresh)
     return dataclasses.replace(written, out=folder)
 
 
+def regrade(folder: str | Path, grader: str, progress: Callable[[int, int], None] = lambda done, total: None) -> Results:
+    """Grade the samples of a run's folder by another grader, without generating, and write its report anew with both.
+
+    The verdicts go to ``regraded-NAME.parquet`` in the folder, in the order of its samples.
+
+    Raises:
+        UserError: the folder is no run's, or there is no such grader.
+    """
+
+    from rlbench.grading.pool import Grader
+    from rlbench.reporting.frames import read_samples
+
+    folder = Path(folder)
+    read_manifest(folder)
+    samples = read_samples(folder / SAMPLES)
+    if grader in set(samples["grader"]):
+        raise UserError(f"--grader {grader!r}: the samples of {folder} were graded by it already; the report is of its verdicts")
+    cases, graded = list(zip(samples["gold"], samples["output"], strict=True)), []
+    with Grader(grader, workers=os.cpu_count() or 1) as other:
+        for start in range(0, len(cases), REGRADE_CHUNK):
+            graded += other.grade(cases[start : start + REGRADE_CHUNK])
+            progress(len(graded), len(cases))
+    keys = ["method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index"]
+    found = samples[keys].assign(answer=[g.answer for g in graded], verdict=[g.verdict for g in graded], grader=grader)
+    with _beside(folder) as fresh:
+        found.to_parquet(fresh / f"{REGRADED}{grader}.parquet", index=False)
+    return report(folder)
+
+
 def _report(folder: Path) -> Results:
+    import pandas as pd
+
     from rlbench.reporting import tables
     from rlbench.reporting.frames import RowInfo, read_samples
     from rlbench.reporting.page import write_report
+    from rlbench.statistics import MARGIN
 
     manifest = read_manifest(folder)
     rows, failures = [], {}
@@ -274,13 +309,25 @@ def _report(folder: Path) -> Results:
         manifest=manifest,
         command=manifest["command"],
         benchmarks=manifest["benchmarks"],
+        clean=manifest.get("clean", ()),
         decodings=recipe["evaluation"]["decodings"],
         problems={(benchmark, problem): text for benchmark, problem, text in manifest.get("examples", [])},
+        probes=pd.read_parquet(folder / PROBES) if (folder / PROBES).exists() else None,
+        problem_sets=manifest.get("problem_sets", ()),
+        reference=recipe["evaluation"].get("reference"),
+        margin=recipe["evaluation"].get("margin", MARGIN),
+        regraded={path.stem.removeprefix(REGRADED): pd.read_parquet(path) for path in sorted(folder.glob(f"{REGRADED}*.parquet"))},
     )
     width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
-    main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width)
+    clean = manifest.get("clean", ())
+    main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width, clean=clean)
     control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
-    return Results(folder, samples, written.summary, written.scores, written.control, f"{main}\n{control}", manifest, failures)
+    parts = [main]
+    if len(written.compared):
+        margin = recipe["evaluation"].get("margin", MARGIN)
+        parts.append(tables.plain(tables.comparison_table(written.compared, rows, margin), width))
+    text = "\n".join([*parts, control])
+    return Results(folder, samples, written.summary, written.scores, written.control, written.compared, text, manifest, failures)
 
 
 def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -357,6 +404,7 @@ def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], fail
         "fingerprint": plan.fingerprint,
         "device": plan.device,
         "benchmarks": [source.label for source in plan.recipe.evaluation.benchmarks],
+        "clean": [source.label for source in plan.recipe.evaluation.clean],
         "command": command,
         "versions": _installed(),
         "git": git_state(),

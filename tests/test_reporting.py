@@ -14,10 +14,17 @@ import pytest
 from rlbench.records import UserError
 from rlbench.reporting import plots, tables
 from rlbench.reporting.frames import (
+    METRIC_COLUMNS,
     SAMPLE_COLUMNS,
     SUMMARY_COLUMNS,
     Results,
     RowInfo,
+    comparisons,
+    contamination,
+    control_cost,
+    coverage,
+    flips,
+    graded_by,
     read_samples,
     scores_of,
     sharpening,
@@ -73,7 +80,7 @@ TYPICAL_ROWS = [*ROWS, RowInfo("rft", "RFT", "sft", "rollouts.correct", train_to
 
 def test_the_summary_has_the_stable_columns_in_a_stable_order(typical):
     summary = summarise(typical, TYPICAL_ROWS, SEEDS)
-    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert tuple(summary.columns) == METRIC_COLUMNS and METRIC_COLUMNS[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
     shuffled = summarise(typical.sample(frac=1, random_state=0), TYPICAL_ROWS, SEEDS, benchmarks=("a", "b"))
     pd.testing.assert_frame_equal(summary, shuffled)
     assert list(summary.method.unique()) == ["base", "sft", "rft", "ppo"]
@@ -109,7 +116,7 @@ def test_one_model_that_serves_all_seeds_has_a_null_seed_and_is_paired_with_each
 
 
 def test_a_failed_row_stands_there_with_empty_cells(typical, tmp_path):
-    summarise(typical, TYPICAL_ROWS, SEEDS).to_csv(tmp_path / "summary.csv", index=False)
+    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
     lines = [line for line in (tmp_path / "summary.csv").read_text().splitlines() if line.startswith("ppo,")]
     assert "ppo,avg,t1.0,,,,,,,,," in lines and len(lines) == 6
     assert all(re.fullmatch(r"ppo,\w+,[\w.]+,{9}", line) for line in lines)
@@ -358,3 +365,94 @@ def test_the_axis_ends_above_what_it_shows(highest, end):
 def test_reporting_never_imports_torch():
     code = "import sys, rlbench.reporting.page, rlbench.statistics; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Comparisons, other metrics, other graders -----------------------------------------------------------------------------------------
+
+
+def test_every_row_is_compared_with_the_base_and_a_reference_with_one_correction_over_all(typical):
+    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    alone, both = comparisons(results), comparisons(results, "sft")
+    assert list(zip(both.method, both.reference, strict=True)) == [
+        ("sft", "base"), ("rft", "base"), ("ppo", "base"), ("rft", "sft"), ("ppo", "sft")
+    ]  # fmt: skip
+    of = both.set_index(["method", "reference"])
+    assert of.loc[("rft", "base"), "verdict"] == "better" and of.loc[("ppo", "base"), "verdict"] == "-"
+    assert of.loc[("rft", "base"), "difference"] == pytest.approx(results.difference("rft", "t1.0", "base", "t1.0").mean)
+    known = both.p_holm.notna()
+    assert (both.p_holm[known] >= both.p_value[known]).all()
+    # Three comparisons stand in the wider family and two in the narrower one.
+    smallest = both.p_value.idxmin()
+    assert both.p_holm[smallest] == pytest.approx(min(1, 3 * both.p_value[smallest]))
+    assert alone.p_holm.min() == pytest.approx(min(1, 2 * alone.p_value.min()))
+    assert (both.detectable[known] > 0).all()
+
+
+def test_with_one_seed_the_comparisons_say_that_no_training_noise_is_in_them(typical):
+    one = Results(typical[typical.seed == 0], TYPICAL_ROWS, (0,))
+    table = tables.comparison_table(comparisons(one), TYPICAL_ROWS, 1.0)
+    assert any("no training noise" in note for note in table.notes)
+    several = tables.comparison_table(comparisons(Results(typical, TYPICAL_ROWS, SEEDS)), TYPICAL_ROWS, 1.0)
+    assert not any("no training noise" in note for note in several.notes)
+
+
+def test_coverage_goes_from_avg_to_any_of_all(typical):
+    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    found = coverage(results).set_index(["method", "k"])["pass_at_k"]
+    summary = summary_of(results)
+    for method in ("base", "sft", "rft"):
+        row = cell_of(summary, method, "avg")
+        assert found[method, 1] == pytest.approx(row.avg_at_k, abs=1e-3)
+        assert found[method, 8] == pytest.approx(row.pass_at_k, abs=1e-3)
+        assert found[method].is_monotonic_increasing and list(found[method].index) == [1, 2, 4, 8]
+
+
+def test_beside_a_score_stand_the_majority_and_what_could_not_be_graded():
+    rows = cell("base", 0, "a", "t1.0", [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
+    for sample in rows[6:]:
+        sample.update(verdict="timeout", answer=None, n_tokens=40)
+    found = cell_of(summarise(frame(rows), ROWS[:1], (0,)), "base", "a")
+    assert found.maj_at_k == pytest.approx(100 / 3, abs=1e-3)  # the first problem alone
+    assert found.ungraded_rate == pytest.approx(100 / 3, abs=1e-3) and found.n_tokens == pytest.approx(20)
+
+
+def test_the_bases_decoding_is_chosen_on_development_sets_of_other_names():
+    chances = {"base": {"t1.0": 0.3, "t0.5": 0.6}, "sft": {"t1.0": 0.5}}
+    test = drawn(chances, decodings=("t1.0", "t0.5"))
+    opposite = drawn({"base": {"t1.0": 0.9, "t0.5": 0.2}}, decodings=("t1.0", "t0.5"), benchmarks=("other",)).assign(split="development")
+    control = sharpening(Results(pd.concat([test, opposite], ignore_index=True), ROWS, SEEDS))
+    assert set(control.base_best_decoding) == {"t1.0"} and set(control.chosen_on) == {"development"}
+    assert set(sharpening(Results(test, ROWS, SEEDS)).base_best_decoding) == {"t0.5"}
+
+
+def test_the_controls_cost_is_what_the_main_table_has_no_use_for(typical):
+    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    extra = typical[typical.decoding != "t1.0"]
+    assert control_cost(results, typical).startswith(f"The control took {len(extra):,} of {len(typical):,} evaluation samples")
+
+
+def test_ranks_that_flip_between_graders_are_named(typical, tmp_path):
+    # The other grader finds every output of SFT right and none of RFT's.
+    verdicts = typical.method.map({"sft": "correct", "rft": "wrong"}).fillna(typical.verdict)
+    other = pd.DataFrame({"verdict": verdicts, "answer": typical.answer})
+    scores, agreement = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"lenient": other})
+    assert flips(scores, "math-verify", "lenient") == [("rft", "base"), ("rft", "sft")]
+    assert agreement["lenient"] == pytest.approx((verdicts == typical.verdict).mean())
+    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", regraded={"lenient": other})
+    assert "RFT above SFT by math-verify, below by lenient" in (tmp_path / "report.md").read_text()
+    same = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"same": typical[["verdict", "answer"]]})[0]
+    assert flips(same, "math-verify", "same") == []
+
+
+def test_contamination_is_a_share_with_its_interval_beside_the_score(typical, tmp_path):
+    probes = pd.DataFrame([
+        {"seed": s, "benchmark": "a", "problem_id": f"p{p}", "share": 0.6, "rest": "r", "completion": "c", "verbatim": p < 30,
+         "rouge_l": 0.5, "verdict": "correct" if p < 6 else "unparsed"}
+        for s in SEEDS for p in range(60)
+    ])  # fmt: skip
+    found = contamination(Results(typical, TYPICAL_ROWS, SEEDS), probes).iloc[0]
+    assert (found.problems, found.verbatim, found.rouge_l, found.correct) == (60, 50.0, 50.0, 10.0)
+    assert found.low == pytest.approx(37.7, abs=0.1) and found.high == pytest.approx(62.3, abs=0.1)  # of 60 problems, not of 180 probes
+    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", probes=probes)
+    for name in ("report.md", "report.html"):
+        assert "Contamination" in (tmp_path / name).read_text()

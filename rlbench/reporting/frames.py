@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
-from rlbench.metrics import pass_at_k
+from rlbench.metrics import maj_at_k, pass_at_k
 from rlbench.recipe import AVERAGE, temperature_of
 from rlbench.records import UserError
-from rlbench.statistics import Estimate, holm, mean_interval, paired_difference
+from rlbench.statistics import MARGIN, Estimate, holm, mean_interval, minimum_detectable_effect, paired_difference, verdict
 
 SAMPLE_COLUMNS = (
     "method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index", "output", "answer", "gold", "verdict", "grader",
@@ -26,6 +28,10 @@ SUMMARY_COLUMNS = (
     "method", "benchmark", "decoding", "n_seeds", "n_problems", "k", "avg_at_k", "ci_low", "ci_high", "pass_at_k", "truncation_rate",
     "unparsed_rate",
 )  # fmt: skip
+METRIC_COLUMNS = (*SUMMARY_COLUMNS, "maj_at_k", "ungraded_rate", "n_tokens")
+RATES = {"passed": "pass_at_k", "truncated": "truncation_rate", "unparsed": "unparsed_rate", "majority": "maj_at_k",
+         "ungraded": "ungraded_rate", "tokens": "n_tokens"}  # fmt: skip
+"""What a cell holds beside its scores, and the column of a summary that it becomes."""
 GREEDY = "greedy"
 SIGNIFICANCE = 0.05
 
@@ -45,6 +51,7 @@ class RowInfo:
         sampled_tokens: tokens that the row sampled for itself (an online method's rollouts).
         bank_tokens: tokens of the shared rollout bank that the row trains on; sampled once, charged to each of its users.
         learning_rate: the peak rate of the policy.
+        selection: by seed, which checkpoint was chosen and the development scores of all, as ``selection.json`` has it.
     """
 
     method: str
@@ -59,20 +66,29 @@ class RowInfo:
     sampled_tokens: float | None = None
     bank_tokens: float | None = None
     learning_rate: float | None = None
+    selection: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one benchmark under one decoding: matrices [S, P] over seeds and problems, of the K samples of each."""
+    """One method on one benchmark under one decoding: matrices [S, P] over seeds and problems, of the K samples of each.
+
+    ``score`` is avg@k, ``passed`` pass@k, ``majority`` maj@k, the others the shares of samples that were cut off by the length limit,
+    could not be parsed, and could not be graded (time-outs and crashes of the grader), in percent; ``tokens`` the mean length.
+    ``correct`` counts correct samples.
+    """
 
     seeds: tuple[int | None, ...]
     problems: tuple[str, ...]
     k: int
     score: NDArray[np.float64]
     passed: NDArray[np.float64]
+    majority: NDArray[np.float64]
     truncated: NDArray[np.float64]
     unparsed: NDArray[np.float64]
+    ungraded: NDArray[np.float64]
     tokens: NDArray[np.float64]
+    correct: NDArray[np.float64]
 
     def of_seeds(self, seeds: Sequence[int | None]) -> NDArray[np.float64]:
         """The scores of these seeds, in their order; a model that serves all seeds gives its one row."""
@@ -106,6 +122,7 @@ class Results:
         seeds: the recipe's seeds.
         benchmarks, decodings: their order, and the grid on which failed rows stand empty; without them, benchmarks as they
             appear and decodings from the highest temperature down to greedy.
+        clean: sets that stand beside the benchmarks and do not count in ``avg``.
         split: which split is reported; by default "test" where it was evaluated.
 
     Raises:
@@ -114,7 +131,7 @@ class Results:
 
     def __init__(
         self, samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], *, benchmarks: Sequence[str] | None = None,
-        decodings: Sequence[str] | None = None, split: str | None = None,
+        decodings: Sequence[str] | None = None, split: str | None = None, clean: Sequence[str] = (),
     ) -> None:  # fmt: skip
         known = samples["method"].isin([row.method for row in rows]) & (samples["seed"].isna() | samples["seed"].isin(list(seeds)))
         samples = samples[known.astype(bool)]
@@ -123,7 +140,8 @@ class Results:
         self.split = split or ("test" if "test" in splits or not splits else splits[0])
         self.cells = _cells(samples[samples["split"] == self.split])
         self.development = _cells(samples[samples["split"] == "development"]) if self.split != "development" else {}
-        self.benchmarks = tuple(benchmarks or dict.fromkeys(benchmark for _, benchmark, _ in self.cells))
+        self.clean = tuple(clean)
+        self.benchmarks = tuple(benchmarks or dict.fromkeys(name for _, name, _ in self.cells if name not in self.clean))
         # What every row is measured under; the base may have more, which count only where nothing else was evaluated.
         evaluated = {d for method, _, d in self.cells if method != self.base_name} or {d for _, _, d in self.cells}
         self.decodings = tuple(decodings or sorted(evaluated, key=temperature_of, reverse=True))
@@ -145,8 +163,10 @@ class Results:
 
     def strata(self, method: str, benchmark: str, decoding: str, *, development: bool = False) -> list[Cell] | None:
         """The cells behind a number: one, or all benchmarks' for ``avg``; None if any is missing."""
-        names = self.benchmarks if benchmark == AVERAGE else (benchmark,)
-        found = [(self.development if development else self.cells).get((method, name, decoding)) for name in names]
+        cells = self.development if development else self.cells
+        every = tuple(dict.fromkeys(name for _, name, _ in cells)) if development else self.benchmarks
+        names = every if benchmark == AVERAGE else (benchmark,)
+        found = [cells.get((method, name, decoding)) for name in names]
         cells = [cell for cell in found if cell is not None]
         return cells if cells and len(cells) == len(names) and _common_seeds(cells) else None
 
@@ -168,42 +188,115 @@ def summarise(
     samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], *, benchmarks: Sequence[str] | None = None,
     decodings: Sequence[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """The frame of ``summary.csv``: see ``summary_of``."""
+    """See ``summary_of``."""
     return summary_of(Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings))
 
 
 def summary_of(results: Results) -> pd.DataFrame:
-    """One row a method x benchmark x decoding with ``SUMMARY_COLUMNS``, in percent to 4 decimals.
+    """One row a method x benchmark x decoding with ``METRIC_COLUMNS``, in percent to 4 decimals; ``summary.csv`` has ``SUMMARY_COLUMNS``.
 
-    Methods stand in the recipe's order, then benchmarks with ``avg`` (their unweighted mean) last, then decodings. A missing result
+    Methods stand in the recipe's order, then benchmarks, ``avg`` (their unweighted mean) and clean sets, then decodings. A missing result
     is a row of empty cells. ``avg`` is there only if every benchmark is, over the seeds that have them all. ``n_seeds`` counts
     models: it is 1 for one model that serves all seeds. ``n_problems`` of ``avg`` is the sum, ``k`` is empty if benchmarks differ in it.
     """
     records = [
         {"method": row.method, "benchmark": benchmark, "decoding": decoding, **_numbers(results, row.method, benchmark, decoding)}
         for row in results.rows
-        for benchmark in (*results.benchmarks, *([AVERAGE] if results.benchmarks else []))
+        for benchmark in (*results.benchmarks, *([AVERAGE] if results.benchmarks else []), *results.clean)
         for decoding in results.decodings_of(row.method)
     ]
-    frame = pd.DataFrame(records, columns=list(SUMMARY_COLUMNS))
+    frame = pd.DataFrame(records, columns=list(METRIC_COLUMNS))
     counts = {name: "Int64" for name in ("n_seeds", "n_problems", "k")}
-    rates = {name: "float64" for name in SUMMARY_COLUMNS[6:]}
+    rates = {name: "float64" for name in METRIC_COLUMNS[6:]}
     return frame.astype({**counts, **rates}).round(4)
 
 
 def scores_of(results: Results) -> pd.DataFrame:
-    """One row a method x seed x benchmark x decoding: avg_at_k, pass_at_k, truncation_rate, unparsed_rate in percent, mean n_tokens."""
+    """One row a method x seed x benchmark x decoding: avg_at_k and the columns of ``RATES``, in percent; n_tokens in tokens."""
     records = [
         {
             "method": method, "seed": seed, "benchmark": benchmark, "decoding": decoding, "avg_at_k": cell.score[i].mean(),
-            "pass_at_k": cell.passed[i].mean(), "truncation_rate": cell.truncated[i].mean(), "unparsed_rate": cell.unparsed[i].mean(),
-            "n_tokens": cell.tokens[i].mean(),
+            **{column: getattr(cell, name)[i].mean() for name, column in RATES.items()},
         }
         for (method, benchmark, decoding), cell in results.cells.items()
         for i, seed in enumerate(cell.seeds)
     ]  # fmt: skip
-    columns = ["method", "seed", "benchmark", "decoding", "avg_at_k", "pass_at_k", "truncation_rate", "unparsed_rate", "n_tokens"]
+    columns = ["method", "seed", "benchmark", "decoding", "avg_at_k", *RATES.values()]
     return pd.DataFrame(records, columns=columns).astype({"seed": "Int64"})
+
+
+COMPARISON_COLUMNS = (
+    "method", "reference", "decoding", "difference", "ci_low", "ci_high", "p_value", "p_holm", "detectable", "verdict", "n_seeds",
+    "training_noise",
+)  # fmt: skip
+
+
+def comparisons(results: Results, reference: str | None = None, margin: float = MARGIN) -> pd.DataFrame:
+    """Every row against the base, and against ``reference`` where one is named, by ``avg`` under the main decoding.
+
+    Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by Holm's method over
+    all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison with this noise would find in four of
+    five cases (``statistics.minimum_detectable_effect``), ``verdict`` is ``statistics.verdict``'s with ties within ``margin`` points,
+    and "-" where there is nothing to compare; ``training_noise`` says whether the interval holds that of new seeds.
+    """
+    against = [name for name in dict.fromkeys((results.base_name, reference)) if name is not None]
+    records, estimates = [], []
+    for name in against:
+        for row in results.rows:
+            if row.method not in (name, results.base_name):
+                decoding = results.primary or ""
+                estimate = results.difference(row.method, decoding, name, decoding)
+                estimates.append(estimate)
+                records.append({"method": row.method, "reference": name, "decoding": decoding or None})
+    adjusted = holm([estimate.p_value if estimate else np.nan for estimate in estimates])
+    for record, estimate, p in zip(records, estimates, adjusted, strict=True):
+        record["verdict"] = "-"
+        if estimate is not None and not np.isnan(estimate.low):
+            record |= {
+                "difference": estimate.mean, "ci_low": estimate.low, "ci_high": estimate.high, "p_value": estimate.p_value, "p_holm": p,
+                "detectable": minimum_detectable_effect(estimate), "verdict": verdict(estimate, adjusted_p=p, margin=margin),
+                "n_seeds": estimate.n_seeds, "training_noise": estimate.includes_training_noise,
+            }  # fmt: skip
+    return pd.DataFrame(records, columns=list(COMPARISON_COLUMNS)).astype({"n_seeds": "Int64", "training_noise": "boolean"})
+
+
+def coverage(results: Results) -> pd.DataFrame:
+    """pass@k by row for k = 1, 2, 4, ... up to the number of samples: ``method, k, pass_at_k``, the mean over benchmarks in percent.
+
+    Under the main decoding. pass@1 is avg@k. What training adds at k = 1 and not at large k was there before, at lower odds.
+    """
+    records = []
+    for row in results.rows:
+        cells = results.strata(row.method, AVERAGE, results.primary or "")
+        if not cells:
+            continue
+        most, seeds = min(cell.k for cell in cells), _common_seeds(cells)
+        for k in sorted({*(2**i for i in range(most.bit_length()) if 2**i <= most), most}):
+            shown = [cell.correct[[cell.seeds.index(seed) for seed in seeds]] for cell in cells]
+            values = [pass_at_k(correct, np.full(correct.shape, cell.k), k).mean() for correct, cell in zip(shown, cells, strict=True)]
+            records.append({"method": row.method, "k": k, "pass_at_k": 100 * float(np.mean(values))})
+    return pd.DataFrame(records, columns=["method", "k", "pass_at_k"])
+
+
+def contamination(results: Results, probes: pd.DataFrame) -> pd.DataFrame:
+    """One row a benchmark: ``benchmark, problems, share, verbatim, low, high, rouge_l, correct, score``, in percent, means over bases.
+
+    The interval of ``verbatim`` is Wilson's, a problem counting once, however many bases were probed; ``score`` is the base's avg@k
+    under the main decoding.
+    """
+    records = []
+    for benchmark, group in probes.groupby("benchmark", sort=False):
+        problems = group["problem_id"].nunique()
+        verbatim = float(group["verbatim"].mean())
+        low, high = binomtest(round(verbatim * problems), problems).proportion_ci(method="wilson")
+        score = results.estimate(results.base_name, str(benchmark), results.primary or "") if results.base_name else None
+        records.append({
+            "benchmark": benchmark, "problems": problems, "share": float(group["share"].iloc[0]), "verbatim": 100 * verbatim,
+            "low": 100 * low, "high": 100 * high, "rouge_l": 100 * float(group["rouge_l"].mean()),
+            "correct": 100 * float((group["verdict"] == "correct").mean()), "score": score.mean if score else np.nan,
+        })  # fmt: skip
+    columns = ["benchmark", "problems", "share", "verbatim", "low", "high", "rouge_l", "correct", "score"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def sharpening(results: Results) -> pd.DataFrame:
@@ -229,6 +322,50 @@ def sharpening(results: Results) -> pd.DataFrame:
     best, chosen_on = _best_decoding(results, base, grid) if base else (None, "")
     controlled = best is not None and len([d for d in grid if results.strata(str(base), AVERAGE, d)]) > 1
     return pd.DataFrame([_against(results, row, base, best if controlled else None, chosen_on) for row in results.rows])
+
+
+def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others agree.
+
+    Args:
+        others: by grader, ``verdict`` and ``answer`` of the samples, in their order.
+
+    Returns:
+        The frame, the samples' own grader first, and the share of samples to which each other grader gives the same verdict.
+    """
+    own = next(iter(samples["grader"].dropna().unique()), "grader")
+    graded = {own: results}
+    for name, frame in others.items():
+        again = samples.assign(verdict=frame["verdict"].to_numpy(), answer=frame["answer"].to_numpy())
+        graded[name] = Results(
+            again, results.rows, results.seeds, benchmarks=results.benchmarks, decodings=results.decodings, clean=results.clean
+        )  # fmt: skip
+    records = []
+    for name, found in graded.items():
+        scores = {row.method: found.estimate(row.method, AVERAGE, found.primary or "") for row in results.rows}
+        known = sorted((estimate.mean for estimate in scores.values() if estimate), reverse=True)
+        records += [
+            {"method": method, "grader": name, "avg": estimate.mean, "rank": 1 + known.index(estimate.mean)}
+            for method, estimate in scores.items() if estimate
+        ]  # fmt: skip
+    agreement = {name: float((frame["verdict"].to_numpy() == samples["verdict"].to_numpy()).mean()) for name, frame in others.items()}
+    return pd.DataFrame(records, columns=["method", "grader", "avg", "rank"]), agreement
+
+
+def flips(frame: pd.DataFrame, one: str, other: str) -> list[tuple[str, str]]:
+    """Pairs of rows of which the first is above the second by grader ``one`` and below it by ``other``."""
+    scores = frame.pivot(index="method", columns="grader", values="avg").reindex(frame["method"].unique())
+    a, b = scores[one], scores[other]
+    return [(x, y) for x in scores.index for y in scores.index if a[x] > a[y] and b[x] < b[y]]
+
+
+def control_cost(results: Results, samples: pd.DataFrame) -> str:
+    """What the sharpening control took, in a sentence: everything that was evaluated but the main table's decoding of the split."""
+    extra = samples[(samples["decoding"] != results.primary) | (samples["split"] != results.split)]
+    return (
+        f"The control took {len(extra):,} of {len(samples):,} evaluation samples, {int(extra['n_tokens'].sum()):,} of "
+        f"{int(samples['n_tokens'].sum()):,} tokens."
+    )
 
 
 def _against(results: Results, row: RowInfo, base: str | None, best: str | None, chosen_on: str) -> dict[str, object]:
@@ -282,14 +419,13 @@ def _numbers(results: Results, method: str, benchmark: str, decoding: str) -> di
         return {}
     seeds, samples = _common_seeds(cells), {cell.k for cell in cells}
     shown = [[cell.seeds.index(seed) for seed in seeds] for cell in cells]
-    rate = {
-        name: float(np.mean([getattr(cell, name)[index].mean() for cell, index in zip(cells, shown, strict=True)]))
-        for name in ("passed", "truncated", "unparsed")
+    rates = {
+        column: float(np.mean([getattr(cell, name)[index].mean() for cell, index in zip(cells, shown, strict=True)]))
+        for name, column in RATES.items()
     }
     return {
         "n_seeds": estimate.n_seeds, "n_problems": estimate.n_problems, "k": samples.pop() if len(samples) == 1 else pd.NA,
-        "avg_at_k": estimate.mean, "ci_low": estimate.low, "ci_high": estimate.high, "pass_at_k": rate["passed"],
-        "truncation_rate": rate["truncated"], "unparsed_rate": rate["unparsed"],
+        "avg_at_k": estimate.mean, "ci_low": estimate.low, "ci_high": estimate.high, **rates,
     }  # fmt: skip
 
 
@@ -302,9 +438,10 @@ def _common_seeds(cells: Sequence[Cell]) -> tuple[int | None, ...]:
 def _cells(samples: pd.DataFrame) -> dict[tuple[str, str, str], Cell]:
     """Every cell of the samples, keyed (method, benchmark, decoding), in order of appearance."""
     graded = pd.DataFrame({
-        **{name: samples[name] for name in ("method", "benchmark", "decoding", "seed", "problem_id", "sample_index")},
+        **{name: samples[name] for name in ("method", "benchmark", "decoding", "seed", "problem_id", "sample_index", "answer")},
         "correct": (samples["verdict"] == "correct").astype(float), "truncated": (samples["finish_reason"] == "length").astype(float),
         "unparsed": (samples["verdict"] == "unparsed").astype(float), "tokens": samples["n_tokens"].astype(float),
+        "ungraded": samples["verdict"].isin(["timeout", "error"]).astype(float),
     })  # fmt: skip
     for method, missing in graded["seed"].isna().groupby(graded["method"]):
         if missing.nunique() > 1:
@@ -317,7 +454,7 @@ def _cell(group: pd.DataFrame, where: str) -> Cell:
     if group.duplicated(["seed", "problem_id", "sample_index"]).any():
         raise UserError(f"samples of {where}: a sample of a problem stands there twice")
     problems = group.groupby(["seed", "problem_id"], sort=False, dropna=False, observed=True)
-    means = problems[["correct", "truncated", "unparsed", "tokens"]].mean()
+    means = problems[["correct", "truncated", "unparsed", "ungraded", "tokens"]].mean()
     counts, n_correct = problems.size(), problems["correct"].sum()
     seeds = sorted(group["seed"].dropna().unique().tolist()) or [None]
     # Sorted, so that the matrices of two methods are aligned however their samples lie in the file.
@@ -331,6 +468,19 @@ def _cell(group: pd.DataFrame, where: str) -> Cell:
         aligned = values if seeds == [None] else values.reindex(order)
         return (aligned.droplevel(0).reindex(ids) if seeds == [None] else aligned).to_numpy(dtype=np.float64).reshape(shape)
 
-    passed = 100 * pass_at_k(matrix(n_correct), np.full(shape, k), k)
-    return Cell(tuple(seeds), tuple(ids), k, 100 * matrix(means["correct"]), passed, 100 * matrix(means["truncated"]),
-                100 * matrix(means["unparsed"]), matrix(means["tokens"]))  # fmt: skip
+    correct = matrix(n_correct)
+    return Cell(
+        tuple(seeds), tuple(ids), k, score=100 * matrix(means["correct"]), passed=100 * pass_at_k(correct, np.full(shape, k), k),
+        majority=100 * matrix(_majorities(group, problems)), correct=correct, tokens=matrix(means["tokens"]),
+        **{name: 100 * matrix(means[name]) for name in ("truncated", "unparsed", "ungraded")},
+    )  # fmt: skip
+
+
+def _majorities(group: pd.DataFrame, problems: Any) -> pd.Series:
+    """maj@k of every seed and problem."""
+    index = problems.size().index
+    given: list[tuple[list[str | None], list[float]]] = [([], []) for _ in range(len(index))]
+    for place, answer, correct in zip(problems.ngroup(), group["answer"], group["correct"], strict=True):
+        given[place][0].append(None if pd.isna(answer) else str(answer))
+        given[place][1].append(correct)
+    return pd.Series([maj_at_k([answers], [correct])[0] for answers, correct in given], index=index)

@@ -16,7 +16,22 @@ from typing import Any
 import pandas as pd
 
 from rlbench.reporting import plots, tables
-from rlbench.reporting.frames import AVERAGE, GREEDY, Results, RowInfo, scores_of, sharpening, summary_of
+from rlbench.reporting.frames import (
+    AVERAGE,
+    GREEDY,
+    SUMMARY_COLUMNS,
+    Results,
+    RowInfo,
+    comparisons,
+    contamination,
+    control_cost,
+    coverage,
+    graded_by,
+    scores_of,
+    sharpening,
+    summary_of,
+)
+from rlbench.statistics import MARGIN
 
 SAMPLE_PROBLEMS = 3
 OUTPUT_CHARACTERS = 3000
@@ -29,6 +44,7 @@ class Report:
     summary: pd.DataFrame
     scores: pd.DataFrame
     control: pd.DataFrame
+    compared: pd.DataFrame
     text: str
     summary_path: Path
     markdown_path: Path
@@ -39,34 +55,53 @@ def write_report(
     out: Path, *, samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], recipe_name: str, title: str = "",
     notes: Sequence[str] = (), deviations: Sequence[str] = (), manifest: Mapping[str, Any] | None = None, command: str = "",
     benchmarks: Sequence[str] | None = None, decodings: Sequence[str] | None = None,
-    problems: Mapping[tuple[str, str], str] | None = None,
+    problems: Mapping[tuple[str, str], str] | None = None, probes: pd.DataFrame | None = None,
+    problem_sets: Sequence[Mapping[str, Any]] = (), reference: str | None = None, margin: float = MARGIN,
+    regraded: Mapping[str, pd.DataFrame] | None = None, clean: Sequence[str] = (),
 ) -> Report:  # fmt: skip
-    """Write ``summary.csv``, ``report.md`` and ``report.html`` into ``out``. The same arguments give the same bytes.
+    """Write ``summary.csv``, ``metrics.csv`` (the same rows with more columns), ``comparisons.csv``, ``report.md`` and ``report.html``.
+
+    The same arguments give the same bytes.
 
     Args:
         samples: the run's evaluation samples, ``frames.SAMPLE_COLUMNS``.
-        rows, seeds, benchmarks, decodings: see ``frames.Results``; the latter two let rows that failed stand with empty cells even if
+        rows, seeds, benchmarks, decodings, clean: see ``frames.Results``; these let rows that failed stand with empty cells even if
             nothing at all was evaluated.
         manifest: the run's manifest; its ``stages`` become a table, its ``recipe`` stands there as JSON, its other plain values are listed.
         command: the command line that makes the report again.
         problems: texts of problems by (benchmark, problem id), shown above the sample outputs.
+        probes: contamination probes of the base, fields of ``records.Probe`` with their ``seed``.
+        problem_sets: tables ``{name, split, problems, content}`` of what was evaluated on.
+        reference, margin: see ``frames.comparisons``.
+        regraded: verdicts and answers of the same samples by other graders, see ``frames.graded_by``.
 
     Raises:
         UserError: the samples contradict themselves.
     """
-    results = Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings)
+    results = Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings, clean=clean)
     summary, scores, control = summary_of(results), scores_of(results), sharpening(results)
-    shown = [
-        tables.main_table(summary, rows, results.primary, control),
-        tables.sharpening_table(control, rows),
-        tables.cost_table(rows, scores, results.primary),
-    ]
+    compared = comparisons(results, reference, margin)
+    shown = {
+        "main": tables.main_table(summary, rows, results.primary, control, clean),
+        "clean": tables.clean_table(summary, rows, results.primary, clean) if clean else None,
+        "compared": tables.comparison_table(compared, rows, margin) if len(compared) else None,
+        "control": tables.sharpening_table(control, rows, cost=control_cost(results, samples) if len(samples) else None),
+        "coverage": tables.coverage_table(coverage(results), rows, results.primary),
+        "contamination": tables.contamination_table(contamination(results, probes)) if probes is not None else None,
+        "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
+        "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
+        "costs": tables.cost_table(rows, scores, results.primary),
+        "problem_sets": tables.problem_set_table(problem_sets) if problem_sets else None,
+    }
+    shown = {name: table for name, table in shown.items() if table is not None}
     out.mkdir(parents=True, exist_ok=True)
     report = Report(
-        summary, scores, control, tables.terminal_table(summary, rows, decoding=results.primary, control=control),
+        summary, scores, control, compared, tables.terminal_table(summary, rows, decoding=results.primary, control=control, clean=clean),
         out / "summary.csv", out / "report.md", out / "report.html",
     )  # fmt: skip
-    summary.to_csv(report.summary_path, index=False, lineterminator="\n")
+    summary[list(SUMMARY_COLUMNS)].to_csv(report.summary_path, index=False, lineterminator="\n")
+    summary.to_csv(out / "metrics.csv", index=False, lineterminator="\n")
+    compared.to_csv(out / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
     facts = {"title": title or recipe_name, "recipe": recipe_name, "notes": notes, "deviations": deviations, "command": command}
     page = _page(facts, shown, results, summary, samples, manifest or {}, problems or {})
     for path, text in ((report.markdown_path, _markdown(facts, shown, rows)), (report.page_path, page)):
@@ -74,9 +109,14 @@ def write_report(
     return report
 
 
-def _markdown(facts: Mapping[str, Any], shown: Sequence[tables.Table], rows: Sequence[RowInfo]) -> str:
+def _regraded(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[Any, ...]:
+    frame, agreement = graded_by(results, samples, others)
+    return frame, results.rows, agreement
+
+
+def _markdown(facts: Mapping[str, Any], shown: Mapping[str, tables.Table], rows: Sequence[RowInfo]) -> str:
     parts = [f"# {tables.escape(facts['title'])}\n", *(f"{tables.escape(note)}\n" for note in facts["notes"])]
-    parts += [f"## {table.caption}\n\n{tables.markdown(table)}" for table in shown]
+    parts += [f"## {table.caption}\n\n{tables.markdown(table)}" for table in shown.values()]
     missing = [f"- {tables.escape(label)}: {tables.escape(reason)}" for label, reason in tables.failures(rows)]
     deviations = [f"- {tables.escape(text)}" for text in facts["deviations"]]
     for heading, lines in (("Missing results", missing), ("Deviations", deviations)):
@@ -87,7 +127,7 @@ def _markdown(facts: Mapping[str, Any], shown: Sequence[tables.Table], rows: Seq
 
 
 def _page(
-    facts: Mapping[str, Any], shown: Sequence[tables.Table], results: Results, summary: pd.DataFrame, samples: pd.DataFrame,
+    facts: Mapping[str, Any], shown: Mapping[str, tables.Table], results: Results, summary: pd.DataFrame, samples: pd.DataFrame,
     manifest: Mapping[str, Any], problems: Mapping[tuple[str, str], str],
 ) -> str:  # fmt: skip
     # Imported here so that the frames and tables need no template engine.
@@ -100,15 +140,14 @@ def _page(
     )  # fmt: skip
     environment.filters |= {"seconds": tables.seconds, "tokens": tables.count, "bytes": _bytes}
     overview, panels = _plots(results, summary)
-    main, control, costs = shown
     stages = [{name: stage.get(name) for name in ("name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes")}
               for stage in manifest.get("stages", ())]  # fmt: skip
     return environment.get_template("page.html.j2").render(
-        facts, main=main, control=control, costs=costs, overview=Markup(overview), panels=[(name, Markup(svg)) for name, svg in panels],
+        facts, shown=shown, overview=Markup(overview), panels=[(name, Markup(svg)) for name, svg in panels],
         families=sorted({plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows}, key=_FAMILIES.index),
         family_names=dict(zip(_FAMILIES, _FAMILY_NAMES, strict=True)), primary=results.primary, split=results.split,
         failures=tables.failures(results.rows), examples=_examples(results, samples, problems), stages=stages,
-        provenance=_flat({name: value for name, value in manifest.items() if name not in ("recipe", "command")}),
+        provenance=_flat({name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}),
         resolved=json.dumps(manifest["recipe"], indent=1, ensure_ascii=False) if "recipe" in manifest else "",
         with_greedy=results.primary != GREEDY and GREEDY in results.decodings,
     )  # fmt: skip

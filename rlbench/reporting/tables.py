@@ -6,13 +6,14 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from rlbench.recipe import temperature_of
-from rlbench.reporting.frames import AVERAGE, GREEDY, RowInfo
+from rlbench.reporting.frames import AVERAGE, GREEDY, RowInfo, flips
 
 NONE = "-"
 
@@ -41,18 +42,24 @@ def main_decoding(summary: pd.DataFrame) -> str | None:
     return "t1.0" if "t1.0" in decodings else next(iter(decodings), None)
 
 
-def main_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, control: pd.DataFrame | None = None) -> Table:
-    """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy, pass@k.
+def main_table(
+    summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, control: pd.DataFrame | None = None,
+    clean: Sequence[str] = (),
+) -> Table:  # fmt: skip
+    """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy, pass@k, maj@k.
+
+    Beside every score stand the shares of outputs that were cut off, that held no answer, and that could not be graded, and their length.
 
     Args:
         summary: see ``frames.summary_of``.
         decoding: ``main_decoding`` by default.
+        clean: sets that have a table of their own.
         control: ``frames.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a column.
     """
     decoding = decoding or main_decoding(summary) or ""
     here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
     greedy = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)].set_index("method")["avg_at_k"]
-    benchmarks = [name for name in summary["benchmark"].unique() if name != AVERAGE]
+    benchmarks = [name for name in summary["benchmark"].unique() if name not in (AVERAGE, *clean)]
     k = here["k"].dropna()
     with_greedy = decoding != GREEDY and greedy.notna().any()
     gains = control[control["sampled_decoding"] == decoding].set_index("method") if control is not None else None
@@ -60,8 +67,10 @@ def main_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | N
     columns = ["", *benchmarks, AVERAGE]
     columns += ["vs base"] if with_base else []
     columns += ["greedy"] if with_greedy else []
-    columns += [f"pass@{k.iloc[0]}" if k.nunique() == 1 else "pass@k", "cut off"]
-    optional = ((len(columns) - 1,), (len(columns) - 2,), tuple(range(1, len(benchmarks) + 1)))
+    of = str(k.iloc[0]) if k.nunique() == 1 else "k"
+    columns += [f"pass@{of}", f"maj@{of}", "cut off", "unparsed", "ungraded", "length"]
+    last = len(columns)
+    optional = ((last - 1,), (last - 2,), (last - 3,), (last - 4,), (last - 5,), (last - 6,), tuple(range(1, len(benchmarks) + 1)))
     base = _base(rows)
     table, kinds = [], []
     for row in rows:
@@ -72,7 +81,8 @@ def main_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | N
             cells.append(_spread(gains.loc[row.method], "sampled_minus_base", signed=True) if row.method in gains.index else NONE)
         if with_greedy:
             cells.append(number(greedy.get(row.method, math.nan)))
-        cells += [number(_value(average, "pass_at_k")), number(_value(average, "truncation_rate"))]
+        names = ("pass_at_k", "maj_at_k", "truncation_rate", "unparsed_rate", "ungraded_rate", "n_tokens")
+        cells += [number(_value(average, name)) for name in names]
         table.append(tuple(cells))
         # A row has failed where none of its cells could be filled.
         kinds.append("base" if row.method == base else "failed" if all(cell == NONE for cell in cells[1:]) else "")
@@ -81,10 +91,10 @@ def main_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | N
     return Table(caption, tuple(columns), tuple(table), tuple(kinds), optional=optional, notes=notes)
 
 
-def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None) -> Table:
+def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None) -> Table:
     """The sharpening control: each row against the base at its own best decoding, with the verdict that ``frames.sharpening`` defines.
 
-    ``decoding`` heads the sampled columns; by default the control's own.
+    ``decoding`` heads the sampled columns; by default the control's own. ``cost`` says what the control took.
     """
     sampled = decoding or next(iter(control["sampled_decoding"].dropna()), "sampled")
     labels = {row.method: row.label for row in rows}
@@ -108,8 +118,118 @@ def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: s
             f"vs best: against the base at its best decoding, {best}, {_spread(first, 'base_best')}, chosen on {first['chosen_on']}.",
             "ability: above the base's best, sampled or greedy (5 %, Holm over the two). sharpening: above the base under the same "
             "decoding only. neither: neither is shown, which with few seeds may be want of power. Each row is judged by itself.",
+            *([cost] if cost else []),
         )
     return Table("Ability or sharpening?", columns, table, kinds, frozenset({0, 5}), notes=notes)
+
+
+def clean_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None, clean: Sequence[str]) -> Table:
+    """Rows x clean sets under one decoding, with 95 % intervals."""
+    here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
+    table, kinds = [], []
+    for row in rows:
+        found = [_row(here, (row.method, name)) for name in clean]
+        table.append((row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found)))
+        kinds.append("base" if row.method == _base(rows) else "")
+    note = "Sets that no model can have read before they were published; they do not count in avg. A gain on the benchmarks that is not "
+    note += "there on any of these may be memory."
+    return Table(f"Clean sets under {decoding}, in percent", ("", *clean), tuple(table), tuple(kinds), notes=(note,))
+
+
+def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float) -> Table:
+    """Every comparison of ``frames.comparisons`` with its verdict."""
+    labels = {row.method: row.label for row in rows}
+    table = tuple(
+        (
+            labels[record["method"]], labels[record["reference"]],
+            interval(record["difference"], record["ci_low"], record["ci_high"], signed=True), probability(record["p_holm"]),
+            number(record["detectable"]), str(record["verdict"]),
+        )
+        for record in frame.to_dict("records")
+    )  # fmt: skip
+    notes = [
+        "Differences in avg, paired by problem, by seed, and by the random numbers of the samples; p is two-sided, by Holm's method over "
+        "all comparisons here. detectable: the smallest true difference that a comparison with this noise finds in four of five cases.",
+        f"better, worse: p below 5 %. tied: not that, and the 90 % interval lies within {margin:g} point{'s' * (margin != 1)} of 0. "
+        "underpowered: neither; more seeds or problems would tell.",
+    ]
+    noise = frame["training_noise"].dropna()
+    if len(noise) and not noise.all():
+        notes.append("Where there is one seed or one model, the interval has no training noise in it: another seed may turn the verdict.")
+    columns = ("", "against", "difference", "p", "detectable", "verdict")
+    kinds = tuple("failed" if record[5] == NONE else "" for record in table)
+    return Table("Better or worse?", columns, table, kinds, frozenset({0, 1, 5}), notes=tuple(notes))
+
+
+def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None) -> Table:
+    """pass@k over k, see ``frames.coverage``."""
+    wide = frame.pivot(index="method", columns="k", values="pass_at_k") if len(frame) else pd.DataFrame()
+    wide = wide.reindex([row.method for row in rows])
+    table = tuple((row.label, *map(number, wide.loc[row.method])) for row in rows)
+    notes = ("The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over benchmarks.",)
+    columns = ("", *(f"pass@{k}" for k in wide.columns))
+    kinds = tuple("base" if row.method == _base(rows) else "" for row in rows)
+    return Table(f"One of k samples correct, under {decoding}, in percent", columns, table, kinds, notes=notes)
+
+
+def contamination_table(frame: pd.DataFrame) -> Table:
+    """What the base makes of problems that it saw a part of, see ``frames.contamination``."""
+    table = tuple(
+        (
+            str(record["benchmark"]), str(record["problems"]), interval(record["verbatim"], record["low"], record["high"]),
+            number(record["rouge_l"]), number(record["correct"]), number(record["score"]),
+        )
+        for record in frame.to_dict("records")
+    )  # fmt: skip
+    share = f"{frame['share'].iloc[0]:.0%}" if len(frame) else "a part"
+    notes = (
+        f"The base sees {share} of each problem's words and goes on greedily. verbatim: the rest word by word, with Wilson's 95 % "
+        "interval; rest: its words in order (ROUGE-L); answered: the right answer to a question that was not asked in full; score: with "
+        "the whole problem.",
+        "A base that completes or answers what it has not been shown has seen it before: its scores there measure memory too.",
+    )
+    return Table("Contamination: does the base know the problems by heart? (%)", ("", "problems", "verbatim", "rest", "answered", "score"),
+                 table, notes=notes)  # fmt: skip
+
+
+def selection_table(rows: Sequence[RowInfo]) -> Table:
+    """Which of its checkpoints each row was evaluated with, and how good all were on the development sets."""
+    table = tuple(
+        (row.label, seed, f"{found['chosen']} of {len(found['scores'])}", "  ".join(number(score) for score in found["scores"]))
+        for row in rows
+        for seed, found in row.selection.items()
+        if found is not None
+    )
+    note = "Scores of all checkpoints, the last at the right, under the main decoding on the development sets; of equals the earlier is "
+    note += "taken. Only the chosen one was evaluated on the test sets, once."
+    columns = ("", "seed", "chosen", "scores")
+    return Table("Checkpoints, chosen on development sets", columns, table, text=frozenset({0, 2, 3}), notes=(note,))
+
+
+def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], agreement: Mapping[str, float]) -> Table:
+    """avg of every row under each grader with its rank, see ``frames.graded_by``, and which rows change places."""
+    names = list(dict.fromkeys(frame["grader"]))
+    by = frame.set_index(["method", "grader"])
+    labels = {row.method: row.label for row in rows}
+    cells = []
+    for row in rows:
+        found = [by.loc[row.method, name] if (row.method, name) in by.index else None for name in names]
+        pairs = [(NONE, NONE) if one is None else (number(one["avg"]), f"{one['rank']:.0f}") for one in found]
+        cells.append((row.label, *(text for pair in pairs for text in pair)))
+    notes = [f"{name} gives {share:.1%} of the samples the verdict that {names[0]} gives." for name, share in agreement.items()]
+    for name in names[1:]:
+        pairs = flips(frame, names[0], name)
+        shown = "; ".join(f"{labels[a]} above {labels[b]} by {names[0]}, below by {name}" for a, b in pairs)
+        notes.append(f"Ranks that flip: {shown}." if pairs else f"No two rows change places between {names[0]} and {name}.")
+    columns = ("", *(text for name in names for text in (name, "rank")))
+    return Table("The same samples under other graders", columns, tuple(cells), notes=tuple(notes))
+
+
+def problem_set_table(sets: Sequence[Mapping[str, Any]]) -> Table:
+    """The problem sets by content: a changed benchmark is another benchmark."""
+    table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
+    note = "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a recipe pins it."
+    return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=(note,))
 
 
 def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | None) -> Table:
@@ -180,11 +300,17 @@ def plain(table: Table, width: int = 110) -> str:
 
 
 def terminal_table(
-    summary: pd.DataFrame, rows: Sequence[RowInfo], *, decoding: str | None = None, control: pd.DataFrame | None = None, width: int = 110
-) -> str:
+    summary: pd.DataFrame, rows: Sequence[RowInfo], *, decoding: str | None = None, control: pd.DataFrame | None = None, width: int = 110,
+    clean: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The main table as plain text of at most ``width`` columns, with the reasons of failed rows below it."""
-    text = plain(main_table(summary, rows, decoding, control), width)
+    text = plain(main_table(summary, rows, decoding, control, clean), width)
     return text + "".join(f"{line}\n" for line in _wrap([f"{label}: {reason}" for label, reason in failures(rows)], width))
+
+
+def probability(value: float) -> str:
+    """A p-value in two figures, and no smaller than it can be believed."""
+    return NONE if _missing(value) else "<0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def number(value: float) -> str:
@@ -243,7 +369,9 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     taken = f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
     covers = f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
     paired = " vs base: paired by problem, and by seed where the base has them." if with_base else ""
-    notes = [f"{taken} {covers}{paired} pass: any of the samples correct; cut off: outputs that hit the token limit (%)."]
+    outputs = "pass: any of the samples correct; maj: the answer given most often; cut off: outputs that hit the token limit; unparsed: "
+    outputs += "without an answer that can be read; ungraded: the grader hit its limits or failed, counted as not correct (all in %); "
+    notes = [f"{taken} {covers}{paired}", f"{outputs}length in tokens."]
     fewer = [row for row in rows if row.method in average.index and average["n_seeds"][row.method] < seeds]
     # A row that lacks seeds for no reason is one model that serves all of them.
     lacking, single = [row for row in fewer if row.reasons_by_seed], [row for row in fewer if not row.reasons_by_seed]
