@@ -65,9 +65,9 @@ def test_resources_labels_and_names_re_run_nothing() -> None:
 
 
 def test_a_new_benchmark_re_runs_only_its_own_evaluations() -> None:
-    extra = 'evaluation.benchmarks=["arithmetic:test/in_domain", "arithmetic:development/steps"]'
+    extra = 'evaluation.benchmarks=["arithmetic:test/in_domain", "arithmetic:clean/6_steps"]'
     new = changed(plan(), plan(extra))
-    assert all("/steps/" in name or name.startswith("problems/") for name in new)
+    assert new and all("/6_steps/" in name or name.startswith("problems/") for name in new)
 
 
 def test_an_unused_plugin_re_runs_nothing_and_an_edited_one_its_own_row(tmp_path: Path) -> None:
@@ -252,12 +252,13 @@ def test_a_plugin_that_reads_what_it_does_not_declare_is_warned_of_and_the_rest_
 
 def test_the_papers_recipe_resolves_offline_with_its_generations() -> None:
     planned = plan(recipe="dft_vs_rl.toml")
-    assert [row.method for row in planned.rows if row.seed in (None, 0)] == ["base", "sft", "dpo", "rft", "ppo", "grpo", "iw_sft", "dft"]
+    trained = ["sft", "dpo", "rft", "ppo", "grpo", "iw_sft", "dft"]
+    assert [row.method for row in planned.rows if row.seed in (None, 0)] == ["base", "base_bare", "base_few_shot", *trained]
     by_kind = {kind: sum(estimate(s)["generations"] for s in planned.stages if s.kind == kind) for kind in ("rollouts", "evaluate")}
     assert by_kind["rollouts"] == 400_000
-    per_row = 16 * (500 + 272 + 674 + 30 + 40)  # the paper's file of OlympiadBench has one more
-    greedy = per_row // 16
-    assert by_kind["evaluate"] == 3 * per_row + greedy + 7 * 3 * (per_row + greedy)
+    problems = 500 + 272 + 674 + 30 + 40 + 4 * 100  # the paper's file of OlympiadBench has one more; and the clean sets
+    base, development = (3 * 16 + 1) * problems, (3 * 16 + 1) * 500
+    assert by_kind["evaluate"] == base + development + (2 + 7 * 3) * 17 * problems
     assert totals(planned, set())["trained_tokens"] > 10**7
     dft = next(stage for stage in planned.stages if stage.name == "train/dft/seed0").config["training"]
     assert (dft["learning_rate"], dft["batch_size"], dft["warmup"], dft["max_length"]) == (5e-5, 256, 0.1, 2048)
