@@ -3,10 +3,14 @@ r"""The content of the last ``\boxed{...}`` of a text: how gold answers are read
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # A command (also as \\boxed: outputs escape too often), a line break, an escaped brace, a brace. The order matters: in
 # \boxed{\{1\}} the inner braces are text and not structure, and \\{ is a line break before a group.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])|\\\\(?!boxed|fbox)|\\[{}]|[{}]")
+_JOINT = re.compile(
+    r"(?:\s|,|;|\$|~|\\[()\[\],;! ]|\\q?quad\b|(?:\\text(?:bf|it|rm)?\s*\{\s*)?\b(?:and|or)\b(?:\s*\})?|\b[a-zA-Z](?:_\{?\w+\}?)?\s*=)*"
+)
 _BARE = re.compile(r"[^\s${}\\]+")
 
 
@@ -29,25 +33,46 @@ def last_boxed(text: str) -> str | None:
     return _scan(text)
 
 
+def final_boxes(text: str) -> list[str]:
+    r"""The boxes that a text ends its answer with: the last one, and those right before it with nothing but "and" between.
+
+    Between two boxes of one answer stand at most a comma, ``and``, ``or``, spacing, the delimiters of mathematics and the name of
+    the next value (``y =``). Empty where ``last_boxed`` finds nothing.
+    """
+    last = last_boxed(text)
+    if last is None or text.count("boxed") + text.count("fbox") < 2:
+        return [] if last is None else [last]
+    found = sorted(_boxes(text))
+    run = [found[-1]]
+    for box in reversed(found[:-1]):
+        if box[1] > run[0][0] or _JOINT.fullmatch(text[box[1] : run[0][0]]) is None:
+            break
+        run.insert(0, box)
+    return [content for _, _, _, content in run]
+
+
 def _scan(text: str) -> str | None:
-    best: tuple[int, str] | None = None
-    opened: list[int | None] = []  # for each open brace, where its content starts if it is a box's
+    return max(_boxes(text), key=lambda box: box[2], default=(0, 0, 0, None))[3]
+
+
+def _boxes(text: str) -> Iterator[tuple[int, int, int, str]]:
+    """Every box that closes and holds something: where its command starts, where it ends, where its content starts, its content."""
+    opened: list[tuple[int, int] | None] = []  # for each open brace, the start of the command and of the content if it is a box's
     position = 0
     while (token := _TOKEN.search(text, position)) is not None:
         position, kind = token.end(), token.group()
         if kind == "{":
             opened.append(None)
         elif kind == "}":
-            start = opened.pop() if opened else None
-            if start is not None and (best is None or start > best[0]) and (content := text[start : token.start()].strip()):
-                best = (start, content)
+            box = opened.pop() if opened else None
+            if box is not None and (content := text[box[1] : token.start()].strip()):
+                yield box[0], position, box[1], content
         elif len(kind) > 2:
             while position < len(text) and text[position].isspace():
                 position += 1
             if text.startswith("{", position):
                 position += 1
-                opened.append(position)
+                opened.append((token.start(), position))
             elif (bare := _BARE.match(text, position)) is not None and (content := bare.group().rstrip(".,;:!?")):
-                best = (position, content)
                 position = bare.end()
-    return None if best is None else best[1]
+                yield token.start(), position, bare.start(), content

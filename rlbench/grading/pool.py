@@ -22,19 +22,23 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rlbench.grading.verify import MAX_ANSWER, NAME, extract_answer, grade_parsed, grade_plain
+from rlbench.grading.extract import Reading
+from rlbench.grading.registry import DEFAULT, grader_spec
 from rlbench.records import UserError, Verdict
 
 Case = tuple[str, str]  # gold, answer
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 # The parent's import path, as it is: what stands in the working folder must not shadow a module of the worker.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from rlbench.grading.pool import serve; serve(float(sys.argv[1]), int(sys.argv[2]))"
+_PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[4:]; from rlbench.grading.pool import serve; "
+    "serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))"
+)
 _START_LIMIT_S = 120.0  # importing sympy takes a second or two, on a machine with idle cores
 _RETIRE_AFTER = 2000  # answers, so that what earlier ones left in sympy's caches stays bounded
 _CACHE_SIZE = 200_000
@@ -49,24 +53,30 @@ class Graded:
 
 
 @cache
-def shared_grader() -> Grader:
-    """The one grader of this process, for stages that follow each other: its workers and its cache stay."""
-    return Grader()
+def shared_grader(name: str = DEFAULT) -> Grader:
+    """The one grader of that name in this process, for stages that follow each other: its workers and its cache stay."""
+    return Grader(name)
 
 
 class Grader:
     """Grades outputs against golds, each answer within ``limit_s`` seconds of wall clock and ``memory_bytes`` of address space.
 
-    Verdicts: ``correct``, ``wrong``, ``unparsed`` (see ``rlbench.grading.verify``), ``timeout`` (over the limit; the worker was
-    killed) and ``error`` (the worker crashed or ran out of memory). Equal cases are graded once. Safe to use from any thread; a
-    context manager that ends its workers, which otherwise end with the object.
+    ``grader`` is of ``rlbench.grading.GRADERS`` (UserError: it is not); ``reading`` says where in an output the answer stands, see
+    ``rlbench.grading.extract``.
+
+    Verdicts: ``correct``; ``wrong``; ``unparsed`` (no answer, or none that can be read as mathematics); ``timeout`` (over the limit;
+    the worker was killed); ``error`` (the worker crashed or ran out of memory). Equal cases are graded once. Safe to use from any
+    thread; a context manager that ends its workers, which otherwise end with the object.
     """
 
-    name = NAME
-
-    def __init__(self, limit_s: float = 5.0, memory_bytes: int = 2 << 30, workers: int = 1) -> None:
+    def __init__(
+        self, grader: str = DEFAULT, limit_s: float = 5.0, memory_bytes: int = 2 << 30, workers: int = 1, reading: Reading = "box"
+    ) -> None:
         if limit_s <= 0 or workers < 1:
             raise ValueError(f"a grader needs a positive limit and at least one worker, not {limit_s} s and {workers}")
+        self.spec = grader_spec(grader)
+        self.name, self.version, self.reading = self.spec.name, self.spec.version, reading
+        self._rules = self.spec.rules()
         self.limit_s, self.memory_bytes, self.workers = limit_s, memory_bytes, workers
         self._idle: list[_Worker] = []
         self._cache: dict[Case, Verdict] = {}
@@ -79,13 +89,13 @@ class Grader:
         Raises:
             UserError: a worker process cannot be started, for instance as math-verify is not installed.
         """
-        answers = [(gold, extract_answer(output, max(MAX_ANSWER, len(gold)))) for gold, output in cases]
+        answers = [self._read(gold, output) for gold, output in cases]
         verdicts: dict[Case, Verdict] = {}
         hard: dict[Case, None] = {}
         for gold, answer in answers:
             if answer is None or (gold, answer) in verdicts or (gold, answer) in hard:
                 continue
-            verdict: Verdict | None = "correct" if gold.strip() == answer else grade_plain(gold, answer)
+            verdict: Verdict | None = "correct" if gold.strip() == answer else self._rules.fast(gold, answer)
             if verdict is None:
                 hard[gold, answer] = None
             else:
@@ -94,6 +104,10 @@ class Grader:
             with self._lock:
                 verdicts.update(self._grade_hard(list(hard)))
         return [Graded("unparsed" if answer is None else verdicts[gold, answer], answer) for gold, answer in answers]
+
+    def _read(self, gold: str, output: str) -> tuple[str, str | None]:
+        gold = self._rules.read_gold(gold, self.reading)
+        return gold, self._rules.read(output, gold, self.reading)
 
     def close(self) -> None:
         """End the worker processes; the next ``grade`` that needs one starts it again."""
@@ -123,7 +137,7 @@ class Grader:
             if worker.process.poll() is None and worker.answers < _RETIRE_AFTER:
                 return worker
             worker.kill()
-        return _Worker(self.limit_s, self.memory_bytes)
+        return _Worker(self.name, self.limit_s, self.memory_bytes)
 
     def give_back(self, worker: _Worker) -> None:
         """Keep a worker that has answered for the next case."""
@@ -133,8 +147,9 @@ class Grader:
 class _Worker:
     """A worker process as its parent sees it: ``ready`` after its first line, then one line for each case sent."""
 
-    def __init__(self, limit_s: float, memory_bytes: int) -> None:
-        command = [sys.executable, "-c", _PROGRAM, str(limit_s), str(memory_bytes), _ROOT, *(path for path in sys.path if path)]
+    def __init__(self, grader: str, limit_s: float, memory_bytes: int) -> None:
+        limits = [str(limit_s), str(memory_bytes)]
+        command = [sys.executable, "-c", _PROGRAM, grader, *limits, _ROOT, *(path for path in sys.path if path)]
         # A fixed hash seed: sympy's order of terms, and with it its time and now and then its result, follows string hashes.
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
@@ -265,14 +280,15 @@ def _end(workers: list[_Worker]) -> None:
         workers.pop().kill()
 
 
-def serve(limit_s: float, memory_bytes: int) -> None:
+def serve(grader: str, limit_s: float, memory_bytes: int) -> None:
     """The worker's side: say ``ready``, then answer each line (a JSON pair of gold and answer) with a verdict until input ends."""
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is not an answer
     try:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        grade_parsed("\\frac{1}{2}", "0.5")  # imports everything and compiles math-verify's patterns, outside of any answer's time
+        slow = grader_spec(grader).rules().slow
+        slow("x + 1", "x + 2")  # imports everything and builds the grammar's tables, outside of any answer's time
     except Exception as error:
         channel.write(f"{type(error).__name__}: {error}".replace("\n", " ") + "\n")
         return
@@ -280,13 +296,13 @@ def serve(limit_s: float, memory_bytes: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_REAL, 2 * limit_s + 1)
-        verdict = _guarded(*json.loads(line))
+        verdict = _guarded(slow, *json.loads(line))
         signal.setitimer(signal.ITIMER_REAL, 0)
         channel.write(verdict + "\n")
 
 
-def _guarded(gold: str, answer: str) -> Verdict:
+def _guarded(slow: Callable[[str, str], Verdict], gold: str, answer: str) -> Verdict:
     try:
-        return grade_parsed(gold, answer)
+        return slow(gold, answer)
     except Exception:  # MemoryError and RecursionError, and whatever a parser of arbitrary text may still raise
         return "error"

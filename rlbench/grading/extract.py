@@ -1,0 +1,91 @@
+r"""Where an output's answer stands. Two ways, as one grades training and the other anybody's outputs:
+
+- ``box``: the last box and nothing else. Where the gold is several answers, boxes that follow each other with "and" between count as
+  one list. Used for rewards and evaluation: a model was asked for a box.
+- ``final``: that, or else what the text says is its answer ("the answer is ...", "Answer: ...", ``#### ...``), or else all of it if
+  it is an answer and no text, or else its last formula, or else its last number.
+
+Golds are read in either way as well: one that holds a box (a worked solution) is the content of the box.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from rlbench.boxed import final_boxes, last_boxed
+from rlbench.grading.structure import Group, read
+
+Reading = Literal["box", "final"]
+READINGS: tuple[Reading, ...] = ("box", "final")
+MAX_ANSWER = 2000
+
+_WINDOW = 20_000  # an answer that is not boxed stands at the end of an output
+_STATED = re.compile(
+    r"(?:(?i:\b(?:final\s+)?answer\s*(?:is|:|=|(?=\$|\\[\[(]))\**\s*:?)|(?:^|\n)\s*A:|####)\s*\**\s*(?P<answer>[^\n]*?\S[^\n]*?)\**\s*"
+    r"(?=\n|$|\.\s|\.?\s*I hope|\s+because\s)"
+)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\]|\\.)+?)\$", re.DOTALL)
+_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:\s*\\?%)?|-?\.[0-9]+")
+# A gold of several sentences is a worked solution; "x, where x is any integer" is not.
+_SOLUTION = re.compile(r"[a-z]{2,}.{10,}\.\s+[A-Z].{10,}", re.DOTALL)
+# Two words in a row, outside commands and text in formulas, make a sentence.
+_SENTENCE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z']{2,}[,:]?\s+(?:[a-zA-Z']{2,}\s+)*[a-zA-Z']{2,}")
+_NOT_TEXT = re.compile(r"\\[a-zA-Z]+\s*(?:\{[^{}]*\})?|\b(?:and|or|percent|square|degrees)\b")
+
+
+def read_answer(output: str, gold: str, reading: Reading = "box") -> str | None:
+    """The answer in an output, or None where there is none, or one that is too long to be one (longer than the gold, too).
+
+    A run of boxes is one list where the gold has as many answers, and else its last box is the answer.
+    """
+    answer = _boxed(output, gold)
+    if answer is None and reading == "final":
+        answer = final_answer(output)
+    longest = max(MAX_ANSWER, len(gold))
+    return None if answer is None or len(answer) > longest else answer
+
+
+def read_gold(gold: str, reading: Reading = "box") -> str:
+    """What a gold says: itself, or the content of its boxes if it is a worked solution."""
+    if boxes := final_boxes(gold):
+        return ", ".join(boxes)
+    return final_answer(gold) or gold if reading == "final" and _SOLUTION.search(gold) else gold
+
+
+def _boxed(output: str, gold: str) -> str | None:
+    last = last_boxed(output)
+    if last is None or output.count("boxed") < 2 or not any(mark in gold for mark in ",;"):
+        return last
+    boxes = final_boxes(output)
+    return ", ".join(boxes) if 1 < len(boxes) == _count(gold) else last
+
+
+def _count(gold: str) -> int:
+    try:
+        shape = read(gold)
+    except RecursionError:
+        return 1
+    return len(shape.items) if isinstance(shape, Group) and shape.brackets in ("", "{}") else 1
+
+
+def final_answer(output: str) -> str | None:
+    """The answer of an output without a box, see ``final`` above; None where it has no number and no formula."""
+    text = output[-_WINDOW:].strip()
+    stated = [match.group("answer").strip() for match in _STATED.finditer(text) if re.search(r"\w", match.group("answer"))]
+    return (_sole(stated[-1]) or stated[-1]) if stated else _sole(text)
+
+
+def _sole(text: str) -> str | None:
+    """All of a text if it is an answer, else its last formula or number, whichever comes later."""
+    if not text:
+        return None
+    formulas = list(_FORMULA.finditer(text))
+    plain = _NOT_TEXT.sub(" ", _FORMULA.sub(" ", text))
+    if len(text) <= MAX_ANSWER and not _SENTENCE.search(plain) and "\n" not in text.strip():
+        return text
+    last = formulas[-1] if formulas else None
+    numbers = list(_NUMBER.finditer(text, last.end() if last else 0))
+    if numbers:
+        return numbers[-1].group()
+    return next(filter(None, last.groups())).strip() if last else None
