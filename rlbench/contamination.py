@@ -43,7 +43,7 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     def progress(done: int, total: int, tokens: int) -> None:
         context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
 
-    rollouts = sample(engine, tokenizer, shared_grader(), shown, prompts, params, 1, ("contamination",), progress)
+    rollouts = sample(engine, tokenizer, shared_grader(config["grader"]["name"]), shown, prompts, params, 1, ("contamination",), progress)
     probes = [
         Probe(
             benchmark=config["benchmark"], problem_id=r.problem_id, share=config["share"], rest=rest, completion=r.text,

@@ -22,7 +22,6 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
 
     With ``config["shard"]`` only those of a part of the problems. Counts ``tokens`` sampled and ``samples``.
     """
-    from rlbench.grading import DEFAULT
     from rlbench.sampling.rollouts import sample_stage
 
     seed = ("evaluation", config["seed"], config["benchmark"], config["decoding"])
@@ -35,7 +34,7 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
             EvalSample(
                 split=config["split"], benchmark=config["benchmark"], problem_id=r.problem_id, decoding=config["decoding"],
                 sample_index=r.sample_index, output=r.text, answer=r.answer, gold=gold[r.problem_id], verdict=r.verdict,
-                grader=DEFAULT, finish_reason=r.finish_reason, n_tokens=len(r.token_ids),
+                grader=config["grader"]["name"], finish_reason=r.finish_reason, n_tokens=len(r.token_ids),
             )
             for r in rollouts
         ),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlbench import models
+from rlbench.grading import DEFAULT, GRADERS, grader_spec
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry, source
@@ -140,7 +141,7 @@ class _Builder:
         self.sizes: dict[str, int] = {}  # of the problem sets, by their stage's fingerprint
         self.warnings: list[str] = []
         self.per_seed_base = recipe.model.source == MINIATURE
-        self.grader = {"name": "math-verify", "version": _version_of("math-verify")}
+        self.grader = grader_spec(DEFAULT).identity()
 
     def plan(self) -> Plan:
         self._check_evaluation()
@@ -171,6 +172,8 @@ class _Builder:
             raise UserError(f"`evaluation.development`: {both!r} is one of the benchmarks too; what is chosen on it is not held out")
         if options.checkpoints > 1 and not options.development:
             raise UserError("`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name")
+        if options.grader not in GRADERS:
+            raise UserError(f"`evaluation.grader`: {options.grader!r} is none of {', '.join(GRADERS)}{nearest(options.grader, GRADERS)}")
         others = [BASE, *self.recipe.methods]
         if options.reference is not None and options.reference not in others:
             raise UserError(f"`evaluation.reference`: {options.reference!r} is no row{nearest(options.reference, others)}")
@@ -283,7 +286,8 @@ class _Builder:
         where = f"train/{name}/seed{seed}"
         if method.data == "online":
             config["training"] = {key: value for key, value in training.items() if key not in OFFLINE_ONLY}
-            config["online"] = OnlineConfig.model_validate(method.online).model_dump(mode="json")
+            online = OnlineConfig.model_validate(method.online).model_dump(mode="json")
+            config["online"] = {key: value for key, value in online.items() if key != "importance_cap" or value is not None}
             config |= {
                 "template": get_template(self.recipe.data.template),
                 "sampling": self._engine(colocated=True, by_trl=method.backend == "trl"),
@@ -334,6 +338,7 @@ class _Builder:
             "template": get_template(template or options.template),
             "seed": SHARED_SEED if seed is None else seed,
             **self._sampling(),
+            "grader": grader_spec(options.grader).identity(),
         }
         where = "" if seed is None else f"/seed{seed}"
         inputs = {"model": model, "problems": self._problems(source)}
@@ -354,6 +359,7 @@ class _Builder:
                     "template": get_template(options.contamination.template),
                     "max_new_tokens": options.contamination.max_new_tokens or options.max_new_tokens,
                     **self._sampling(),
+                    "grader": grader_spec(options.grader).identity(),
                 }
                 inputs = {"model": self._base(self.recipe.seeds[0] if seed is None else seed), "problems": self._problems(benchmark)}
                 name = f"probe{'' if seed is None else f'/seed{seed}'}/{benchmark.label}"
@@ -404,10 +410,11 @@ class _Builder:
         ``colocated`` is beside a policy that is trained; TRL samples by transformers in any case.
         """
         options = self.recipe.sampling
-        version = vllm_version()
-        if options.engine == "vllm" and version is None:
-            raise UserError("`sampling.engine`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\"")
-        if options.engine == "transformers" or version is None or by_trl:
+        key = "online_engine" if colocated and options.online_engine else "engine"
+        engine, version = getattr(options, key), vllm_version()
+        if engine == "vllm" and version is None:
+            raise UserError(f"`sampling.{key}`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\"")
+        if engine == "transformers" or version is None or by_trl:
             return {"engine": "transformers", "batch_rows": options.batch_rows}
         keys = options.vllm.model_dump()
         memory = keys.pop("colocated_memory_utilization")

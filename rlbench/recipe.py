@@ -109,10 +109,11 @@ class SamplingConfig(Frozen):
     ``engine`` ``auto`` is vLLM where it is installed, and else transformers. With transformers ``batch_rows`` samples are decoded
     together; by default as many as a fixed amount of memory holds (256 MiB, on CUDA 8 GiB). ``vllm`` has the options of vLLM.
     Banks and evaluations of more than ``shard_samples`` completions are sampled in shards of about that many, by as many workers as
-    there are; a shard is what is lost where a worker is.
+    there are; a shard is what is lost where a worker is. ``online_engine`` is that of online methods, by default the same.
     """
 
     engine: Literal["auto", "transformers", "vllm"] = "auto"
+    online_engine: Literal["auto", "transformers", "vllm"] | None = None
     shard_samples: Positive = 8192
     batch_rows: Positive | None = None
     vllm: VllmConfig = Field(default_factory=VllmConfig)
@@ -133,13 +134,16 @@ class EvaluationConfig(Frozen):
     such as ``arithmetic:clean/10_steps``. ``development`` names problem sets on which choices are made: the base's best decoding of
     ``base_decodings``, and, of so many ``checkpoints`` of a run, the one that is evaluated. Without them the former is chosen on the
     reported problems, and the report says so. ``contamination`` probes how much of the benchmarks the base knows by heart.
-    ``reference`` is a row that every other is compared with beside the base, and a difference within ``margin`` points is a tie.
+    ``grader`` decides what is correct here (rewards and the bank are always rlbench's): ``rlbench``, or ``qwen`` for cells that were
+    published so. ``reference`` is a row that every other is compared with beside the base, and a difference within ``margin`` points
+    is a tie.
     """
 
     benchmarks: tuple[DataSource, ...] = Field(min_length=1)
     clean: tuple[DataSource, ...] = ()
     development: tuple[DataSource, ...] = ()
     checkpoints: Positive = 1
+    grader: str = "rlbench"
     reference: str | None = None
     contamination: ContaminationConfig | None = None
     margin: Annotated[float, Field(gt=0)] = 1.0
@@ -207,7 +211,8 @@ class OnlineConfig(Frozen):
 
     ``importance_cap`` corrects for a sampler that computes otherwise than the trainer: each token's advantage is multiplied by the ratio
     of the trainer's probability to the sampler's, at most this (truncated importance sampling; 2 is usual). For a loss that is
-    proportional to the advantage, as policy gradients and their clipped forms are, that weighs the loss itself.
+    proportional to the token's advantage, as policy gradients and their clipped forms are, that weighs the loss itself; objectives that
+    take a sequence's mean advantage see the mean of its tokens' weights.
     """
 
     steps: Positive = 40

@@ -128,19 +128,6 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-MARGIN = 1.0
-
-
-def minimum_detectable_effect(estimate: Estimate, *, power: float = 0.8, level: float = 0.95) -> float:
-    return float(stats.t.ppf((1 + level) / 2, estimate.degrees_of_freedom) + stats.t.ppf(power, estimate.degrees_of_freedom)) * estimate.standard_error
-
-
-def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, level: float = 0.95) -> str:
-    if adjusted_p < 1 - level:
-        return "better" if estimate.mean > 0 else "worse"
-    return "underpowered"
-
-
 def _checked(strata: Sequence[ArrayLike]) -> list[Floats]:
     matrices = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
     if not matrices:

@@ -24,7 +24,7 @@ TEMPLATE = "<bos>{problem}\n"
 PROBLEMS = [Problem(f"p{i}", f"{i}+{i}", str(2 * i)) for i in range(1, 6)]
 CONFIG = {
     "samples": 6, "temperature": 1.0, "max_new_tokens": 24, "drop_truncated": False, "template": TEMPLATE, "seed": 3, "dtype": "float32",
-    "engine": "transformers", "batch_rows": 16,
+    "engine": "transformers", "batch_rows": 16, "grader": {"name": "rlbench"},
 }  # fmt: skip
 
 

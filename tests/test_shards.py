@@ -23,8 +23,10 @@ from rlbench.recipe import load_recipe
 from rlbench.records import EvalSample, Problem, Rollout, read_problems, read_records, write_problems
 from rlbench.runner import Results, sample_banks
 from rlbench.sampling.rollouts import merge_rollouts, rollouts_stage
+from rlbench.tasks.base import expected_rows
 
-CONFIG = {"template": "<bos>{problem}\n", "seed": 3, "dtype": "float32", "engine": "transformers", "batch_rows": 16, "samples": 4}
+CONFIG = {"template": "<bos>{problem}\n", "seed": 3, "dtype": "float32", "engine": "transformers", "batch_rows": 16, "samples": 4,
+          "grader": {"name": "rlbench"}}  # fmt: skip
 BANK = {**CONFIG, "temperature": 1.0, "max_new_tokens": 24, "drop_truncated": False}
 EVALUATION = {**CONFIG, "benchmark": "b", "split": "test", "decoding": "t1.0", "temperature": 1.0, "max_new_tokens": 24}
 SLOW_BANK = ("rollouts.samples=16", "sampling.shard_samples=256", "sampling.batch_rows=2", "seeds=[0]")  # three shards of some seconds
@@ -91,6 +93,19 @@ def test_the_recipe_alone_says_how_many_shards_there_are_and_they_cost_what_the_
     assert trained[0] == trained[1] > 0
     same = [build(load_recipe(tiny_recipe, ["sampling.shard_samples=50", f"resources.workers={n}"])).fingerprint for n in (1, 7)]
     assert same[0] == same[1] == cut.fingerprint != whole.fingerprint
+
+
+def test_a_shard_without_a_problem_is_an_empty_one(inputs: dict[str, Path], tmp_path: Path) -> None:
+    shards = shards_of(rollouts_stage, {**BANK, "samples": 1}, inputs, tmp_path, 9)  # of seven problems
+    merge_rollouts({**BANK, "shards": 9}, {**inputs, **shards}, tmp_path / "merged", Context())
+    assert len(read_records(tmp_path / "merged" / "rollouts.parquet", Rollout)) == 7
+    assert json.loads((tmp_path / "merged" / "bank.json").read_text())["prompts"] == 7
+
+
+def test_a_limit_says_nothing_of_how_many_problems_a_task_of_unknown_size_has() -> None:
+    source = {"task": "math500", "split": "test", "limit": 5000}
+    assert (expected_rows(source, {}), expected_rows({**source, "limit": 7}, {})) == (500, 7)
+    assert expected_rows({**source, "split": "unknown"}, {}) is None
 
 
 # Killed in the middle -------------------------------------------------------------------------------------------------------------

@@ -15,21 +15,22 @@ from pathlib import Path
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
 
-from rlbench import evaluation, pipeline, views
+from rlbench import contamination, evaluation, pipeline, views
 from rlbench.models import encode_prompts, load_tokenizer
 from rlbench.objectives import registry
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.records import EvalSample, Problem, Rollout, TrainingSequence, read_records, write_problems, write_records
+from rlbench.records import EvalSample, Probe, Problem, Rollout, TrainingSequence, read_records, write_problems, write_records
 from rlbench.sampling import rollouts
 from rlbench.tasks import arithmetic
 from rlbench.training import offline, online, pretraining, trl_backend
 
 TEMPLATE = "<bos>{problem}\n"
-SAMPLING = {"engine": "transformers", "batch_rows": 8, "dtype": "float32", "device": "cpu"}
+SAMPLING = {"engine": "transformers", "batch_rows": 8, "dtype": "float32", "device": "cpu", "grader": {"name": "rlbench"}}
 
 # Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1 %.
 GOLDEN = {
     "rlbench.sampling.rollouts:rollouts_stage": (1, "80583725ca7db868"),
+    "rlbench.contamination:probe": (1, "4ef29abfba764b24"),
     "rlbench.views:build": (2, "1cafadb7b6c10e7a"),
     "rlbench.evaluation:evaluate": (1, "ecdacb8e11dce8fb"),
     "rlbench.training.offline:train": (
@@ -76,6 +77,7 @@ def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> No
     assert pipeline.VERSIONS["rlbench.training.pretraining:pretrain"] == pretraining.VERSION
     elsewhere = {"rlbench.tasks.base:problems_stage", "rlbench.training.pretraining:pretrain", "rlbench.models:link"}  # in their own tests
     elsewhere |= {"rlbench.sampling.rollouts:merge_rollouts", "rlbench.evaluation:merge_samples"}  # equal to the whole, there
+    elsewhere |= {"rlbench.selection:checkpoint", "rlbench.selection:select"}  # they copy files that are given there
     assert set(GOLDEN) == set(pipeline.VERSIONS) - elsewhere
     assert {name: version for name, (version, _) in GOLDEN.items()} == {name: pipeline.VERSIONS[name] for name in GOLDEN}
 
@@ -94,6 +96,14 @@ def test_evaluation_gives_its_golden_outputs(model: Path, problems: Path, tmp_pa
     samples = read_records(tmp_path / "samples.parquet", EvalSample)
     found = [(s.problem_id, s.sample_index, s.output, s.verdict, s.n_tokens) for s in samples]
     assert digest(found) == GOLDEN["rlbench.evaluation:evaluate"][1]
+
+
+def test_probes_give_their_golden_completions(model: Path, problems: Path, tmp_path: Path) -> None:
+    config = {"benchmark": "b", "share": 0.6, "max_new_tokens": 12, "template": "<bos>{problem}", **SAMPLING}
+    contamination.probe(config, {"model": model, "problems": problems}, tmp_path, Context())
+    probes = read_records(tmp_path / "probes.parquet", Probe)
+    found = [(p.problem_id, p.rest, p.completion, p.verbatim, p.rouge_l, p.verdict) for p in probes]
+    assert digest(found) == GOLDEN["rlbench.contamination:probe"][1]
 
 
 def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:

@@ -143,6 +143,20 @@ def test_progress_counts_finished_requests_up_to_all(pair: Pair) -> None:
     assert engine.generate([], SAMPLED) == []
 
 
+def test_an_interrupted_call_leaves_nothing_behind_for_the_next_one(pair: Pair) -> None:
+    engine, _ = pair
+    expected = engine.generate(requests_of(prompts_of([5, 6]), 2), SAMPLED)
+
+    def interrupt(done: int, total: int, tokens: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(requests_of(prompts_of([40, 9, 33, 21]), 4), SAMPLED, interrupt)
+    assert not engine.llm.llm_engine.has_unfinished_requests()
+    assert engine.generate(requests_of(prompts_of([5, 6]), 2), SAMPLED) == expected
+    engine.load_weights(pair[1].named_parameters())  # resets the cache, which is refused while a request is in it
+
+
 def test_what_cannot_be_sampled_is_refused(pair: Pair) -> None:
     engine, _ = pair
     with pytest.raises(UserError, match="request 1 has an empty prompt"):

@@ -94,7 +94,7 @@ def test_a_push_that_does_nothing_is_refused_before_the_first_sample(
     with sampler_of(tmp_path / "model", tied, dtype) as sampler:
         sampler.start(PROMPTS)  # as it should be
         monkeypatch.setattr(sampler.engine, "load_weights", lambda weights: None)
-        with pytest.raises(NotSynchronised, match=r"was given changed weights, .* set sampling\.engine = \"transformers\""):
+        with pytest.raises(NotSynchronised, match=r"was given changed weights, .* set sampling\.online_engine = \"transformers\""):
             sampler.start(PROMPTS)
 
 

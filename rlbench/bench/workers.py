@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent
+from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent, Started
 from rlbench.graph.ray_executor import RayExecutor
 from rlbench.graph.stage import Stage
 from rlbench.pipeline import banks, engine_of
@@ -50,7 +49,8 @@ def bench_workers(
         say: told what is being measured.
 
     Returns:
-        One table a pool: ``workers``, ``engine``, ``tokens_per_second`` and ``seconds`` (medians), ``shards``, ``tokens``, ``rounds``.
+        One table a pool: ``workers`` that took part, of as many as were ``asked`` for, ``engine``, ``tokens_per_second`` and
+        ``seconds`` (medians), ``shards``, ``tokens``, ``rounds``.
 
     Raises:
         UserError: an input cannot be made, or a shard failed.
@@ -60,32 +60,37 @@ def bench_workers(
     for result in LocalExecutor().execute(upstream, opened, on_event=on_event).values():
         if result.status != "done":
             raise UserError(f"{result.stage.name}: {result.reason}")
-    measured: dict[int, list[tuple[float, int]]] = {count: [] for count in workers}
+    measured: dict[int, list[tuple[float, int, int]]] = {count: [] for count in workers}
     for number in range(rounds):
         for count in workers:
             say(f"round {number + 1} of {rounds}: {count} worker{'s' * (count != 1)}")
             measured[count].append(_measure(bank, upstream, opened, RayExecutor(address, count)))
     return [
         {
-            "workers": count, "engine": engine_of(bank.config), "tokens_per_second": statistics.median(t / s for s, t in found),
-            "seconds": statistics.median(s for s, _ in found), "shards": len(bank.parts), "tokens": found[0][1], "rounds": rounds,
+            "workers": max(used for _, _, used in found), "asked": count, "engine": engine_of(bank.config),
+            "tokens_per_second": statistics.median(tokens / seconds for seconds, tokens, _ in found),
+            "seconds": statistics.median(seconds for seconds, _, _ in found), "shards": len(bank.parts), "tokens": found[0][1],
+            "rounds": rounds,
         }
         for count, found in measured.items()
     ]  # fmt: skip
 
 
-def _measure(bank: Stage, upstream: Sequence[Stage], source: Store, executor: RayExecutor) -> tuple[float, int]:
-    """Seconds and tokens of one sampling of the bank, in a store that has nothing but what it is sampled from."""
+def _measure(bank: Stage, upstream: Sequence[Stage], source: Store, executor: RayExecutor) -> tuple[float, int, int]:
+    """Seconds, tokens and workers of one sampling of the bank, in a store that has nothing but what it is sampled from."""
     starts: list[float] = []
     ends: list[float] = []
+    used: set[str] = set()
 
     def note(event: Event) -> None:
+        if isinstance(event, Started) and event.stage in bank.parts:
+            used.add(event.worker)
         if isinstance(event, Finished) and not event.result.cached and event.result.stage in bank.parts:
             ends.append(time.perf_counter())
             starts.append(ends[-1] - event.result.seconds)
 
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=source.root / "tmp") as folder:
-        store = Store(Path(folder) / "store")
+    with source.folder(bank.fingerprint) as folder:
+        store = Store(folder)
         for stage in upstream:
             shutil.copytree(source.open(stage.fingerprint), store.path(stage.fingerprint))
         results = executor.execute([bank], store, on_event=note)
@@ -93,4 +98,4 @@ def _measure(bank: Stage, upstream: Sequence[Stage], source: Store, executor: Ra
         if (result := results[part.fingerprint]).status != "done":
             raise UserError(f"{part.name}: {result.reason}")
     tokens = sum(int(results[part.fingerprint].counters["tokens"]) for part in bank.parts)
-    return max(ends) - min(starts), tokens
+    return max(ends) - min(starts), tokens, len(used)

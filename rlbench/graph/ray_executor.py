@@ -193,11 +193,11 @@ class _Pool:
     def acquire(self, need: Counter[str], kept: tuple[str, str] | None) -> _Handle | None:
         """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no room.
 
-        Of several idle ones it is one that has ``kept`` the stage's model.
+        Of several idle ones it is one that has ``kept`` the stage's model, else one that has kept nothing.
         """
         fitting = [handle for handle in self.idle() if handle.need == need]
         if fitting:
-            return min(fitting, key=lambda handle: kept is None or handle.kept != kept)
+            return min(fitting, key=lambda handle: (kept is None or handle.kept != kept, handle.kept is not None))
         busy = [handle.need for handle in self.handles if handle.stage is not None]
         if _short(self._total, [*busy, need]):
             return None

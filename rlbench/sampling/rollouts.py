@@ -41,6 +41,8 @@ def sample(
             raise UserError(f"problem {problem.id!r}: its prompt {reason}")
     asked = [(problem, prompt, index) for problem, prompt in zip(problems, prompts, strict=True) for index in range(samples_per_prompt)]
     requests = [Request(tuple(prompt), request_seed(*seed_parts, problem.id, index)) for problem, prompt, index in asked]
+    if not requests:
+        return []
     completions = engine.generate(requests, params, progress)
     texts = tokenizer.batch_decode([completion.token_ids for completion in completions], skip_special_tokens=True)
     graded = grader.grade([(problem.answer, text) for (problem, _, _), text in zip(asked, texts, strict=True)])
@@ -74,7 +76,8 @@ def sample_stage(
     def progress(done: int, total: int, tokens: int) -> None:
         context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
 
-    rollouts = sample(engine, tokenizer, shared_grader(), problems, prompts, params, config["samples"], seed_parts, progress)
+    grader = shared_grader(config["grader"]["name"])
+    rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed_parts, progress)
     context.count(tokens=sum(len(rollout.token_ids) for rollout in rollouts), samples=len(rollouts))
     return problems, rollouts
 
@@ -102,7 +105,7 @@ def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     join_records([folder / "rollouts.parquet" for folder in folders], output / "rollouts.parquet", Rollout)
     summaries = [json.loads((folder / "bank.json").read_text()) for folder in folders]
     summary = {key: sum(part[key] for part in summaries) for key in summaries[0] if not key.endswith("_rate")}
-    solved = sum(round(part["solved_rate"] * part["prompts"]) for part in summaries)
+    solved = sum(round((part["solved_rate"] or 0.0) * part["prompts"]) for part in summaries)  # exact: a rate of whole numbers
     rates = {"correct_rate": summary["correct"] / summary["samples"], "solved_rate": solved / summary["prompts"]}
     summary = {key: rates.get(key, summary.get(key)) for key in summaries[0]}
     (output / "bank.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -110,7 +113,7 @@ def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output
 
 
 def bank_summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """Counts of a bank, the share of correct samples, and the share of prompts with at least one."""
+    """Counts of a bank, the share of correct samples, and the share of prompts with at least one; None in a shard without a problem."""
     prompts = {rollout.problem_id for rollout in rollouts}
     solved = {rollout.problem_id for rollout in rollouts if rollout.verdict == "correct"}
     correct = sum(rollout.verdict == "correct" for rollout in rollouts)
@@ -118,8 +121,8 @@ def bank_summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "prompts": len(prompts),
         "samples": len(rollouts),
         "correct": correct,
-        "correct_rate": correct / len(rollouts),
-        "solved_rate": len(solved) / len(prompts),
+        "correct_rate": correct / len(rollouts) if rollouts else None,
+        "solved_rate": len(solved) / len(prompts) if prompts else None,
         "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
         "truncated": sum(rollout.finish_reason == "length" for rollout in rollouts),
         "unparsed": sum(rollout.verdict == "unparsed" for rollout in rollouts),

@@ -55,10 +55,11 @@ class VllmEngine:
         self, folder: Path, *, dtype: str, device: str, options: VllmConfig | None = None, share: float = 1.0, colocated: bool = False
     ) -> None:
         options = options or VllmConfig()
-        self.device, self.sleeps = device, colocated and device == "cuda"
+        # Asleep beside another process on one GPU, it could neither be sure to get its memory back nor let that one measure its own.
+        self.device, self.sleeps, self.asleep = device, colocated and device == "cuda" and share >= 1, False
         vllm = _vllm(device)
         source, revision = locate(folder)
-        memory = COLOCATED_SHARE if self.sleeps else MEMORY_SHARE[device]
+        memory = COLOCATED_SHARE if colocated else MEMORY_SHARE[device]
         memory = options.gpu_memory_utilization or memory * min(share, 1.0)
         arguments: dict[str, Any] = {
             "model": source, "revision": revision, "dtype": dtype, "skip_tokenizer_init": True, "logprobs_mode": "processed_logprobs",
@@ -81,17 +82,22 @@ class VllmEngine:
 
         check_requests(requests, self.context)
         engine = self.llm.llm_engine
-        for i in sorted_order(requests):
-            prompt = TokensPrompt(prompt_token_ids=list(requests[i].prompt_ids))
-            engine.add_request(str(i), prompt, self._params(requests[i], params))
         completions: dict[int, Completion] = {}
         tokens = 0
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                completion = completions[int(output.request_id)] = _completion(output.outputs[0], params)
-                tokens += len(completion.token_ids)
-            if progress is not None:
-                progress(len(completions), len(requests), tokens)
+        try:
+            for i in sorted_order(requests):
+                prompt = TokensPrompt(prompt_token_ids=list(requests[i].prompt_ids))
+                engine.add_request(str(i), prompt, self._params(requests[i], params))
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    completion = completions[int(output.request_id)] = _completion(output.outputs[0], params)
+                    tokens += len(completion.token_ids)
+                if progress is not None:
+                    progress(len(completions), len(requests), tokens)
+        except BaseException:
+            # What is left unfinished would be answered in the next call, under its numbers.
+            engine.abort_request([str(i) for i in range(len(requests)) if i not in completions])
+            raise
         return [completions[i] for i in range(len(requests))]
 
     def _params(self, request: Request, params: SamplingParams) -> Any:
@@ -112,21 +118,25 @@ class VllmEngine:
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": items})
         if self.device == "cpu":
             self.llm.apply_model(_pack_tied_head)
-        self.llm.reset_prefix_cache()
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM's prefix cache cannot be reset, so states of the old weights would be used")
 
-    def sleep(self) -> bool:
-        """Give the device's memory back until ``wake``, the weights put aside; whether it does, which is on CUDA and colocated."""
-        if self.sleeps:
+    def sleep(self) -> None:
+        """Give the device's memory back until ``wake``, the weights put aside. It does so where it is colocated on a CUDA device alone."""
+        if self.sleeps and not self.asleep:
             self.llm.sleep(level=1)
-        return self.sleeps
+            self.asleep = True
 
     def wake(self) -> None:
         """Take the memory again."""
-        self.llm.wake_up()
+        if self.asleep:
+            self.llm.wake_up()
+            self.asleep = False
 
     def close(self) -> None:
         """Free the weights and the cache; the engine can do nothing afterwards."""
         if self.llm is not None:
+            self.wake()  # what is freed has to be mapped, or the allocator fails in the next engine of this process
             self.llm.llm_engine.engine_core.shutdown()
             self.llm = None
             gc.collect()

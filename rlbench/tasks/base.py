@@ -179,7 +179,7 @@ def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | 
     if "sha256" in source:
         return len(local.load(Path(hints["path"]), limit=source["limit"]))
     size = get_task(source["task"]).sizes.get(source["split"])
-    return size if source["limit"] is None else min(source["limit"], size if size is not None else source["limit"])
+    return size if size is None or source["limit"] is None else min(source["limit"], size)
 
 
 def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:

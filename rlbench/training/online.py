@@ -79,6 +79,14 @@ class OnlineLoop:
         checkpointing = self.training.gradient_checkpointing
         self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)
         self.sampler = Sampler(config, inputs["model"], self.policy, share=context.share)
+        try:
+            self._prepare(config, inputs, checkpointing)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, config: dict[str, Any], inputs: dict[str, Path], checkpointing: bool) -> None:
+        """What is needed beside policy and sampler; and the sampler's rehearsal."""
         self.updates = self.online.mini_batches * self.online.epochs
         self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
         self.critic, self.critic_learner = None, None
@@ -86,7 +94,7 @@ class OnlineLoop:
             self.critic = Critic(self.policy, checkpointing=checkpointing)
             objective = BoundObjective.load(config["critic"], self.plugins)
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
-        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.sampler.engine.context, context)
+        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.sampler.engine.context, self.context)
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
         self.initial_policy = snapshot(self.policy) if "ref_logp" in self.objective.reads else None
         self.sampler.start(self.prompts)

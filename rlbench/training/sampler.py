@@ -28,7 +28,9 @@ CHANGE = 0.2
 TOLERANCE = {"float32": 5e-3, "bfloat16": 0.1}
 """Nats by which the mean log-probability of sampled tokens may differ between engine and trainer that have loaded the same model."""
 ROOM = 4.0
-"""After a push they may differ by this times as much as they did before any, where only rounding can be why."""
+"""After a push they may differ by this times as much as they did before any, where only rounding can be why; by ``TOLERANCE`` at most."""
+EFFECT_SHARE = 0.05
+"""A changed model may also round otherwise than the model as it was: by this share of what the change does to log-probabilities."""
 
 
 class NotSynchronised(RuntimeError):
@@ -53,7 +55,6 @@ class Sampler:
         self.policy = policy if self.online.sync_interval == 1 else snapshot(policy)
         self.pushes = config["sampling"]["engine"] == "vllm"
         self.engine: Engine = self._vllm(config, folder, share) if self.pushes else self._transformers(config)
-        self.asleep = False
         self.behind = False  # whether the engine's weights are older than the policy's
         self.unverified = self.pushes  # until a push of weights that training has changed was seen to arrive
         self.probes: Sequence[Sequence[int]] = ()
@@ -69,7 +70,7 @@ class Sampler:
         from rlbench.sampling.vllm_engine import VllmEngine
 
         options = VllmConfig(**{name: config["sampling"][name] for name in VllmConfig.model_fields if name in config["sampling"]})
-        window = self.trained.module.config.get_text_config().max_position_embeddings
+        window = getattr(self.trained.module.config.get_text_config(), "max_position_embeddings", None)
         length = min(size for size in (config["training"]["max_length"], window, options.max_model_len) if size is not None)
         options = options.model_copy(update={"max_model_len": length})
         device = self.trained.device.type
@@ -87,7 +88,7 @@ class Sampler:
         if self.pushes:
             with self.awake():
                 self.tolerance = TOLERANCE[self.dtype]
-                self.tolerance = ROOM * self._verify("has loaded the model") + 1e-3
+                self.tolerance = min(ROOM * self._verify("has loaded the model") + 1e-3, self.tolerance)
                 self.rehearse()
 
     def follow(self) -> None:
@@ -107,9 +108,7 @@ class Sampler:
             with self.policy.autocast():
                 yield self.engine
             return
-        if self.asleep:
-            self.engine.wake()  # type: ignore[attr-defined]
-            self.asleep = False
+        self.engine.wake()  # type: ignore[attr-defined]
         if self.behind:
             self._push()
             self.behind = False
@@ -117,7 +116,7 @@ class Sampler:
                 self._verify("was given weights that training had changed")
                 self.unverified = False
         yield self.engine
-        self.asleep = self.engine.sleep()  # type: ignore[attr-defined]
+        self.engine.sleep()  # type: ignore[attr-defined]
 
     def rehearse(self) -> None:
         """Push weights that are all changed, and look whether the engine then samples with them; then push the true ones.
@@ -136,23 +135,27 @@ class Sampler:
             for weight in module.parameters():
                 weight.mul_(1 + CHANGE * torch.randn(weight.shape, generator=generator).to(weight))
             self._push()
-            try:
-                self._verify("was given changed weights")
-            finally:
-                for name, weight in module.named_parameters():
-                    weight.copy_(kept[name])
+            probed = self._probe()
+            changed = trainer_logp(self.policy, probed, self.budget)
+            for name, weight in module.named_parameters():
+                weight.copy_(kept[name])
+            effect = (changed - trainer_logp(self.policy, probed, self.budget)).abs().mean().item()
+        self._judge("was given changed weights", probed, changed, EFFECT_SHARE * effect)
         self._push()
         self._verify("was given its weights back")
 
     def _verify(self, event: str) -> float:
         """How far, in nats, the engine's log-probabilities of tokens that it draws are from the trainer's in the mean."""
         probed = self._probe()
+        return self._judge(event, probed, trainer_logp(self.policy, probed, self.budget))
+
+    def _judge(self, event: str, probed: Sequence[Example], logp: Tensor, allowed: float = 0.0) -> float:
         told = torch.cat([example.fields["sampler_logp"] for example in probed])
-        off = (told - trainer_logp(self.policy, probed, self.budget)).abs().mean().item()
-        if not off <= self.tolerance:
+        off, limit = (told - logp).abs().mean().item(), max(self.tolerance, allowed)
+        if not off <= limit:
             raise NotSynchronised(
                 f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} nats off the trainer's "
-                f"in the mean, and {self.tolerance:.2g} would be rounding: set sampling.engine = \"transformers\" for this model"
+                f"in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = \"transformers\" for this model"
             )
         return off
 
