@@ -162,7 +162,7 @@ def _print_results(folder: Path, results: Any, printer: Any) -> None:
 @_json_option
 def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, as_json: bool) -> int:
     """Say what would run, what is cached, and what it costs. Needs no torch."""
-    from rlbench.estimate import estimate
+    from rlbench.estimate import detectable_effect, estimate
     from rlbench.graph.artifact import Store
 
     planned = _load(recipe, overrides, only, seeds)
@@ -176,7 +176,11 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
         ]
         click.echo(
             json.dumps(
-                {"recipe": planned.recipe.name, "fingerprint": planned.fingerprint, "device": planned.device, "stages": stages}, indent=1
+                {
+                    "recipe": planned.recipe.name, "fingerprint": planned.fingerprint, "device": planned.device,
+                    "detectable_effect": detectable_effect(planned), "stages": stages,
+                },
+                indent=1,
             )
         )
         return 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlbench.estimate import ASSUMPTIONS, estimate, totals
+from rlbench.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.objectives import registry, source
 from rlbench.pipeline import Plan, engine_of
 from rlbench.records import UserError, nearest
@@ -46,6 +46,12 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         shards = f" in {len(banks[0].parts)} shards" if len(banks[0].parts) > 1 else ""
         times = f"{len(banks)} time{'s' * (len(banks) != 1)}"
         lines += [f"The bank is sampled {times}{shards}, for {sum(row.bank is not None for row in plan.rows)} rows."]
+    if (effect := detectable_effect(plan)) is not None:
+        noise = "" if len(plan.recipe.seeds) > 1 else ", training noise not included, as there is one seed"
+        lines += textwrap.wrap(
+            f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases at 5 %, from assumed "
+            f"variances{noise}).", 110,
+        )  # fmt: skip
     lines += _list("Notes", plan.recipe.notes) + _list("Deviations", plan.recipe.deviations)
     return "\n".join(lines)
 

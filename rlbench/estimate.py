@@ -53,6 +53,21 @@ def totals(plan: Plan, cached: set[str]) -> dict[str, Any]:
     }
 
 
+def detectable_effect(plan: Plan) -> float | None:
+    """The smallest true difference in avg, in points, that a comparison of two rows of the plan would find in four of five cases.
+
+    From the numbers of seeds, problems and samples, and from variances that are assumed, see ``statistics.expected_effect``; None where
+    a benchmark's size is not known beforehand.
+    """
+    from rlbench.statistics import expected_effect
+
+    evaluations = plan.rows[0].evaluations
+    sizes = [_problems(next(s for (name, _), s in evaluations.items() if name == b.label)) for b in plan.recipe.evaluation.benchmarks]
+    if None in sizes or min(sizes) < 2:  # type: ignore[type-var]
+        return None
+    return expected_effect(len(plan.recipe.seeds), sizes, samples=plan.recipe.evaluation.samples)  # type: ignore[arg-type]
+
+
 def _problems(stage: Stage) -> int | None:
     problems = stage.inputs["problems"]
     return expected_rows(problems.config["source"], problems.hints)
