@@ -13,6 +13,7 @@ from rlbench.graph.execute import Event, Finished, Progress, StageResult, Starte
 from rlbench.graph.stage import Stage
 
 WIDTH = 118
+LEAST_SHARE = 0.1
 QUIET_S = 30.0
 """Off a terminal: after so long without a line, one says how far the running stages are."""
 
@@ -31,8 +32,8 @@ class _Running:
         return f"{self.name} {how_far}{' ' if self.note else ''}{self.note}"
 
     def whole(self, now: float) -> float | None:
-        """How long it will have taken, as far as it tells."""
-        return (now - self.since) * self.total / self.done if self.total and self.done else None
+        """How long it will have taken, once it has told enough of it: the first steps pay for what is loaded."""
+        return (now - self.since) * self.total / self.done if self.total and self.done >= LEAST_SHARE * self.total else None
 
 
 class ProgressPrinter:

@@ -455,3 +455,22 @@ def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_clos
     results = LocalExecutor().execute(stages, Store(tmp_path / "store"))
     assert [results[stage.fingerprint].status for stage in stages] == ["error", "done"]
     assert KEPT == ["make", "close", "make", "close"]
+
+
+def test_a_light_stage_leaves_what_is_kept_where_it_is(tmp_path: Path) -> None:
+    KEPT.clear()
+    first = Stage("s0", f"{__name__}:keep", 1, {"key": "a", "number": 0})
+    light = Stage("s1", f"{__name__}:write", 1, {"text": "w"}, {"before": first}, Requirements(light=True))
+    last = Stage("s2", f"{__name__}:keep", 1, {"key": "a", "number": 2}, {"before": light})
+    LocalExecutor().execute([last], Store(tmp_path / "store"))
+    assert KEPT == ["make a", "close a"]
+
+
+def test_of_equally_urgent_stages_those_come_first_whose_model_an_idle_worker_has_kept(store: Store) -> None:
+    models = [stage(f"model{i}") for i in range(2)]
+    sampled = [Stage(f"s{i}{j}", f"{__name__}:write", 1, {"i": i, "j": j}, {"model": models[i]}) for j in range(2) for i in range(2)]
+    last = stage("last", sampled[3])
+    schedule = Schedule([*sampled, last], store)
+    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].keeps, None})]
+    assert names == ["s11", "s10", "s00", "s01"]  # s11 has a dependant; s10's model is kept
+    assert [s.name for s in schedule.by_urgency(sampled)] == ["s11", "s00", "s10", "s01"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlbench.estimate import estimate, totals
+from rlbench.estimate import detectable_effect, estimate, totals
 from rlbench.objectives import registry
 from rlbench.pipeline import Plan, build, engine_of
 from rlbench.recipe import load_recipe
@@ -248,6 +248,16 @@ def test_a_plugin_that_reads_what_it_does_not_declare_is_warned_of_and_the_rest_
     (warning,) = planned.warnings
     assert f"{plugin}:4: objective 'mine' reads 'ref_logp'" in warning and "methods.mine" in warning
     assert plan().warnings == ()
+
+
+def test_a_plan_can_tell_smaller_differences_with_more_seeds_and_says_nothing_where_a_size_is_unknown() -> None:
+    def effect(*overrides: str) -> float | None:
+        return detectable_effect(plan(*overrides))
+
+    two, five = effect("seeds=[0, 1]"), effect("seeds=[0, 1, 2, 3, 4]")
+    assert two is not None and five is not None and 0 < five < two
+    assert effect("evaluation.samples=64", "seeds=[0, 1]") < two
+    assert effect('evaluation.benchmarks=[{source="arithmetic:test/steps", limit=1}]') is None
 
 
 def test_the_papers_recipe_resolves_offline_with_its_generations() -> None:

@@ -312,3 +312,20 @@ def test_ctrl_c_says_that_it_can_be_resumed_and_it_can(tiny_run: Results, tiny_r
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet"))
+
+
+def test_regrade_scores_the_stored_samples_by_another_grader_and_the_report_holds_both(tiny_run: Results, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_run.out, tmp_path / "run"))
+    before = (folder / "summary.csv").read_bytes()
+    done = command("regrade", folder, "--grader", "qwen")
+    assert done.returncode == 0, done.stderr
+    assert "The same samples under other graders" in done.stdout
+    regraded = pd.read_parquet(folder / "regraded-qwen.parquet")
+    assert len(regraded) == len(tiny_run.samples) and set(regraded["grader"]) == {"qwen"}
+    assert (folder / "summary.csv").read_bytes() == before  # the table stays that of the run's own grader
+    assert "rlbench" in (folder / "report.md").read_text() and "qwen" in (folder / "report.html").read_text()
+    for grader, message in (("qwenn", "did you mean 'qwen'"), ("rlbench", "graded by it already")):
+        wrong = command("regrade", folder, "--grader", grader)
+        assert wrong.returncode == 2 and message in wrong.stderr and "Traceback" not in wrong.stderr
+    nowhere = command("regrade", tmp_path / "nothing", "--grader", "qwen")
+    assert nowhere.returncode == 2 and "no run's folder" in nowhere.stderr
