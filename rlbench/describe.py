@@ -12,6 +12,7 @@ from typing import Any
 from rlbench.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.objectives import registry, source
 from rlbench.pipeline import Plan, engine_of
+from rlbench.recipe import Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
@@ -74,7 +75,11 @@ def recipe_text(plan: Plan) -> str:
     lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
     first = {row.method: row for row in reversed(plan.rows)}  # rows differ between seeds in nothing but the seed
     for row in (first[method] for method in dict.fromkeys(row.method for row in plan.rows)):
+        method = recipe.methods.get(row.method)
         if row.trained is None:
+            if method is not None:
+                prompt = f", prompt {method.template}" if method.template else ""
+                lines += [f"## {row.label}  [{row.method}]", "", f"  checkpoint  {method.checkpoint}, not trained here{prompt}", ""]
             continue
         config = row.trained.config
         objective = config["objective"]
@@ -91,17 +96,41 @@ def recipe_text(plan: Plan) -> str:
         lines.append(f"  reward      {_named(config['reward'])}")
         lines += [f"  filter      {_named(part)}" for part in config["filters"]]
         lines += _wrapped(f"  training    {_table(config['training'])}")
-        if (method := recipe.methods[row.method]).backend == "trl":
+        if method is not None and method.backend == "trl":
             lines.append(f"  backend     TRL {config['trl']}")
             lines += [line for note in trl_support.differences(config, str(method.data)) for line in _wrapped(f"{'':<14}{note}")]
         if config["online"]:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
-    lines += ["## Prompts", ""]
-    rollouts = recipe.rollouts.template or recipe.data.template
-    for use, name in (("training, online sampling", recipe.data.template), ("bank", rollouts), ("evaluation", recipe.evaluation.template)):
+    lines += [*_evaluation_text(recipe), "## Prompts", ""]
+    for use, name in _prompts(recipe):
         lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
+
+
+def _evaluation_text(recipe: Recipe) -> list[str]:
+    """What every row is measured on, and what is chosen where."""
+    options = recipe.evaluation
+    sets = {"benchmarks": options.benchmarks, "clean sets": options.clean, "development": options.development}
+    lines = ["## Evaluation", ""]
+    lines += [line for name, found in sets.items() if found for line in _wrapped(f"  {name:<12}{', '.join(s.source for s in found)}")]
+    more = [decoding for decoding in options.base_decodings or () if decoding not in options.decodings]
+    grid = f"; the base also {', '.join(more)}" if more else ""
+    lines += [f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most {options.max_new_tokens} tokens"]
+    lines += [f"  grader      {options.grader}"]
+    if options.checkpoints > 1:
+        lines += [f"  checkpoints the best of {options.checkpoints} on the development sets"]
+    return [*lines, ""]
+
+
+def _prompts(recipe: Recipe) -> list[tuple[str, str]]:
+    """Every prompt with what it is for."""
+    used = [("training, online sampling", recipe.data.template), ("bank", recipe.rollouts.template or recipe.data.template)]
+    used += [("evaluation", recipe.evaluation.template)]
+    used += [(f"evaluation of {name}", method.template) for name, method in recipe.methods.items() if method.template]
+    if recipe.evaluation.contamination is not None:
+        used.append(("contamination probe", recipe.evaluation.contamination.template))
+    return used
 
 
 def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
