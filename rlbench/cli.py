@@ -242,6 +242,7 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
 @cli.command(epilog=_examples(
     "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,aime24",
     "rlbench evaluate models/mine --benchmarks test.jsonl --limit 50 --decodings t1.0,greedy",
+    "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,arithmetic:clean/10_steps --contamination",
 ))  # fmt: skip
 @click.argument("model")
 @click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
@@ -250,6 +251,8 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
 @click.option("--template", help="Prompt template.  [default: qwen-boxed]")
 @click.option("--limit", type=click.IntRange(1), help="Problems of each benchmark, from the first.  [default: all]")
+@click.option("--grader", metavar="NAME", help="Who grades: rlbench or qwen.  [default: rlbench]")
+@click.option("--contamination", is_flag=True, help="Also probe whether it completes the problems by heart.")
 @click.option("--revision", help="Revision of a hub model.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]")
 @click.option("--engine", type=click.Choice(["auto", "transformers", "vllm"]), help="What samples.  [default: auto]")
@@ -257,14 +260,15 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
 @_out_option
 @_execution_options
 @_json_option
-def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, store: Path, out: Path | None, executor: str,
-             address: str | None, workers: int | None, as_json: bool, **options: Any) -> int:  # fmt: skip
+def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, contamination: bool, store: Path, out: Path | None,
+             executor: str, address: str | None, workers: int | None, as_json: bool, **options: Any) -> int:  # fmt: skip
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
     from rlbench.pipeline import build
     from rlbench.recipe import recipe_of_model
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     options["decodings"] = [name.strip() for name in decodings.split(",")]
+    options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
     return _carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
 

@@ -223,6 +223,7 @@ def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
     fingerprint = stages(tiny_run, "base")["base/seed0"]["fingerprint"]
     model = shutil.copytree(tiny_store / "artifacts" / fingerprint[:2] / fingerprint, tmp_path / "somebodys")
     sizes = ["--samples", "2", "--max-new-tokens", "40", "--limit", "6", "--template", "miniature", "--engine", "transformers"]
+    sizes += ["--grader", "qwen", "--contamination"]
     places = ["--store", tmp_path / "store", "--out", tmp_path / "run", "--executor", "local", "--json"]
     benchmarks = "arithmetic:test/in_domain,arithmetic:test/add_sub"
     done = command("evaluate", model, "--benchmarks", benchmarks, "--decodings", "t1.0,greedy", *sizes, *places)
@@ -233,6 +234,8 @@ def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
     alone = pd.read_parquet(tmp_path / "run" / "samples.parquet")
     alone = alone[alone["decoding"] == "greedy"].set_index(["benchmark", "problem_id"])["output"]
     assert alone.to_dict() == of_run.set_index(["benchmark", "problem_id"])["output"].to_dict()
+    assert set(pd.read_parquet(tmp_path / "run" / "samples.parquet")["grader"]) == {"qwen"}
+    assert pd.read_parquet(tmp_path / "run" / "probes.parquet").groupby("benchmark").size().to_dict() == {"in_domain": 6, "add_sub": 6}
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,7 @@ def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
         (["--benchmarks", " , "], "evaluation.benchmarks"),
         (["--benchmarks", "math500", "--decodings", "hot"], "evaluation.decodings"),
         (["--benchmarks", "math500", "--template", "qwen-boxd"], "did you mean 'qwen-boxed'"),
+        (["--benchmarks", "math500", "--grader", "qwn"], "did you mean 'qwen'"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(arguments: list[str], message: str, tiny_store: Path, tmp_path: Path) -> None:
