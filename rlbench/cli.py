@@ -336,7 +336,7 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
     return 0
 
 
-@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers"))
+@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers", "rlbench bench statistics"))
 def bench() -> None:
     """Measure: figures that the project quotes come from these commands."""
 
@@ -412,9 +412,7 @@ def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompt
     from rlbench.progress import ProgressPrinter
     from rlbench.recipe import load_recipe
 
-    counts = [int(part) if part.strip().isdigit() else 0 for part in workers.split(",")]
-    if 0 in counts:
-        raise UserError(f"--workers {workers!r}: write sizes of pools with commas between them, for instance --workers 1,2")
+    counts = _counts("--workers", workers, 1)
     bank = bank_of(load_recipe(recipe, overrides), prompts=prompts, samples=samples, shards=shards)
     stages = topological(bank.parts[0].inputs.values())
     printer = ProgressPrinter(stages)
@@ -432,6 +430,44 @@ def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompt
     for row in found:
         click.echo(f"{row['workers']:<10}{row['tokens_per_second']:>10,.0f}{row['seconds']:>10.1f}")
     return 0
+
+
+@bench.command("statistics", epilog=_examples(
+    "rlbench bench statistics", "rlbench bench statistics --seeds 2,3 --problems 30,100 --repeats 500 --json",
+))  # fmt: skip
+@click.option("--seeds", default="2,3,5,10", show_default=True, metavar="N,N,...", help="Numbers of training seeds.")
+@click.option("--problems", default="30,100,300,700", show_default=True, metavar="N,N,...", help="Numbers of problems in a benchmark.")
+@click.option("--repeats", type=click.IntRange(4), default=2000, show_default=True, help="Data sets of each process.")
+@_json_option
+def bench_statistics(seeds: str, problems: str, repeats: int, as_json: bool) -> int:
+    """How often the 95 % interval holds the truth, and how often equals are called better, on simulated benchmarks.
+
+    Processes differ in the difficulty of problems, in training noise, and in what is compared; a cell has its worst process. With
+    --json figures are shares, each process by itself under "by_process".
+    """
+    from rlbench.bench.statistics import bench_statistics as measure
+
+    grid = _counts("--seeds", seeds, 2), _counts("--problems", problems, 2)
+    found = measure(*grid, repeats=repeats, say=lambda text: click.echo(f"  {text}", err=True))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return 0
+    click.echo(f"95 % intervals for new seeds and new problems, {repeats} data sets a process, in percent")
+    click.echo(f"{'seeds':>5}{'problems':>10}{'lowest coverage':>17}{'highest':>9}{'MC error':>10}{'false better':>14}{'MC error':>10}")
+    for row in found:
+        click.echo(
+            f"{row['seeds']:>5}{row['problems']:>10}{100 * row['coverage']:>17.1f}{100 * row['coverage_highest']:>9.1f}"
+            f"{100 * row['coverage_error']:>10.1f}{100 * row['false_positive']:>14.1f}{100 * row['false_positive_error']:>10.1f}"
+        )
+    return 0
+
+
+def _counts(option: str, text: str, least: int) -> list[int]:
+    """Whole numbers with commas between them, each ``least`` or more."""
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if min(counts) < least:
+        raise UserError(f"{option} {text!r}: write numbers from {least} with commas between, for instance {option} {least},{least + 1}")
+    return counts
 
 
 @cli.command(epilog=_examples("rlbench doctor", "rlbench doctor --json"))

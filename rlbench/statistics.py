@@ -19,19 +19,20 @@ For the unweighted mean over benchmarks A is the variance of the benchmark-avera
 benchmarks, so its effects are correlated and must not be averaged away); B and E are sums over benchmarks, each over their number squared.
 
 **Reference distribution.** A and B - E are two independent variances, and A has S - 1 degrees of freedom: with two or three seeds
-Satterthwaite's (1946) single t takes an A that is small by chance at its word, and covers 87 to 93 % where it matters. The deviation is
-instead referred to the sum that Behrens and Fisher (1935) gave for two means of unequal variance, here
+Satterthwaite's (1946) single t takes an A that is small by chance at its word and is too narrow. The deviation is instead referred to the
+sum that Behrens (1929) and Fisher (1935) gave for two means of unequal variance, here
 
-    T = sqrt(A) t[S - 1] + sqrt(B - E) t'     in which t' has Satterthwaite's degrees of freedom, and no fewer than B
+    T = sqrt(A) t[S - 1] + sqrt(B - E) t'
 
-which is exact where A is all of the variance or none of it, and errs to the wide side between (Robinson 1976). Given the chi-square W of A the
-sum is one t with variance A (S - 1) / W + (B - E), so its tail is a mean over W, by Gauss-Legendre quadrature. That variance is never
-taken below E / 4: two seeds that agree to the last sample are luck, as the samples within them show.
+which is exact where A is all of the variance or none of it, and errs to the wide side between (Robinson 1976). Given the chi-square W
+of A the sum is one t of variance v = A (S - 1) / W + (B - E), with Satterthwaite's degrees of freedom for that (and no fewer than
+those of B), so its tail is a mean over W, by Gauss-Legendre quadrature. v is never taken below E / 4: two seeds that agree to the
+last sample are luck, as the samples within them show.
 
 **Scale.** A problem's score varies by mu (1 - mu) at a given intraclass correlation, so a score's interval holds those mu that a test at mu
-with B - E scaled to mu does not reject: Wilson's (1927) interval, with the effective number of problems that the variance shows. It
-leans away from the nearer end of the scale as a skew sample of 30 hard problems demands. Over benchmarks the deviation is shared out as their variances
-are. Differences are symmetric.
+with B - E scaled to mu does not reject: Wilson's (1927) interval, with the effective number of problems that the variance shows.
+It leans away from the nearer end of the scale, as a skew sample of 30 hard problems demands. Over benchmarks the deviation is shared
+out as their variances are. Differences are symmetric.
 
 ``rlbench bench statistics`` simulates coverage and false positives; docs/decisions/one-interval.md has its table.
 
@@ -79,10 +80,10 @@ _NODES = 64
 class Estimate:
     """A mean with its interval. ``low`` and ``high`` are NaN where there is none (``method`` is then "none").
 
-    ``estimand`` says what a repetition would draw anew. The three variances are the terms of the variance of the *mean*, in percent squared:
-    ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each the part that more seeds, more problems,
-    or more of either would reduce. ``degrees_of_freedom`` are those of the t that has the reference distribution's critical value
-    at the interval's level. ``p_value`` is of a difference against 0, two-sided; NaN for a score.
+    ``estimand`` says what a repetition would draw anew. The three variances are the terms of the variance of the *mean*, in percent
+    squared: ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each the part that more seeds, more
+    problems, or more of either would reduce. ``degrees_of_freedom`` are those of the t that has the reference distribution's critical
+    value at the interval's level. ``p_value`` is of a difference against 0, two-sided; NaN for a score.
     """
 
     mean: float

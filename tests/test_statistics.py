@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
+from scipy import integrate, stats
 
-from rlbench.statistics import holm, mean_interval, paired_difference
+from rlbench.bench.statistics import MIDDLING, PROCESSES, Process, bench_statistics
+from rlbench.cli import cli
+from rlbench.statistics import (
+    MARGIN,
+    expected_effect,
+    holm,
+    layout,
+    mean_interval,
+    minimum_detectable_effect,
+    paired_difference,
+    tail,
+    verdict,
+)
 
 # Two seeds by three problems. Row means 20, 30; column means 5, 25, 45; residuals are (+5, -5, 0) and its negative.
 HAND = np.array([[5.0, 15.0, 40.0], [5.0, 35.0, 50.0]])
@@ -28,20 +43,107 @@ def test_the_variance_of_the_mean_is_the_two_way_layout_by_hand():
     assert estimate.mean == pytest.approx(25)
     assert estimate.standard_error**2 == pytest.approx(150)
     assert (estimate.seed_variance, estimate.problem_variance, estimate.interaction_variance) == pytest.approx((100 / 6, 125, 50 / 6))
-    # Satterthwaite: 900^2 / (150^2 / 1 + 800^2 / 2 + 50^2 / 2), the common factor of 6 cancelling.
-    freedom = 900**2 / (150**2 + 800**2 / 2 + 50**2 / 2)
-    assert estimate.degrees_of_freedom == pytest.approx(freedom)
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(150)
-    assert (estimate.low, estimate.high) == pytest.approx((max(0, 25 - half), min(100, 25 + half)))
-    assert estimate.includes_training_noise and estimate.method == "t"
+    assert estimate.includes_training_noise and estimate.method == "t" and estimate.estimand == "seeds and problems"
 
 
-def test_with_one_seed_it_is_the_t_interval_over_problems_and_says_so():
+def behrens_fisher_tail(deviation, a, b, e, n_seeds, n_problems):
+    """P(|sqrt(A) t + sqrt(B - E) t'| > deviation) by adaptive quadrature over the chi-square of A."""
+
+    def given(w):
+        v = max(a * (n_seeds - 1) / w + max(b - e, 0), e / 4)
+        freedom = max(v**2 / (b**2 / (n_problems - 1) + e**2 / (n_seeds - 1) / (n_problems - 1)), n_problems - 1)
+        return 2 * stats.t.sf(deviation / math.sqrt(v), freedom) * stats.chi2.pdf(w, n_seeds - 1)
+
+    return sum(integrate.quad(given, *ends, limit=200)[0] for ends in ((0, 1e-4), (1e-4, 0.1), (0.1, 5), (5, 80)))
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 5, 10])
+def test_the_reference_distribution_is_behrens_and_fishers_sum(n_seeds):
+    rng = np.random.default_rng(n_seeds)
+    scores = rng.normal(50, 10, (1, 40)) + rng.normal(0, 2, (n_seeds, 1)) + rng.normal(0, 10, (n_seeds, 40))
+    of = layout([scores])
+    for deviation in (1.0, 3.0, 8.0):
+        expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), n_seeds, 40)
+        assert float(tail(of, of.mean + deviation)) == pytest.approx(expected, abs=2e-3)
+
+
+def test_where_seeds_are_all_of_the_variance_it_is_students_t_over_seeds():
+    scores = np.array([[-6.0], [1.0], [5.0]]) + np.zeros((1, 200))
+    difference = paired_difference([scores], [np.zeros((1, 200))])
+    p = stats.ttest_1samp([-6.0, 1.0, 5.0], 0.0).pvalue
+    assert difference.p_value == pytest.approx(p, rel=1e-3) and difference.degrees_of_freedom == pytest.approx(2, rel=1e-2)
+
+
+def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems():
+    row = np.random.default_rng(1).normal(1, 10, (1, 50))
+    for n_seeds in (1, 4):
+        difference = paired_difference([np.repeat(row, n_seeds, axis=0)], [np.zeros((1, 50))])
+        assert difference.p_value == pytest.approx(stats.ttest_1samp(row[0], 0.0).pvalue, rel=1e-6)
+        assert difference.degrees_of_freedom == pytest.approx(49, rel=1e-4)
+
+
+def test_two_seeds_that_agree_by_luck_are_not_taken_at_their_word():
+    # Both seed means are 50, so A is 0, and so are the column means, so B - E is below 0; the cells are far from equal.
+    flip = 50 + 40 * np.array([1.0, -1.0] * 10)
+    estimate = mean_interval([np.stack([flip, 100 - flip])])
+    assert estimate.standard_error > 0 and estimate.high - estimate.low > 1
+
+
+def test_with_one_seed_a_difference_is_the_t_interval_over_problems_and_says_so():
     row = np.array([[10.0, 40.0, 30.0, 20.0]])
-    estimate = mean_interval([row])
+    estimate = paired_difference([row], [np.zeros((1, 4))])
     low, high = stats.t.interval(0.95, 3, loc=row.mean(), scale=stats.sem(row[0]))
     assert (estimate.low, estimate.high) == pytest.approx((low, high))
-    assert not estimate.includes_training_noise
+    assert not estimate.includes_training_noise and estimate.estimand == "problems"
+
+
+def test_a_score_is_wilsons_interval_at_the_effective_number_of_problems():
+    row = np.zeros((1, 4000))
+    row[0, :200] = 100
+    estimate, critical = mean_interval([row]), stats.t.ppf(0.975, 3999)
+    # 0 or 100 each: the variance is m (1 - m) / (P - 1), so there are P - 1 effective problems.
+    n, share = 3999, 0.05
+    centre = (share + critical**2 / (2 * n)) / (1 + critical**2 / n)
+    half = critical * math.sqrt(share * (1 - share) / n + critical**2 / (4 * n * n)) / (1 + critical**2 / n)
+    assert (estimate.low, estimate.high) == pytest.approx((100 * (centre - half), 100 * (centre + half)), rel=1e-6)
+
+
+@given(matrices())
+@settings(max_examples=30, deadline=None)
+def test_a_score_and_what_it_lacks_have_mirrored_intervals(scores):
+    a, b = mean_interval([scores]), mean_interval([100 - scores])
+    np.testing.assert_allclose([a.low, a.high], [100 - b.high, 100 - b.low], atol=1e-6)
+
+
+@pytest.mark.parametrize("estimand", ["seeds and problems", "problems", "seeds"])
+def test_the_interval_is_what_the_tail_does_not_reject(estimand):
+    scores = np.random.default_rng(5).binomial(16, 0.3, (4, 30)) * 100 / 16
+    estimate, of = mean_interval([scores], estimand=estimand, level=0.9), layout([scores])
+    for end in (estimate.low, estimate.high):
+        assert float(tail(of, end, estimand=estimand, bounds=(0, 100))) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_each_estimand_has_its_own_variance_and_says_so():
+    rng = np.random.default_rng(2)
+    scores = rng.normal(50, 10, (5, 40)) + rng.normal(0, 5, (5, 1))
+    by_problem = paired_difference([scores], [np.zeros((1, 40))], estimand="problems")
+    by_seed = paired_difference([scores], [np.zeros((1, 40))], estimand="seeds")
+    assert (by_problem.estimand, by_seed.estimand) == ("problems", "seeds")
+    assert (by_problem.includes_training_noise, by_seed.includes_training_noise) == (False, True)
+    assert by_problem.p_value == pytest.approx(stats.ttest_1samp(scores.mean(axis=0), 0).pvalue)
+    assert by_seed.p_value == pytest.approx(stats.ttest_1samp(scores.mean(axis=1), 0).pvalue)
+    assert by_problem.standard_error == pytest.approx(stats.sem(scores.mean(axis=0)))
+    assert by_seed.standard_error == pytest.approx(stats.sem(scores.mean(axis=1)))
+    for estimate in (by_problem, by_seed):
+        parts = estimate.seed_variance + estimate.problem_variance + estimate.interaction_variance
+        assert parts == pytest.approx(estimate.standard_error**2)
+
+
+def test_one_seed_says_nothing_of_new_seeds_and_an_unknown_estimand_is_refused():
+    estimate = mean_interval([np.array([[1.0, 2.0, 3.0]])], estimand="seeds")
+    assert estimate.mean == 2 and math.isnan(estimate.low) and estimate.method == "none" and not estimate.includes_training_noise
+    with pytest.raises(ValueError, match="estimand"):
+        mean_interval([np.ones((2, 3))], estimand="samples")
 
 
 def test_the_average_takes_the_seed_effect_on_the_averaged_score():
@@ -148,30 +250,124 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-def coverage(n_seeds: int, n_problems: int, n_benchmarks: int, seed_effect: float, *, repeats: int = 300) -> float:
-    """How often the interval holds the true mean when seeds and problems are drawn afresh; effects in logits, 16 samples a problem."""
-    rng = np.random.default_rng(0)
-
-    def chance(seed, problem, both):
-        return 1 / (1 + np.exp(0.3 - seed_effect * seed - 1.5 * problem - 0.5 * both))
-
-    truth = 100 * chance(*rng.standard_normal((3, 1_000_000))).mean()
-    hits = 0
-    for _ in range(repeats):
-        seed = rng.standard_normal((n_seeds, 1))
-        shape = (n_benchmarks, n_seeds, n_problems)
-        p = chance(seed, rng.standard_normal((n_benchmarks, 1, n_problems)), rng.standard_normal(shape))
-        estimate = mean_interval(list(100 * rng.binomial(16, p) / 16))
-        hits += estimate.low <= truth <= estimate.high
-    return hits / repeats
+def a_difference(mean, error, freedom=20.0):
+    """An estimate with no more than a verdict and a detectable effect look at."""
+    template = paired_difference([np.array([[1.0, 2.0, 4.0]])], [np.zeros((1, 3))])
+    return dataclasses.replace(template, mean=mean, standard_error=error, degrees_of_freedom=freedom)
 
 
-@pytest.mark.parametrize(("n_seeds", "n_problems", "n_benchmarks", "seed_effect"), [
-    (3, 30, 1, 0.1), (3, 100, 5, 0.1), (5, 100, 1, 0.3), (5, 30, 5, 0.0), (8, 100, 1, 1.0),
-])  # fmt: skip
-def test_intervals_hold_the_truth_about_as_often_as_they_say(n_seeds, n_problems, n_benchmarks, seed_effect):
-    # The standard error of a coverage of 95 % over 300 repeats is 1.3 points.
-    assert 0.91 <= coverage(n_seeds, n_problems, n_benchmarks, seed_effect) <= 0.99
+def test_the_detectable_effect_is_found_with_its_power():
+    estimate = a_difference(0.0, 2.0)
+    effect = minimum_detectable_effect(estimate)
+    assert effect == pytest.approx(2.0 * (stats.t.ppf(0.975, 20) + stats.t.ppf(0.8, 20)))
+    # The noncentral t's power there is what was asked for, to the approximation's accuracy.
+    assert stats.nct.sf(stats.t.ppf(0.975, 20), 20, effect / 2.0) == pytest.approx(0.8, abs=0.01)
+    assert minimum_detectable_effect(a_difference(0.0, 2.0, math.inf)) == pytest.approx(2 * (1.959964 + 0.841621), rel=1e-6)
+    assert minimum_detectable_effect(estimate, level=0.99) > effect > minimum_detectable_effect(estimate, power=0.5)
+
+
+def test_no_variance_gives_no_detectable_effect():
+    same = np.full((2, 10), 50.0)
+    assert math.isnan(minimum_detectable_effect(paired_difference([same], [same])))
+
+
+def test_verdicts_by_significance_then_equivalence():
+    assert verdict(a_difference(3.0, 0.5), adjusted_p=0.01) == "better"
+    assert verdict(a_difference(-3.0, 0.5), adjusted_p=0.01) == "worse"
+    assert verdict(a_difference(0.3, 0.1), adjusted_p=0.01) == "better"  # within the margin, and significant all the same
+    assert verdict(a_difference(0.1, 0.3), adjusted_p=0.7) == "tied"
+    assert verdict(a_difference(0.1, 0.3), adjusted_p=0.7, margin=0.5) == "underpowered"
+    assert verdict(a_difference(3.0, 2.0), adjusted_p=0.2) == "underpowered"
+    assert verdict(a_difference(3.0, 0.5), adjusted_p=0.01, level=0.995) == "underpowered"
+    # The 90 % interval decides: its half-width is t[0.95] standard errors.
+    error = MARGIN / stats.t.ppf(0.95, 20)
+    assert verdict(a_difference(0.0, 0.999 * error), adjusted_p=1.0) == "tied"
+    assert verdict(a_difference(0.0, 1.001 * error), adjusted_p=1.0) == "underpowered"
+
+
+def test_a_verdict_of_nothing_is_refused_and_one_without_variance_goes_by_its_interval():
+    with pytest.raises(ValueError, match="p-value"):
+        verdict(a_difference(1.0, 1.0), adjusted_p=math.nan)
+    few, many = (paired_difference([np.zeros((2, n))], [np.zeros((2, n))]) for n in (30, 2000))
+    assert (verdict(few, adjusted_p=1.0), verdict(many, adjusted_p=1.0)) == ("underpowered", "tied")
+
+
+def test_a_plan_finds_less_with_fewer_seeds_problems_and_samples():
+    effects = [expected_effect(s, 100) for s in (2, 3, 5, 10)]
+    assert effects == sorted(effects, reverse=True)
+    assert expected_effect(5, 30) > expected_effect(5, 300) > expected_effect(5, [300, 300])
+    assert expected_effect(5, 100, samples=1) > expected_effect(5, 100, samples=16)
+    for arguments in ((0, 100), (3, 1), (3, [])):
+        with pytest.raises(ValueError):
+            expected_effect(*arguments)
+
+
+def test_a_plans_effect_in_closed_form():
+    # Without training noise of its own a comparison of one seed has P - 1 degrees of freedom and the variance of a cell over P.
+    error = math.sqrt((5**2 + 11**2 + 2 * 100**2 * 0.25 / 16) / 50)
+    found = expected_effect(1, 50, problem_sd=5, interaction_sd=11)
+    assert found == pytest.approx(error * (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)), rel=1e-6)
+    # Seeds that dwarf all else leave a t over seeds.
+    wide = expected_effect(3, 1000, seed_sd=100, problem_sd=1, interaction_sd=1)
+    assert wide == pytest.approx(100 / math.sqrt(3) * (stats.t.ppf(0.975, 2) + stats.t.ppf(0.8, 2)), rel=1e-3)
+
+
+def test_a_plans_effect_is_found_about_as_often_as_it_says():
+    effect, rng = expected_effect(5, 60, samples=1, solve_rate=0, seed_sd=2, problem_sd=5, interaction_sd=10), np.random.default_rng(0)
+    drawn = (effect + rng.normal(0, 2, (2000, 5, 1)) + rng.normal(0, 5, (2000, 1, 60)) + rng.normal(0, 10, (2000, 5, 60)))  # fmt: skip
+    assert (tail(layout([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def process(name):
+    return next(found for found in PROCESSES if found.name == name)
+
+
+SMALL = (
+    "score, middling, seed sd 4", "score, olympiad, seed sd 0", "equals, average of 3, seed sd 4", "8 equals of a base, Holm, seed sd 1",
+)  # fmt: skip
+
+
+def test_the_simulation_holds_the_bounds_in_a_small_case():
+    cells = bench_statistics((2, 5), (30, 100), repeats=800, processes=map(process, SMALL))
+    assert [(cell["seeds"], cell["problems"]) for cell in cells] == [(2, 30), (2, 100), (5, 30), (5, 100)]
+    for cell in cells:
+        assert [row["process"] for row in cell["by_process"]] == list(SMALL)
+        # Three Monte-Carlo standard errors: the worst of four.
+        assert cell["coverage"] >= 0.93 - 3 * cell["coverage_error"]
+        assert cell["false_positive"] <= 0.05 + 3 * cell["false_positive_error"]
+    assert cells[-1]["coverage_highest"] <= 0.97 + 3 * cells[-1]["coverage_error"]
+
+
+@pytest.mark.parametrize("freedom", [1e9, None])
+def test_the_simulation_shows_a_wrong_reference_distribution(monkeypatch, freedom):
+    """A normal for the seeds' t, and Satterthwaite's single t at the mean squares seen, fall short of the bound that ours holds."""
+
+    def wrong(of, value, *, estimand="seeds and problems", bounds=None):
+        a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
+        variance = np.maximum(a - e, 0) + np.maximum(b - e, 0) + e
+        squares = a**2 / (of.n_seeds - 1) + (of.problem**2 / of.problem_freedom + of.noise**2 / of.noise_freedom).sum(axis=-1)
+        return 2 * stats.t.sf(np.abs(of.mean - value) / np.sqrt(variance), freedom or variance**2 / squares)
+
+    case = Process("score, middling, seed sd 8", (MIDDLING,), 8.0)
+    right = bench_statistics((2,), (300,), repeats=1000, processes=[case])[0]["coverage"]
+    monkeypatch.setattr("rlbench.bench.statistics.tail", wrong)
+    assert bench_statistics((2,), (300,), repeats=1000, processes=[case])[0]["coverage"] < 0.92 < 0.94 <= right
+
+
+def test_the_simulation_is_the_same_every_time_and_a_process_stands_by_itself():
+    both = bench_statistics((2,), (10,), repeats=50, processes=map(process, SMALL[:2]))[0]["by_process"]
+    assert bench_statistics((2,), (10,), repeats=50, processes=[process(SMALL[1])])[0]["by_process"] == both[1:]
+
+
+def test_the_command_prints_cells_and_refuses_one_seed():
+    run = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "2", "--problems", "10,12", "--repeats", "8", "--json"])
+    cells = json.loads(run.stdout)
+    assert run.exit_code == 0 and [(cell["seeds"], cell["problems"]) for cell in cells] == [(2, 10), (2, 12)]
+    assert all(0 <= cell["coverage"] <= cell["coverage_highest"] <= 1 and 0 <= cell["false_positive"] <= 1 for cell in cells)
+    table = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "2", "--problems", "10", "--repeats", "8"])
+    assert "lowest coverage" in table.stdout
+    refused = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "1,2"])
+    assert "--seeds '1,2'" in str(refused.exception)
 
 
 def test_an_interval_over_problems_alone_would_be_far_too_narrow():

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +38,10 @@ MIDDLING, HARD, OLYMPIAD, EASY = (0.6, 0.4), (0.3, 1.2), (0.25, 2.25), (1.5, 0.4
 class Process:
     """One way in which data come about.
 
-    ``benchmarks`` are the Beta distributions of solve rates, of which a cell's problems are shared out evenly; ``seed_sd`` is the
-    standard deviation over seeds of a benchmark's mean score, or of the difference of two, in points and to first order. ``rows`` are
-    the methods compared with a common one, 0 for a score. ``effect`` is theirs, in logits. With ``common_numbers`` the answers of
-    both sides are drawn from the same uniform numbers. ``same`` says that nothing but sampling tells the two sides apart.
+    ``benchmarks`` are the Beta distributions of solve rates, each with a cell's number of problems. ``seed_sd`` is the standard deviation
+    over seeds of a benchmark's mean score, or of the difference of two, in points and to first order. ``rows`` are the methods
+    compared with a common one, 0 for a score; ``effect`` is theirs, in logits. With ``common_numbers`` the answers of both sides are
+    drawn from the same uniform numbers. ``same`` says that nothing but sampling and seeds tells the two sides apart.
     """
 
     name: str
@@ -90,60 +91,62 @@ def bench_statistics(
 
     Args:
         seeds: numbers of training seeds, 2 or more each.
-        problems: numbers of problems, over all benchmarks of a process; 6 or more each.
-        repeats: data sets a process; one with eight comparisons has a quarter as many, to take its time.
+        problems: numbers of problems in a benchmark, 2 or more each.
+        repeats: data sets a process; one with eight comparisons has a quarter as many, as it takes four times the time.
         processes: see ``Process``.
         say: told what is being simulated.
 
     Returns:
         One table a cell, shares and not percent: ``seeds``, ``problems``, ``coverage`` (the lowest of any process), ``coverage_highest``,
         ``false_positive`` (the highest of any process whose sides are equal; of eight comparisons, that any says "better" after Holm's
-        correction), ``coverage_error`` and ``false_positive_error`` (Monte-Carlo standard errors of those two lines' figures were they
-        0.95 and 0.025; the worst of many lies about two of them out by chance alone) and ``by_process`` (``process``, ``repeats``, and
-        ``coverage`` or ``false_positive`` or both).
+        correction), ``coverage_error`` and ``false_positive_error`` (Monte-Carlo standard errors of these figures, were they 0.95 and
+        0.05; the worst of this many lies some two of them out by chance alone) and ``by_process`` (``process``, ``repeats``, and
+        ``coverage`` or ``false_positive`` or both). None where no process has such a figure.
 
     Raises:
         UserError: a number is too small.
     """
-    if repeats < 4 or min(seeds) < 2 or min(problems) < 6:
-        raise UserError("bench statistics needs 2 seeds, 6 problems and 4 repeats or more")
+    if not seeds or not problems or repeats < 4 or min(seeds) < 2 or min(problems) < 2:
+        raise UserError("bench statistics needs 2 seeds, 2 problems and 4 repeats or more")
     grid = [(s, p) for s in seeds for p in problems]
     found: dict[tuple[int, int], list[dict[str, Any]]] = {cell: [] for cell in grid}
     chosen = list(processes)
-    for number, process in enumerate(chosen):
-        say(f"{number + 1} of {len(chosen)}: {process.name}")
-        for cell, figures in _simulate(process, grid, repeats if process.rows <= 1 else repeats // 4, number).items():
+    for number, process in enumerate(chosen, 1):
+        say(f"{number} of {len(chosen)}: {process.name}")
+        for cell, figures in _simulate(process, grid, repeats if process.rows <= 1 else repeats // 4).items():
             found[cell].append(figures)
     return [_cell(s, p, found[s, p]) for s, p in grid]
 
 
 def _cell(n_seeds: int, n_problems: int, by_process: list[dict[str, Any]]) -> dict[str, Any]:
-    coverages = [row for row in by_process if "coverage" in row]
-    positives = [row for row in by_process if "false_positive" in row]
-
-    def worst(rows: list[dict[str, Any]], key: str, pick: Callable[..., Any], nominal: float) -> tuple[float | None, float | None]:
-        if not rows:
-            return None, None
-        row = pick(rows, key=lambda row: row[key])
-        return row[key], math.sqrt(nominal * (1 - nominal) / row["repeats"])
-
-    coverage, coverage_error = worst(coverages, "coverage", min, LEVEL)
-    positive, positive_error = worst(positives, "false_positive", max, (1 - LEVEL) / 2)
+    coverage, coverage_error = _worst(by_process, "coverage", min, LEVEL)
+    positive, positive_error = _worst(by_process, "false_positive", max, LEVEL)
     return {
-        "seeds": n_seeds, "problems": n_problems, "coverage": coverage, "coverage_highest": worst(coverages, "coverage", max, LEVEL)[0],
+        "seeds": n_seeds, "problems": n_problems, "coverage": coverage, "coverage_highest": _worst(by_process, "coverage", max, LEVEL)[0],
         "false_positive": positive, "coverage_error": coverage_error, "false_positive_error": positive_error, "by_process": by_process,
     }  # fmt: skip
 
 
-def _simulate(process: Process, grid: Sequence[tuple[int, int]], repeats: int, number: int) -> dict[tuple[int, int], dict[str, Any]]:
-    rng = np.random.default_rng([number, *(int(1000 * x) for x in (process.seed_sd, process.effect))])
+def _worst(
+    by_process: Sequence[dict[str, Any]], key: str, pick: Callable[..., dict[str, Any]], nominal: float
+) -> tuple[float | None, float | None]:
+    """The worst figure of that name, and its Monte-Carlo standard error were it nominal."""
+    rows = [row for row in by_process if key in row]
+    if not rows:
+        return None, None
+    row = pick(rows, key=lambda row: row[key])
+    return row[key], math.sqrt(nominal * (1 - nominal) / row["repeats"])
+
+
+def _simulate(process: Process, grid: Sequence[tuple[int, int]], repeats: int) -> dict[tuple[int, int], dict[str, Any]]:
+    rng = np.random.default_rng(zlib.crc32(process.name.encode()))
     truth = _truth(process)
     held, said = {cell: 0 for cell in grid}, {cell: 0 for cell in grid}
     largest = max(s for s, _ in grid), max(p for _, p in grid)
     for start in range(0, repeats, _CHUNK):
         drawn = _draw(rng, process, min(_CHUNK, repeats - start), *largest)
         for cell in grid:
-            hits, positives = _judge(process, [[m[:, : cell[0], :size] for m, size in _shares(row, cell[1])] for row in drawn], truth)
+            hits, positives = _judge(process, [[m[:, : cell[0], : cell[1]] for m in row] for row in drawn], truth)
             held[cell] += hits
             said[cell] += positives
     figures: dict[tuple[int, int], dict[str, Any]] = {}
@@ -154,12 +157,6 @@ def _simulate(process: Process, grid: Sequence[tuple[int, int]], repeats: int, n
         if process.rows and not process.effect:
             figures[cell]["false_positive"] = said[cell] / repeats
     return figures
-
-
-def _shares(benchmarks: Sequence[Floats], n_problems: int) -> Iterator[tuple[Floats, int]]:
-    """The benchmarks with their parts of ``n_problems``, as even as can be."""
-    whole, over = divmod(n_problems, len(benchmarks))
-    return ((m, whole + (number < over)) for number, m in enumerate(benchmarks))
 
 
 def _judge(process: Process, rows: Sequence[Sequence[Floats]], truth: float) -> tuple[int, int]:
@@ -187,21 +184,20 @@ def _tail(strata: Sequence[Floats], value: float, bounds: tuple[float, float]) -
 
 def _draw(rng: np.random.Generator, process: Process, repeats: int, n_seeds: int, n_problems: int) -> list[list[Floats]]:
     """For each comparison, or the one score, an array [repeats, S, P_b] a benchmark, in percent."""
-    largest = -(-n_problems // len(process.benchmarks))
     methods = range(process.rows + 1)
     shared, own = rng.standard_normal((repeats, n_seeds, 1)), [rng.standard_normal((repeats, n_seeds, 1)) for _ in methods]
     rows: list[list[Floats]] = [[] for _ in range(max(process.rows, 1))]
     for shape in process.benchmarks:
         slope = _slope(shape)
-        problem = _logits(rng.beta(*shape, (repeats, 1, largest)))
+        problem = _logits(rng.beta(*shape, (repeats, 1, n_problems)))
         if process.rows:
             problem = problem + SHARED_SEED_SD / slope * shared
         chances = []
         for method in methods:
             moved = problem + process.own_seed_sd / slope * own[method] + process.effect * (method > 0)
             if process.own_heterogeneity:
-                moved = moved + process.own_heterogeneity * rng.standard_normal((repeats, 1, largest))
-            chances.append(special.expit(moved + process.own_spread * rng.standard_normal((repeats, n_seeds, largest))))
+                moved = moved + process.own_heterogeneity * rng.standard_normal((repeats, 1, n_problems))
+            chances.append(special.expit(moved + process.own_spread * rng.standard_normal((repeats, n_seeds, n_problems))))
         for row, values in zip(rows, _answers(rng, process, chances), strict=True):
             row.append(values)
     return rows
