@@ -108,10 +108,19 @@ def generation_config(folder: Path) -> GenerationConfig:
 
 
 def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Every id that ends a completion: the tokenizer's end of text, the generation configuration's, and ChatML's end of turn."""
+    """Every id that ends a completion: the tokenizer's end of text, the generation configuration's, and ChatML's end of turn.
+
+    Raises:
+        UserError: the generation configuration names an id that the tokenizer does not have.
+    """
     configured = generation.eos_token_id if generation is not None else None
     ids = {tokenizer.eos_token_id}
     ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
+    if unknown := sorted(number for number in ids if not 0 <= number < len(tokenizer)):
+        raise UserError(
+            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its tokenizer of "
+            f"{len(tokenizer)} tokens does not have"
+        )
     turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(turn, int) and turn != tokenizer.unk_token_id:
         ids.add(turn)

@@ -130,3 +130,10 @@ def test_samples_that_the_limit_cut_off_are_left_out_on_request_and_counted(inpu
     assert kept == [r for r in everything if r.finish_reason == "stop"]
     assert 0 < len(kept) < 30 and summary["dropped"] == 30 - len(kept)
     assert summary["samples"] == context.counters["samples"] == 30
+
+
+def test_a_stop_token_that_the_tokenizer_does_not_have_is_refused(inputs: dict[str, Path]) -> None:
+    tokenizer, config = load_tokenizer(inputs["model"]), load_model(inputs["model"]).generation_config
+    config.eos_token_id = [tokenizer.eos_token_id, 99_999]
+    with pytest.raises(UserError, match=r"token 99999 .`eos_token_id`., which its tokenizer of \d+ tokens does not have"):
+        stop_token_ids(config, tokenizer)
