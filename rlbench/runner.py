@@ -472,7 +472,7 @@ def _row_info(plan: Plan, method: str, store: Store, results: Mapping[str, Stage
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
         "deviations": _deviations(rows[0], config),
         "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
-        "test_evaluations": len({row.model.fingerprint for row in rows}),
+        "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
     }
 
 
@@ -482,6 +482,16 @@ def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
     if config is not None and config.backend == "trl" and row.trained is not None:
         found = trl_support.differences(row.trained.config, str(config.data))
     return (*found, *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()))
+
+
+def _test_models(plan: Plan, row: Row) -> int:
+    """How many of the models that a row's training has kept were evaluated on the reported split: 1 where nothing was chosen on it."""
+    kept = {row.model.fingerprint}
+    if row.trained is not None:
+        kept |= {row.trained.fingerprint}
+        kept |= {stage.fingerprint for stage in plan.stages if stage.inputs.get("trained") is row.trained}
+    evaluated = (s for s in plan.stages if s.kind == "evaluate" and s.config["split"] == plan.recipe.evaluation.split)
+    return len({stage.inputs["model"].fingerprint for stage in evaluated} & kept)
 
 
 def _selection(row: Row, store: Store, results: Mapping[str, StageResult]) -> dict[str, Any] | None:

@@ -97,7 +97,7 @@ def test_a_row_is_evaluated_with_its_best_checkpoint_and_the_manifest_shows_that
     for method in ("sft", "grpo"):
         found = rows[method]["selection"]["0"]
         assert len(found["scores"]) == 3 and found["scores"][found["chosen"] - 1] == max(found["scores"])
-        assert rows[method]["test_evaluations"] == 1
+        assert rows[method]["test_models"] == {"0": 1}
     names = [stage["name"] for stage in selected.manifest["stages"]]
     for method in ("sft", "grpo"):
         assert [n for n in names if n.startswith(f"evaluate/{method}@")] == [
