@@ -371,7 +371,8 @@ class _Builder:
         options = self.recipe.evaluation
         base = self._base(self.recipe.seeds[0] if seed is None else seed)
         grid = tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ()))))
-        return self._evaluated(BASE, "base", seed, base, None, decodings=grid, chosen=grid)
+        label = "base" if self.recipe.methods else Path(self.recipe.model.source).name  # alone, it is the base of nothing
+        return self._evaluated(BASE, label, seed, base, None, decodings=grid, chosen=grid)
 
     def _checkpoint_rows(self, name: str, method: MethodConfig) -> list[Row]:
         """A model that is not trained here: somebody's, or, for a ``checkpoint`` called "base", the untrained model once more."""

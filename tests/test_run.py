@@ -235,6 +235,7 @@ def test_a_folder_is_evaluated_by_itself_with_the_samples_that_a_run_would_draw(
     alone = alone[alone["decoding"] == "greedy"].set_index(["benchmark", "problem_id"])["output"]
     assert alone.to_dict() == of_run.set_index(["benchmark", "problem_id"])["output"].to_dict()
     assert set(pd.read_parquet(tmp_path / "run" / "samples.parquet")["grader"]) == {"qwen"}
+    assert "| somebodys" in (tmp_path / "run" / "report.md").read_text()
     assert pd.read_parquet(tmp_path / "run" / "probes.parquet").groupby("benchmark").size().to_dict() == {"in_domain": 6, "add_sub": 6}
 
 
