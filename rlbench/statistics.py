@@ -24,10 +24,13 @@ sum that Behrens (1929) and Fisher (1935) gave for two means of unequal variance
 
     T = sqrt(A) t[S - 1] + sqrt(B - E) t'
 
-which is exact where A is all of the variance or none of it, and errs to the wide side between (Robinson 1976). Given the chi-square W
-of A the sum is one t of variance v = A (S - 1) / W + (B - E), with Satterthwaite's degrees of freedom for that (and no fewer than
-those of B), so its tail is a mean over W, by Gauss-Legendre quadrature. v is never taken below E / 4: two seeds that agree to the
-last sample are luck, as the samples within them show.
+which, for normal effects, is exact where A is all of the variance or none of it, and errs to the wide side between (Robinson 1976).
+Given the chi-square W of A the sum is one t of variance v = A (S - 1) / W + (B - E), with Satterthwaite's degrees of freedom for that
+(and no fewer than those of B), so its tail is a mean over W, by Gauss-Legendre quadrature. v is never taken below E / 4: two seeds
+that agree to the last sample are luck, as the samples within them show.
+
+B has P - 1 degrees of freedom, or fewer where problems are further from normal than their number makes good: the variance of a sample
+variance is sigma^4 (2 / (P - 1) + excess / P), and a benchmark on which a few problems give all the score has a large excess kurtosis.
 
 **Scale.** A problem's score varies by mu (1 - mu) at a given intraclass correlation, so a score's interval holds those mu that a test at mu
 with B - E scaled to mu does not reject: Wilson's (1927) interval, with the effective number of problems that the variance shows.
@@ -105,8 +108,8 @@ class Estimate:
 class Layout(NamedTuple):
     """Mean squares of two-way layouts, on the scale of the mean's variance; any number of layouts of one shape at once.
 
-    ``means``, ``problem`` and ``noise`` are [..., B], ``seed`` is [...]; the degrees of freedom ``problem_freedom`` and
-    ``noise_freedom`` are [B]. With one seed ``seed`` and ``noise`` are 0.
+    ``means``, ``problem``, ``noise`` and ``problem_freedom``, the degrees of freedom of ``problem``, are [..., B], ``seed`` is [...] and
+    ``noise_freedom`` [B]. With one seed ``seed`` and ``noise`` are 0.
     """
 
     means: Floats
@@ -130,15 +133,24 @@ def layout(strata: Sequence[Floats]) -> Layout:
     by_problem = [m.mean(axis=-2, keepdims=True) for m in strata]
     means = np.stack([m.mean(axis=(-2, -1)) for m in by_seed], axis=-1)
     problem = np.stack([weight**2 * m[..., 0, :].var(axis=-1, ddof=1) / m.shape[-1] for m in by_problem], axis=-1)
+    problem_freedom = np.stack([_freedom_of_variance(m[..., 0, :]) for m in by_problem], axis=-1)
     noise_freedom = (n_seeds - 1) * (sizes - 1)
     if n_seeds == 1:
-        return Layout(means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, sizes - 1, noise_freedom)
+        return Layout(means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, problem_freedom, noise_freedom)
     seed = np.mean(by_seed, axis=0)[..., 0].var(axis=-1, ddof=1) / n_seeds
     squares = [
         ((m - s - p + s.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1)) for m, s, p in zip(strata, by_seed, by_problem, strict=True)
     ]
     noise = weight**2 * np.stack(squares, axis=-1) / noise_freedom / (n_seeds * sizes)
-    return Layout(means, seed, problem, noise, n_seeds, sizes - 1, noise_freedom)
+    return Layout(means, seed, problem, noise, n_seeds, problem_freedom, noise_freedom)
+
+
+def _freedom_of_variance(values: Floats) -> Floats:
+    """Of the sample variance over the last axis: twice its square over its own variance, and at most P - 1."""
+    count = values.shape[-1]
+    squares = (values - values.mean(axis=-1, keepdims=True)) ** 2
+    excess = _ratio((squares**2).mean(axis=-1), squares.mean(axis=-1) ** 2, 3.0) - 3
+    return 2 / (2 / (count - 1) + np.maximum(excess, 0.0) / count)
 
 
 def components(of: Layout, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
@@ -227,7 +239,7 @@ def mean_interval(
         return Estimate(mean, nan, nan, nan, nan, n_seeds, n_problems, False, "none", nan, nan, nan, nan, estimand)
     of = layout(matrices)
     if sum(components(of, estimand)) <= _ROUNDING * (bounds[1] - bounds[0]) ** 2:
-        low, high, p_value = _without_variance(of, level, bounds, estimand)
+        low, high, p_value = _without_variance(matrices, level, bounds, estimand)
         zero = 0.0, math.nan
         return Estimate(
             float(of.mean), low, high, *zero, n_seeds, n_problems, estimand != "problems", "wilson", p_value, 0.0, 0.0, 0.0, estimand
@@ -383,15 +395,17 @@ def _checked(strata: Sequence[ArrayLike]) -> list[Floats]:
     return matrices
 
 
-def _without_variance(of: Layout, level: float, bounds: tuple[float, float], estimand: Estimand) -> tuple[float, float, float]:
+def _without_variance(
+    matrices: Sequence[Floats], level: float, bounds: tuple[float, float], estimand: Estimand
+) -> tuple[float, float, float]:
     """Wilson's score interval at the mean where no variance was seen, and the p-value that goes with it.
 
     A problem is one observation, however many samples and seeds answered it; a mean over benchmarks is worth
     1 / sum(w_b^2 / P_b) of them; over these very problems a seed is one. A score is read as a share of the scale. A difference is read
     as a constant to which what was not seen could add at most the upper limit of a share of 0, z^2 / (n + z^2).
     """
-    mean = float(of.mean)
-    n = float(of.n_seeds) if estimand == "seeds" else 1 / float((1 / (of.problem_freedom + 1)).sum() / of.problem.shape[-1] ** 2)
+    mean = float(np.mean([m.mean() for m in matrices]))
+    n = float(matrices[0].shape[0]) if estimand == "seeds" else len(matrices) ** 2 / sum(1 / m.shape[1] for m in matrices)
     z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
     least, width = bounds[0], bounds[1] - bounds[0]
     if least < 0:

@@ -46,13 +46,14 @@ def test_the_variance_of_the_mean_is_the_two_way_layout_by_hand():
     assert estimate.includes_training_noise and estimate.method == "t" and estimate.estimand == "seeds and problems"
 
 
-def behrens_fisher_tail(deviation, a, b, e, n_seeds, n_problems):
+def behrens_fisher_tail(deviation, a, b, e, freedoms):
     """P(|sqrt(A) t + sqrt(B - E) t'| > deviation) by adaptive quadrature over the chi-square of A."""
 
     def given(w):
-        v = max(a * (n_seeds - 1) / w + max(b - e, 0), e / 4)
-        freedom = max(v**2 / (b**2 / (n_problems - 1) + e**2 / (n_seeds - 1) / (n_problems - 1)), n_problems - 1)
-        return 2 * stats.t.sf(deviation / math.sqrt(v), freedom) * stats.chi2.pdf(w, n_seeds - 1)
+        of_a, of_b, of_e = freedoms
+        v = max(a * of_a / w + max(b - e, 0), e / 4)
+        freedom = max(v**2 / (b**2 / of_b + e**2 / of_e), of_b)
+        return 2 * stats.t.sf(deviation / math.sqrt(v), freedom) * stats.chi2.pdf(w, of_a)
 
     return sum(integrate.quad(given, *ends, limit=200)[0] for ends in ((0, 1e-4), (1e-4, 0.1), (0.1, 5), (5, 80)))
 
@@ -63,7 +64,8 @@ def test_the_reference_distribution_is_behrens_and_fishers_sum(n_seeds):
     scores = rng.normal(50, 10, (1, 40)) + rng.normal(0, 2, (n_seeds, 1)) + rng.normal(0, 10, (n_seeds, 40))
     of = layout([scores])
     for deviation in (1.0, 3.0, 8.0):
-        expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), n_seeds, 40)
+        freedoms = n_seeds - 1, float(of.problem_freedom[0]), (n_seeds - 1) * 39
+        expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), freedoms)
         assert float(tail(of, of.mean + deviation)) == pytest.approx(expected, abs=2e-3)
 
 
@@ -75,11 +77,21 @@ def test_where_seeds_are_all_of_the_variance_it_is_students_t_over_seeds():
 
 
 def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems():
-    row = np.random.default_rng(1).normal(1, 10, (1, 50))
+    row = np.random.default_rng(1).uniform(-10, 12, (1, 50))
     for n_seeds in (1, 4):
         difference = paired_difference([np.repeat(row, n_seeds, axis=0)], [np.zeros((1, 50))])
         assert difference.p_value == pytest.approx(stats.ttest_1samp(row[0], 0.0).pvalue, rel=1e-6)
         assert difference.degrees_of_freedom == pytest.approx(49, rel=1e-4)
+
+
+def test_heavy_tails_take_degrees_of_freedom_and_light_ones_give_none():
+    rare, even = np.zeros((1, 50)), np.tile([40.0, 60.0], (1, 25))
+    rare[0, 0] = 50
+    of_rare, of_even = (float(layout([row]).problem_freedom[0]) for row in (rare, even))
+    # One problem of 50 has all the score: the excess kurtosis is 1 / (p (1 - p)) - 6 at p = 1 / 50.
+    assert of_rare == pytest.approx(2 / (2 / 49 + (1 / (0.02 * 0.98) - 6) / 50)) and of_even == pytest.approx(49)
+    # Rows that are equal but for rounding have the kurtosis of nothing.
+    assert mean_interval([np.full((3, 30), 100 / 3)]).method == "wilson"
 
 
 def test_two_seeds_that_agree_by_luck_are_not_taken_at_their_word():
@@ -100,7 +112,10 @@ def test_with_one_seed_a_difference_is_the_t_interval_over_problems_and_says_so(
 def test_a_score_is_wilsons_interval_at_the_effective_number_of_problems():
     row = np.zeros((1, 4000))
     row[0, :200] = 100
-    estimate, critical = mean_interval([row]), stats.t.ppf(0.975, 3999)
+    # The variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and the excess of such a draw 1 / (m (1 - m)) - 6.
+    freedom = 2 / (2 / 3999 + (1 / (0.05 * 0.95) - 6) / 4000)
+    estimate, critical = mean_interval([row]), stats.t.ppf(0.975, freedom)
+    assert estimate.degrees_of_freedom == pytest.approx(freedom, rel=1e-4)
     # 0 or 100 each: the variance is m (1 - m) / (P - 1), so there are P - 1 effective problems.
     n, share = 3999, 0.05
     centre = (share + critical**2 / (2 * n)) / (1 + critical**2 / n)
@@ -125,7 +140,7 @@ def test_the_interval_is_what_the_tail_does_not_reject(estimand):
 
 def test_each_estimand_has_its_own_variance_and_says_so():
     rng = np.random.default_rng(2)
-    scores = rng.normal(50, 10, (5, 40)) + rng.normal(0, 5, (5, 1))
+    scores = rng.uniform(30, 70, (5, 40)) + rng.normal(0, 5, (5, 1)) + rng.uniform(-20, 20, 40)
     by_problem = paired_difference([scores], [np.zeros((1, 40))], estimand="problems")
     by_seed = paired_difference([scores], [np.zeros((1, 40))], estimand="seeds")
     assert (by_problem.estimand, by_seed.estimand) == ("problems", "seeds")
