@@ -83,7 +83,7 @@ def _sole(text: str) -> str | None:
     formulas = list(_FORMULA.finditer(text))
     plain = _NOT_TEXT.sub(" ", _FORMULA.sub(" ", text))
     if len(text) <= MAX_ANSWER and not _SENTENCE.search(plain) and "\n" not in text.strip():
-        return text
+        return text.rstrip(". ") or None
     last = formulas[-1] if formulas else None
     numbers = list(_NUMBER.finditer(text, last.end() if last else 0))
     if numbers:

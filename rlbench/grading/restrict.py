@@ -33,7 +33,7 @@ COMMANDS = frozenset(f"{_GREEK} {_FUNCTIONS} {_OTHER}".split())
 _CHARACTERS = re.compile(r"[0-9a-zA-Z+\-*/^_=<>!|()\[\]{},.:;&'\\\s]*")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.|$)", re.DOTALL)
 _INDEX = re.compile(r"_\s*\{\s*\\text\s*\{[a-zA-Z0-9 ,]*\}\s*\}")
-_PROSE = re.compile(r"\\text\{[^{}]*[a-zA-Z]{2,}|[a-zA-Z]{12,}")
+_PROSE = re.compile(r"\\text\{[^{}]*[a-zA-Z]{2,}|(?<![\\a-zA-Z])(?:[a-zA-Z]{7,}|[a-zA-Z]{3,}\s+[a-zA-Z]{2,})")
 # An attribute, a dunder, a string, a keyword argument: nothing of mathematics looks so.
 _CODE = re.compile(r"__|\.\s*[a-zA-Z_(\[{]|[a-zA-Z_)\]}]\s*\.|''''|!!")
 _LIMITS = re.compile(r"\\(?:sum|prod|int|lim)\s*_")
