@@ -6,6 +6,7 @@ Every row stands for a rule in docs/grading.md; rows that must not agree are the
 from __future__ import annotations
 
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import assume, given, settings
@@ -295,6 +296,32 @@ def test_the_fast_path_says_so_also_of_values_that_are_nearly_equal(top: int, bo
         assert grade_fast(answer, gold) in (None, grade_slow(answer, gold))
 
 
+symbols = st.sampled_from(["x", "y", "n", "a_1", r"\theta"])
+terms = st.one_of(
+    symbols,
+    st.tuples(st.integers(1, 9), symbols).map(lambda p: f"{p[0]}{p[1]}"),
+    st.tuples(symbols, st.integers(2, 4)).map(lambda p: f"{p[0]}^{p[1]}"),
+    st.tuples(st.integers(1, 9), st.integers(2, 9), symbols).map(lambda p: rf"\frac{{{p[0]}{p[2]}}}{{{p[1]}}}"),
+    st.tuples(symbols, symbols).map(lambda p: rf"\frac{{1}}{{{p[0]} + {p[1]}^2}}"),
+    symbols.map(lambda x: rf"\sqrt{{{x}}}"),
+    symbols.map(lambda x: rf"\sqrt{{{x}^2}}"),
+    symbols.map(lambda x: rf"e^{{-{x}}}"),
+    symbols.map(lambda x: rf"\sin {x}"),
+    st.integers(1, 9).map(lambda n: rf"{n}\pi"),
+    st.integers(1, 9).map(str),
+)
+sums = st.lists(terms, min_size=1, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sums, sums, st.randoms())
+def test_the_fast_path_says_what_the_slow_one_says_of_expressions(left: list[str], right: list[str], random: Random) -> None:
+    shuffled = random.sample(left, len(left))
+    gold = " + ".join(left)
+    for answer in (" + ".join(right), " + ".join(shuffled), f"({' + '.join(shuffled)})(2 - 1)", " - ".join(left)):
+        assert grade_fast(gold, answer) in (None, grade_slow(gold, answer))
+
+
 @given(st.fractions(-1000, 1000, max_denominator=999))
 def test_rational_numbers_are_decided_fast_and_exactly(value: Fraction) -> None:
     gold = rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
@@ -348,7 +375,8 @@ def test_the_last_box_counts_and_a_run_of_boxes_only_where_there_are_as_many_ans
 @pytest.mark.parametrize(
     ("output", "answer"),
     [
-        (r"\boxed{4} and so on: 7", "4"), ("The answer is 5.", "5"), ("Answer: $336$", "$336$"), ("x\n#### 72", "72"), ("so\nA: 1,234", "1,234"),
+        (r"\boxed{4} and so on: 7", "4"), ("The answer is 5.", "5"), ("Answer: $336$", "$336$"),
+        ("x\n#### 72", "72"), ("so\nA: 1,234", "1,234"),
         ("We get $x = 3$ apples in the end", "x = 3"), ("She has 12 apples and 7 pears in all.", "7"), (r"\frac{1}{2}", r"\frac{1}{2}"),
         ("42 because geometry proves it", "42"), ("Final Answer: The final answer is $(-6, 10)$. I hope it is correct.", "(-6, 10)"),
         ("no number in here at all", None), ("", None),

@@ -255,7 +255,7 @@ def _same_in_base(gold: str, answer: str) -> bool:
 
 
 class FastLeaves:
-    """Decides where both are constants that ``rlbench.grading.numbers`` reads; anything else is Undecided."""
+    """Decides constants and simple expressions that ``rlbench.grading.numbers`` reads; anything else is Undecided."""
 
     def equal(self, gold: str, answer: str) -> bool:
         try:
@@ -266,7 +266,10 @@ class FastLeaves:
             left = numbers.read(gold)
         except numbers.TooLarge:
             raise Undecided from None
-        agreed = None if left is None or right is None else numbers.agree(left, right)
+        try:
+            agreed = numbers.identical(gold, answer) if left is None or right is None else numbers.agree(left, right)
+        except numbers.TooLarge:
+            raise Undecided from None
         if agreed is None:
             raise Undecided
         return agreed
