@@ -20,7 +20,7 @@ Reading = Literal["box", "final"]
 READINGS: tuple[Reading, ...] = ("box", "final")
 MAX_ANSWER = 2000
 
-_WINDOW = 20_000  # an answer that is not boxed stands at the end of an output
+_WINDOW = 4000  # an answer that is not boxed stands at the end of an output
 _STATED = re.compile(
     r"(?:(?i:\b(?:final\s+)?answer\s*(?:is|:|=|(?=\$|\\[\[(]))\**\s*:?)|(?:^|\n)\s*A:|####)\s*\**\s*(?P<answer>[^\n]*?\S[^\n]*?)\**\s*"
     r"(?=\n|$|\.\s|\.?\s*I hope|\s+because\s)"
