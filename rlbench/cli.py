@@ -273,6 +273,42 @@ def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, con
     return _carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
 
 
+@cli.command(epilog=_examples(
+    "rlbench grade outputs.jsonl", "rlbench grade outputs.jsonl --read final --json", "rlbench grade outputs.jsonl --grader qwen",
+))  # fmt: skip
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--grader", default="rlbench", show_default=True, metavar="NAME", help="rlbench or qwen, see docs/grading.md.")
+@click.option(
+    "--read", "reading", type=click.Choice(["box", "final"]), default="box", show_default=True,
+    help="Where an answer stands: in the last box, or without one in the final statement, formula or number.",
+)
+@click.option("--limit-s", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds an answer may take.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that grade.")
+@_json_option
+def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, as_json: bool) -> int:
+    """Grade anybody's outputs: a verdict a line for JSON lines {id, gold, output}.
+
+    Prints id, verdict and the answer that was read, tabs between; with --json an object a line. Verdicts: correct, wrong, unparsed
+    (no answer that can be read), timeout, error.
+    """
+    from collections import Counter
+
+    from rlbench.grading.files import grade_file
+    from rlbench.grading.pool import Grader
+
+    counts: Counter[str] = Counter()
+    with Grader(grader, limit_s=limit_s, workers=workers, reading=reading) as pool:
+        for name, graded in grade_file(file, pool):
+            counts[graded.verdict] += 1
+            if as_json:
+                click.echo(json.dumps({"id": name, "verdict": graded.verdict, "answer": graded.answer}))
+            else:
+                click.echo(f"{name}\t{graded.verdict}\t{' '.join((graded.answer or '').split())}")
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    click.echo(f"{counts.total()} outputs by {pool.name} {pool.version}{': ' * bool(parts)}{parts}", err=True)
+    return 0
+
+
 @cli.command(epilog=_examples("rlbench report runs/quickstart-1a2b3c4d"))
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @_json_option
@@ -336,7 +372,7 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
     return 0
 
 
-@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers", "rlbench bench statistics"))
+@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers", "rlbench bench statistics", "rlbench bench grade"))
 def bench() -> None:
     """Measure: figures that the project quotes come from these commands."""
 
@@ -468,6 +504,30 @@ def _counts(option: str, text: str, least: int) -> list[int]:
     if min(counts) < least:
         raise UserError(f"{option} {text!r}: write numbers from {least} with commas between, for instance {option} {least},{least + 1}")
     return counts
+
+
+@bench.command("grade", epilog=_examples("rlbench bench grade", "rlbench bench grade --grader rlbench --workers 2 --json"))
+@click.option("--grader", "graders", multiple=True, metavar="NAME", help="rlbench, qwen; repeatable.  [default: all]")
+@click.option("--answers", type=click.IntRange(1), default=2000, show_default=True, help="Answers of each mix, all different.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that grade.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each is measured; medians are reported.")
+@_json_option
+def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: int, as_json: bool) -> int:
+    """How many answers a second each grader grades, after a warm-up: plain ones, an ordinary mix, and those that need sympy.
+
+    No answer comes twice, so the cache of verdicts does not help.
+    """
+    from rlbench.bench.grade import bench_grade as measure
+
+    found = measure(graders, answers=answers, workers=workers, rounds=rounds, say=lambda text: click.echo(f"  {text}", err=True))
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return 0
+    click.echo(f"{answers} answers of each mix, {workers} workers, medians of {rounds} rounds")
+    click.echo(f"{'grader':<10}{'mix':<10}{'answers/s':>10}{'fast path':>11}")
+    for row in found:
+        click.echo(f"{row['grader']:<10}{row['mix']:<10}{row['answers_per_second']:>10,.0f}{row['fast_share']:>11.1%}")
+    return 0
 
 
 @cli.command(epilog=_examples("rlbench doctor", "rlbench doctor --json"))

@@ -212,7 +212,7 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
             return _in_order(gold.items, answer.items, leaves)
         return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))  # type: ignore[operator]
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-    if not isinstance(ratio, Ratio) or len(ratio.items) != 2 or not isinstance(other, Leaf) or _clock(ratio):
+    if not isinstance(ratio, Ratio) or len(ratio.items) != 2 or not isinstance(other, Leaf):
         return False
     if not all(isinstance(item, Leaf) for item in ratio.items):
         return False
@@ -255,7 +255,7 @@ def _same_in_base(gold: str, answer: str) -> bool:
 
 
 class FastLeaves:
-    """Decides where both are constants that ``rlbench.grading.numbers`` reads; anything else is Undecided."""
+    """Decides constants and simple expressions that ``rlbench.grading.numbers`` reads; anything else is Undecided."""
 
     def equal(self, gold: str, answer: str) -> bool:
         try:
@@ -266,7 +266,10 @@ class FastLeaves:
             left = numbers.read(gold)
         except numbers.TooLarge:
             raise Undecided from None
-        agreed = None if left is None or right is None else numbers.agree(left, right)
+        try:
+            agreed = numbers.identical(gold, answer) if left is None or right is None else numbers.agree(left, right)
+        except numbers.TooLarge:
+            raise Undecided from None
         if agreed is None:
             raise Undecided
         return agreed

@@ -20,7 +20,7 @@ Reading = Literal["box", "final"]
 READINGS: tuple[Reading, ...] = ("box", "final")
 MAX_ANSWER = 2000
 
-_WINDOW = 20_000  # an answer that is not boxed stands at the end of an output
+_WINDOW = 4000  # an answer that is not boxed stands at the end of an output
 _STATED = re.compile(
     r"(?:(?i:\b(?:final\s+)?answer\s*(?:is|:|=|(?=\$|\\[\[(]))\**\s*:?)|(?:^|\n)\s*A:|####)\s*\**\s*(?P<answer>[^\n]*?\S[^\n]*?)\**\s*"
     r"(?=\n|$|\.\s|\.?\s*I hope|\s+because\s)"
@@ -83,7 +83,7 @@ def _sole(text: str) -> str | None:
     formulas = list(_FORMULA.finditer(text))
     plain = _NOT_TEXT.sub(" ", _FORMULA.sub(" ", text))
     if len(text) <= MAX_ANSWER and not _SENTENCE.search(plain) and "\n" not in text.strip():
-        return text
+        return text.rstrip(". ") or None
     last = formulas[-1] if formulas else None
     numbers = list(_NUMBER.finditer(text, last.end() if last else 0))
     if numbers:

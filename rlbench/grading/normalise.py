@@ -50,7 +50,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:langle|lparen)(?![a-zA-Z])", "("), (r"\\(?:rangle|rparen)(?![a-zA-Z])", ")"),
         (r"\\(?:lbrack)(?![a-zA-Z])", "["), (r"\\(?:rbrack)(?![a-zA-Z])", "]"),
         (r"\\[lr]?vert(?![a-zA-Z])", "|"), (r"\\(?:mid)(?![a-zA-Z])", "|"),
-        (r"\\(?:times|cdot|ast)(?![a-zA-Z])|(?<=\S)\s*\*(?!\*)", r"\\cdot "), (r"\*\*|\\cdot\s*\*", "^"),
+        (r"^\s*\*\*", ""), (r"\*\*", "^"), (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\*", r"\\cdot "),
         (r"\\div(?![a-zA-Z])", "/"), (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
         # Bars over repeating digits have several commands.
         (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
@@ -70,7 +70,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![0-9a-zA-Z.])(" + _NUMBER + r")\s?[eE]([+-]?)0*([0-9]+)(?![0-9a-zA-Z.])", r"\1\\cdot 10^{\2\3}"),
         (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
         # A point without digits on its one side: 1. is 1, .5 is 0.5.
-        (r"(?<=[0-9])\.(?![0-9])(?=\S)", ""), (r"(?<![0-9])\.(?=[0-9])", "0."),
+        (r"(?<=[0-9])\.(?!\s*[0-9]|\\overline)(?=\S)", ""), (r"(?<![0-9])\.(?=[0-9])", "0."),
         # An exponent of several digits, and a mixed number, as they are typed without LaTeX.
         (r"\^\s*(-?[0-9]+)", r"^{\1}"),
         (r"(?<![0-9.}/^_])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9.])", r"\1\\frac{\2}{\3}"),
@@ -78,6 +78,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )  # fmt: skip
 _TRAILING = re.compile(r"^[\s,;:]+|[\s.,;:]+$|\\text\{\s*\.?\s*\}$")
+_SPACE = re.compile(r"\s+")
 _OUTER_COMMAND = re.compile(r"\\(?:boxed|fbox|text)\s*\{")
 _SQRT_CALL = re.compile(r"(?<![a-zA-Z])\\?(sqrt|cbrt)\s*\(")
 _ONE_TOKEN = re.compile(r"\\(frac|sqrt)(?![a-zA-Z])\s*(?=[^\s{\[])")
@@ -97,7 +98,10 @@ def normalise(text: str) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     text = _braced(_calls(text))
-    return _TRAILING.sub("", _TRAILING.sub("", _unwrapped(text.strip()))).strip()
+    text = _SPACE.sub(" ", _unwrapped(text.strip()))
+    while (shorter := _TRAILING.sub("", text)) != text:
+        text = shorter
+    return text
 
 
 def _fix_escapes(text: str) -> str:

@@ -1,20 +1,28 @@
 r"""Numbers that are written out: what they are worth, and when two of them are one.
 
 ``read`` evaluates constants (``-3/4``, ``1\frac{1}{2}``, ``2\sqrt{3}``, ``4.5\cdot 10^{33}``) by its own small grammar, exactly
-where they are rational. It gives up rather than guess: what it does not read, math-verify reads.
+where they are rational and to 35 digits where they are not. ``identical`` does the same to expressions with variables, at a few
+points. Both give up rather than guess: what they do not read, math-verify reads.
 """
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 MAX_EXPONENT = 10_000  # in absolute value; the answers of no benchmark come near it (the largest: 2^{2006})
 _MAX_BITS = 200_000
-_FLOAT_ERROR = Fraction(1, 10**11)  # of a few dozen operations on doubles, with room
+_CONTEXT = decimal.Context(prec=50)
+_PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459")
+_ERROR = Fraction(1, 10**40)  # relative, of a function in that context, with room
+_FLOAT_ERROR = Fraction(1, 10**12)  # of sine and cosine, which only doubles have
+# Values that agree to so many digits are one: no two different answers come so near.
+SAME = Fraction(1, 10**25)
 
 # Two decimals, or a decimal and an integer, are equal when they agree to this: noise of floating point and nothing else.
 NOISE = Fraction(1, 10**9)
@@ -55,7 +63,7 @@ def agree(gold: Number, answer: Number) -> bool | None:
     if difference == 0 and error == 0:
         return True
     if gold.places is None and answer.places is None:
-        return None if difference <= error else False
+        return difference == 0 or error <= SAME * scale or None if difference <= error else False
     decimal, other = (gold, answer) if gold.places is not None else (answer, gold)
     if other.places is None and not other.integer and decimal.digits >= SIGNIFICANT:
         assert decimal.places is not None
@@ -69,7 +77,15 @@ def agree(gold: Number, answer: Number) -> bool | None:
 
 _DECIMAL = re.compile(r"([+-]?)\s*([0-9]+)(?:\.([0-9]+))?(?:\s*\\cdot\s*10\s*\^\s*\{\s*([+-]?[0-9]{1,6})\s*\})?")
 _REPEATING = re.compile(r"([+-]?)([0-9]*)\.([0-9]*)\\overline\{\s*([0-9]+)\s*\}")
-_TOKEN = re.compile(r"\s*(\\(?:frac|sqrt|cdot|pi)(?![a-zA-Z])|[0-9]+(?:\.[0-9]+)?|[-+/^{}()\[\]!])")
+_FUNCTIONS = {r"\sin": math.sin, r"\cos": math.cos, r"\ln": None, r"\exp": None}
+_GREEK = "alpha|beta|gamma|delta|epsilon|theta|lambda|mu|rho|sigma|tau|phi|omega|zeta|eta|nu"
+_TOKEN = re.compile(
+    rf"\s*(\\(?:frac|sqrt|cdot|pi|sin|cos|ln|exp|{_GREEK})(?![a-zA-Z])(?:_[0-9a-zA-Z]|_\{{[0-9a-zA-Z]+\}})?"
+    r"|[0-9]+(?:\.[0-9]+)?|[a-zA-Z](?:_[0-9a-zA-Z]|_\{[0-9a-zA-Z]+\})?|[-+/^{}()\[\]!])"
+)
+_ROOT = re.compile(r"\\sqrt|\^\s*\{[^{}]*(?:\\frac|/|\.)")
+# Values of variables, in the order of their names: generic, positive, with no small common factors.
+_POINTS = ((7919, 6211, 3571), (5077, 8573, 2903), (9973, 4441, 7333), (3301, 9137, 5881))
 
 
 @lru_cache(maxsize=65536)
@@ -86,10 +102,53 @@ def read(text: str) -> Number | None:
         return _decimal(match)
     if (match := _REPEATING.fullmatch(text)) is not None:
         return _repeating(match)
+    return _evaluated(text, {})
+
+
+def _evaluated(text: str, values: Mapping[str, Fraction]) -> Number | None:
     try:
-        return _Parser(text).whole()
-    except (Unread, ZeroDivisionError, OverflowError, RecursionError):
+        return _Parser(text, values).whole()
+    except (Unread, ArithmeticError, ValueError, RecursionError):
         return None
+
+
+def identical(gold: str, answer: str) -> bool | None:
+    """Whether two expressions in variables are one function, by their values at a few points; None where those do not tell.
+
+    Equal exact values at four generic points are taken for a proof where both are rational functions, as two different ones of any
+    length an answer has agree there with negligible probability. Roots differ in signs that positive points do not show, and equal
+    approximations prove nothing. Raises TooLarge as ``read`` does.
+    """
+    names = sorted(_names(gold) | _names(answer))
+    if not names or len(gold) > 400 or len(answer) > 400:
+        return None
+    told = None if _ROOT.search(gold) or _ROOT.search(answer) else True
+    for top, step, bottom in _POINTS:
+        point = {name: Fraction(top + step * index, bottom) for index, name in enumerate(names)}
+        left, right = _evaluated(gold, point), _evaluated(answer, point)
+        if left is None or right is None:
+            return None
+        scale = max(abs(left.value), abs(right.value))
+        if abs(left.value - right.value) > max(Fraction(1, 10**9), 2 * (left.error + right.error)) * scale:
+            return False
+        if left.error or right.error or left.value != right.value:
+            told = None
+    return told
+
+
+def _names(text: str) -> set[str]:
+    found = (match.group(1) for match in _TOKEN.finditer(text))
+    return {_name(token) for token in found if _is_symbol(token)}
+
+
+def _is_symbol(token: str) -> bool:
+    # e is Euler's number and i may be the imaginary unit.
+    letter = token[:1].isalpha() and token not in ("e", "i")
+    return letter or (token.startswith("\\") and re.fullmatch(rf"\\(?:{_GREEK})(?:_.*)?", token) is not None)
+
+
+def _name(token: str) -> str:
+    return token.replace("{", "").replace("}", "")
 
 
 def _decimal(match: re.Match[str]) -> Number:
@@ -110,9 +169,10 @@ def _repeating(match: re.Match[str]) -> Number:
 
 
 class _Parser:
-    r"""Recursive descent over numbers, + - \cdot / ^ ! \frac \sqrt \pi and brackets; anything else is ``Unread``."""
+    r"""Recursive descent over numbers, variables, + - \cdot / ^ ! \frac \sqrt \pi, a few functions and brackets; else ``Unread``."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, values: Mapping[str, Fraction]) -> None:
+        self.values = values
         self.tokens: list[str] = []
         position = 0
         while position < len(text):
@@ -154,8 +214,9 @@ class _Parser:
                 self.at += 1
                 right = self.signed()
                 value, divided = _multiply(value, _invert(right) if token == "/" else right), token == "/"
-            elif token in ("(", "{", r"\frac", r"\sqrt", r"\pi"):
-                if divided:  # 1/2(3): people differ on what is divided
+            elif token in ("(", "{", r"\frac", r"\sqrt", r"\pi", "e") or _is_symbol(token) or token in _FUNCTIONS:
+                # 1/2x: people differ on what is divided. f(x): a function, or a product?
+                if divided or (token == "(" and _is_symbol(self.tokens[self.at - 1])):
                     raise Unread
                 value = self.beside(value, token)
             else:
@@ -212,10 +273,34 @@ class _Parser:
                 return _root(self.index(), self.group("{", "}"))
             return _root(2, self.group("{", "}"))
         if token == r"\pi":
-            return Number(Fraction(math.pi), _FLOAT_ERROR)
+            return Number(_PI, _ERROR)
+        if token == "e":
+            return _exp(Number(Fraction(1)))
+        if token in _FUNCTIONS:
+            return self.function(token)
         if token[0].isdigit():
             return Number(Fraction(token))
+        if _is_symbol(token) and _name(token) in self.values:
+            return Number(self.values[_name(token)])
         raise Unread
+
+    def function(self, name: str) -> Number:
+        """A function of what stands in brackets behind it, or of one symbol or number: sin xy is read in two ways."""
+        following = self.tokens[self.at]
+        argument = self.group(following, ")" if following == "(" else "}") if following in ("(", "{") else self.atom()
+        after = self.tokens[self.at]
+        if following not in ("(", "{") and (following.startswith(r"\f") or after in ("(", "{", "^", "!", "/") or after[:1].isalnum()):
+            raise Unread
+        if name == r"\exp":
+            return _exp(argument)
+        if name == r"\ln":
+            return _ln(argument)
+        if abs(argument.value) > 1000 or argument.error > _FLOAT_ERROR:
+            raise Unread
+        value = Fraction(_FUNCTIONS[name](float(argument.value)))  # type: ignore[misc]
+        if abs(value) < Fraction(1, 1000):  # near a zero the relative error is not small
+            raise Unread
+        return Number(value, 1000 * _FLOAT_ERROR)
 
     def index(self) -> int:
         value = self.group("[", "]")
@@ -234,10 +319,35 @@ def _add(left: Number, right: Number, sign: int) -> Number:
     value = left.value + sign * right.value
     if not left.error and not right.error:
         return _checked(value, Fraction(0))
-    scale = abs(left.value) + abs(right.value)
-    if abs(value) * 1000 < scale:  # cancellation: the relative error is no longer known to be small
+    error = abs(left.value) * left.error + abs(right.value) * right.error
+    if error * 10**6 > abs(value):  # cancellation: the relative error is no longer known to be small
         raise Unread
-    return _checked(value, 1000 * _FLOAT_ERROR if abs(value) * 10 < scale else max(left.error, right.error) * 11)
+    return _checked(value, _short(error / abs(value)))
+
+
+def _short(error: Fraction) -> Fraction:
+    """An error not smaller than this one, and with few digits."""
+    return Fraction(1, 10 ** math.floor(-math.log10(error))) if error else error
+
+
+def _decimal_of(value: Fraction) -> decimal.Decimal:
+    return _CONTEXT.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
+
+
+def _exp(number: Number) -> Number:
+    if abs(number.value) > MAX_EXPONENT:
+        raise TooLarge
+    error = max(abs(number.value), Fraction(1)) * number.error * 2
+    return Number(Fraction(_CONTEXT.exp(_decimal_of(number.value))), _ERROR + _short(error))
+
+
+def _ln(number: Number) -> Number:
+    if number.value <= 0 or number.error:
+        raise Unread
+    value = Fraction(_CONTEXT.ln(_decimal_of(number.value)))
+    if 0 < abs(value) < Fraction(1, 1000):
+        raise Unread
+    return Number(value, _ERROR * 1000 if value else Fraction(0))
 
 
 def _multiply(left: Number, right: Number) -> Number:
@@ -255,7 +365,8 @@ def _root(index: int, number: Number) -> Number:
         top, bottom = (_integer_root(part, index) for part in (number.value.numerator, number.value.denominator))
         if top is not None and bottom is not None:
             return Number(Fraction(top, bottom))
-    return Number(Fraction(float(number.value) ** (1 / index)), number.error + _FLOAT_ERROR)
+    root = _CONTEXT.sqrt(_decimal_of(number.value)) if index == 2 else _CONTEXT.power(_decimal_of(number.value), _CONTEXT.divide(1, index))
+    return Number(Fraction(root), number.error + _ERROR)
 
 
 def _integer_root(value: int, index: int) -> int | None:
@@ -271,12 +382,14 @@ def _power(base: Number, exponent: Number) -> Number:
     if not exponent.integer:
         if base.value <= 0:
             raise Unread
-        return Number(Fraction(float(base.value) ** float(exponent.value)), _FLOAT_ERROR * 100 + base.error * 10)
+        power = _CONTEXT.power(_decimal_of(base.value), _decimal_of(exponent.value))
+        size = max(abs(exponent.value), Fraction(1)) * (1 + abs(Fraction(math.log(base.value))))
+        return Number(Fraction(power), _short(_ERROR * 10 + size * (base.error + exponent.error) * 2))
     count = int(exponent.value)
     if base.error:
         if abs(count) > 20:
             raise Unread
-        return Number(base.value**count, base.error * abs(count))
+        return _checked(base.value**count, base.error * abs(count))
     if (base.value.numerator.bit_length() + base.value.denominator.bit_length()) * abs(count) > _MAX_BITS:
         raise TooLarge
     return Number(base.value**count)

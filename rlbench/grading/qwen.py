@@ -102,11 +102,21 @@ def close(gold: Number, answer: Number) -> bool:
 class _FastLeaves:
     def equal(self, gold: str, answer: str) -> bool:
         try:
-            left, right = numbers.read(gold), numbers.read(answer)
+            right = numbers.read(answer)
         except numbers.TooLarge:
             raise Unreadable from None
+        try:
+            left = numbers.read(gold)
+        except numbers.TooLarge:
+            raise Undecided from None
         if left is None or right is None:
-            raise Undecided
+            try:
+                same = numbers.identical(gold, answer)
+            except numbers.TooLarge:
+                raise Undecided from None
+            if same is None:
+                raise Undecided
+            return same
         if (left.error or right.error) and _near(left, right):
             raise Undecided
         return close(left, right)

@@ -33,9 +33,9 @@ COMMANDS = frozenset(f"{_GREEK} {_FUNCTIONS} {_OTHER}".split())
 _CHARACTERS = re.compile(r"[0-9a-zA-Z+\-*/^_=<>!|()\[\]{},.:;&'\\\s]*")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.|$)", re.DOTALL)
 _INDEX = re.compile(r"_\s*\{\s*\\text\s*\{[a-zA-Z0-9 ,]*\}\s*\}")
-_PROSE = re.compile(r"\\text\{[^{}]*[a-zA-Z]{2,}|[a-zA-Z]{12,}")
-# An attribute, a dunder, a string, a keyword argument: nothing of mathematics looks so.
-_CODE = re.compile(r"__|\.\s*[a-zA-Z_(\[{]|[a-zA-Z_)\]}]\s*\.|''''|!!")
+_PROSE = re.compile(r"\\text\{[^{}]*[a-zA-Z]{2,}|(?<![\\a-zA-Z])(?:[a-zA-Z]{7,}|[a-zA-Z]{3,}\s+[a-zA-Z]{2,})")
+# An attribute, a dunder, an index of an index, a factorial of a factorial: no answer looks so.
+_CODE = re.compile(r"__|\.\s*[a-zA-Z_(\[{]|[a-zA-Z_)\]}]\s*\.|''''|!!|_\s*(?:\{[^{}]*\}|[a-zA-Z0-9])\s*_")
 _LIMITS = re.compile(r"\\(?:sum|prod|int|lim)\s*_")
 
 
@@ -80,7 +80,10 @@ def _check_powers(text: str) -> None:
     limits = {closing(text, match.end()) + 1 for match in _LIMITS.finditer(text) if text[match.end() : match.end() + 1] == "{"}
     for position, char in enumerate(text):
         if char == "^" and position not in limits and text[position + 1 : position + 2] == "{":
-            exponent = text[position + 2 : closing(text, position + 1)]
+            end = closing(text, position + 1)
+            exponent = text[position + 2 : end]
+            if text[end + 1 :].lstrip().startswith("^"):
+                raise Refused("a power of a power without brackets")
             if _towers(exponent) > 1 or _beyond(exponent, numbers.MAX_EXPONENT):
                 raise Refused("a power tower")
         elif char == "!" and _beyond(_operand(text, position), 2000):

@@ -93,7 +93,6 @@ def _fraction(text: str) -> str:
 def _parser() -> Any:
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
-    from math_verify.grader import should_treat_as_complex
     from sympy import I
 
     # It warns once a process that its time-outs are off. They are signals, which fail in threads and do not stop a power tower.
@@ -101,10 +100,9 @@ def _parser() -> Any:
     config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 
     def parse(text: str) -> Any:
-        is_complex = should_treat_as_complex(text)
-        found = latex2sympy(text, is_real=not is_complex, normalization_config=None, conversion_config=config)
-        symbols = getattr(found, "free_symbols", ())
-        return found.subs({symbol: I for symbol in symbols if symbol.name == "i"}) if is_complex and symbols else found
+        found = latex2sympy(text, is_real=True, normalization_config=None, conversion_config=config)
+        units = [symbol for symbol in getattr(found, "free_symbols", ()) if symbol.name == "i"]
+        return found.subs(units[0], I) if units else found
 
     return parse
 
