@@ -292,3 +292,12 @@ def test_the_shared_grader_is_one_for_each_name() -> None:
 )  # fmt: skip
 def test_a_run_of_boxes_is_what_stands_together_at_the_end(text: str, boxes: list[str]) -> None:
     assert final_boxes(text) == boxes
+
+
+@pytest.mark.parametrize("answer", ["4 4", "4\n4", r"4\,4", r"4\ 4", "4~4"])
+def test_two_numbers_side_by_side_are_not_one(answer: str) -> None:
+    with Grader() as grader:
+        assert [graded.verdict for graded in grader.grade([("44", rf"\boxed{{{answer}}}"), (answer, rf"\boxed{{{answer}}}")])] == [
+            "wrong", "correct"
+        ]  # fmt: skip
+        assert grader.grade([("1000", r"\boxed{1 000}")])[0].verdict == "correct"

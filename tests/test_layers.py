@@ -85,7 +85,10 @@ def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
     recipe = PACKAGE.parent / "recipes" / "quickstart.toml"
     code = (
         "import sys\n"
-        "for name in ('torch', 'ray', 'vllm', 'transformers', 'trl', 'datasets'): sys.modules[name] = None\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'ray', 'vllm', 'transformers', 'trl', 'datasets'): raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         f"sys.argv = ['rlbench', 'plan', {str(recipe)!r}, '--json']\n"
         "from rlbench.cli import main\nmain()\n"
     )

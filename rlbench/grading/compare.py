@@ -44,9 +44,12 @@ _CLOCK = re.compile(r"[0-9]{1,2}\s*:\s*[0-9]{2}")
 
 
 def compact(text: str) -> str:
-    """A normalised text without the spaces and the braces that change nothing, so that equal ones are equal strings."""
+    """A normalised text without the spaces and the braces that change nothing, so that equal ones are equal strings.
+
+    A space between two digits does change something: ``4 4`` is no 44, and what groups thousands is gone already.
+    """
     text = re.sub(r"\{([0-9a-zA-Z])\}", r"\1", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
-    return re.sub(r"\s+", "", text).rstrip(".")
+    return re.sub(r"(?<![0-9])\s+|\s+(?![0-9])", "", text).rstrip(".")
 
 
 def word(text: str) -> str | None:
