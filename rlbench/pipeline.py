@@ -174,9 +174,6 @@ class _Builder:
             raise UserError("`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name")
         if options.grader not in GRADERS:
             raise UserError(f"`evaluation.grader`: {options.grader!r} is none of {', '.join(GRADERS)}{nearest(options.grader, GRADERS)}")
-        others = [BASE, *self.recipe.methods]
-        if options.reference is not None and options.reference not in others:
-            raise UserError(f"`evaluation.reference`: {options.reference!r} is no row{nearest(options.reference, others)}")
 
     # One method a kind of stage -------------------------------------------------------------------------------------------------
 

@@ -350,6 +350,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     recipe = _checked(Recipe, raw, "", path)
     _checked(TrainingConfig, {"learning_rate": 0.0, **recipe.training}, "training", path)
     methods = _expand_sweep(recipe, path)
+    rows, reference = ["base", *recipe.methods, *methods], recipe.evaluation.reference
+    if reference is not None and reference not in rows:  # asked before --only, which may leave it out
+        raise UserError(f"{path}: `evaluation.reference`: {reference!r} is no row{nearest(reference, rows)}")
     if wanted:
         for name in wanted:
             if name != "base" and not any(name in (key, key.split("@")[0]) for key in methods):

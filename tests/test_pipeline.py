@@ -88,7 +88,8 @@ def mine(batch, *, power: float = 2.0):
 
 
 def test_the_base_is_measured_under_every_decoding_of_the_rows() -> None:
-    planned = plan('evaluation.decodings=["t0.6"]', "methods={sft={objective='sft', data='demonstrations'}}")
+    methods = "methods={sft={objective='sft', data='demonstrations'}}"
+    planned = plan('evaluation.decodings=["t0.6"]', "evaluation.reference=sft", methods)
     base = next(row for row in planned.rows if row.method == "base")
     assert {decoding for _, decoding in base.evaluations} == {"t0.6", "t1.0", "t0.7", "t0.5", "greedy"}
 

@@ -237,9 +237,11 @@ def comparisons(results: Results, reference: str | None = None, margin: float = 
     Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by Holm's method over
     all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison with this noise would find in four of
     five cases (``statistics.minimum_detectable_effect``), ``verdict`` is ``statistics.verdict``'s with ties within ``margin`` points,
-    and "-" where there is nothing to compare; ``training_noise`` says whether the interval holds that of new seeds.
+    and "-" where there is nothing to compare; a reference that is no row here is passed over. ``training_noise`` says whether the
+    interval holds that of new seeds.
     """
-    against = [name for name in dict.fromkeys((results.base_name, reference)) if name is not None]
+    there = {row.method for row in results.rows}
+    against = [name for name in dict.fromkeys((results.base_name, reference)) if name in there]
     records, estimates = [], []
     for name in against:
         for row in results.rows:
@@ -324,14 +326,14 @@ def sharpening(results: Results) -> pd.DataFrame:
     return pd.DataFrame([_against(results, row, base, best if controlled else None, chosen_on) for row in results.rows])
 
 
-def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others agree.
+def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others disagree.
 
     Args:
         others: by grader, ``verdict`` and ``answer`` of the samples, in their order.
 
     Returns:
-        The frame, the samples' own grader first, and the share of samples to which each other grader gives the same verdict.
+        The frame, the samples' own grader first, and how many samples each other grader gives another verdict.
     """
     own = next(iter(samples["grader"].dropna().unique()), "grader")
     graded = {own: results}
@@ -348,8 +350,8 @@ def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.D
             {"method": method, "grader": name, "avg": estimate.mean, "rank": 1 + known.index(estimate.mean)}
             for method, estimate in scores.items() if estimate
         ]  # fmt: skip
-    agreement = {name: float((frame["verdict"].to_numpy() == samples["verdict"].to_numpy()).mean()) for name, frame in others.items()}
-    return pd.DataFrame(records, columns=["method", "grader", "avg", "rank"]), agreement
+    differing = {name: int((frame["verdict"].to_numpy() != samples["verdict"].to_numpy()).sum()) for name, frame in others.items()}
+    return pd.DataFrame(records, columns=["method", "grader", "avg", "rank"]), differing
 
 
 def flips(frame: pd.DataFrame, one: str, other: str) -> list[tuple[str, str]]:

@@ -110,8 +110,8 @@ def write_report(
 
 
 def _regraded(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[Any, ...]:
-    frame, agreement = graded_by(results, samples, others)
-    return frame, results.rows, agreement
+    frame, differing = graded_by(results, samples, others)
+    return frame, results.rows, differing, len(samples)
 
 
 def _markdown(facts: Mapping[str, Any], shown: Mapping[str, tables.Table], rows: Sequence[RowInfo]) -> str:

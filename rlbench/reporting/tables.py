@@ -206,7 +206,7 @@ def selection_table(rows: Sequence[RowInfo]) -> Table:
     return Table("Checkpoints, chosen on development sets", columns, table, text=frozenset({0, 2, 3}), notes=(note,))
 
 
-def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], agreement: Mapping[str, float]) -> Table:
+def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], differing: Mapping[str, int], samples: int) -> Table:
     """avg of every row under each grader with its rank, see ``frames.graded_by``, and which rows change places."""
     names = list(dict.fromkeys(frame["grader"]))
     by = frame.set_index(["method", "grader"])
@@ -216,7 +216,7 @@ def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], agreement: Mappin
         found = [by.loc[row.method, name] if (row.method, name) in by.index else None for name in names]
         pairs = [(NONE, NONE) if one is None else (number(one["avg"]), f"{one['rank']:.0f}") for one in found]
         cells.append((row.label, *(text for pair in pairs for text in pair)))
-    notes = [f"{name} gives {share:.1%} of the samples the verdict that {names[0]} gives." for name, share in agreement.items()]
+    notes = [f"{name} gives {count:,} of {samples:,} samples another verdict than {names[0]}." for name, count in differing.items()]
     for name in names[1:]:
         pairs = flips(frame, names[0], name)
         shown = "; ".join(f"{labels[a]} above {labels[b]} by {names[0]}, below by {name}" for a, b in pairs)
