@@ -83,10 +83,10 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
-    """A hundred and fifty megabytes of outputs are graded in far less memory."""
+    """A quarter of a gigabyte of outputs is graded in far less memory."""
     path = tmp_path / "large.jsonl"
     with path.open("w") as file:
-        for number in range(150):
+        for number in range(250):
             file.write(json.dumps({"id": number, "gold": "7", "output": "x" * 1_000_000 + rf"\boxed{{{number}}}"}) + "\n")
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
@@ -96,7 +96,7 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=True)
     correct, kilobytes = map(int, done.stdout.split())
-    assert correct == 1 and kilobytes < 100_000
+    assert correct == 1 and kilobytes < 160_000
 
 
 # The benchmark ------------------------------------------------------------------------------------------------------------------
