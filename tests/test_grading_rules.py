@@ -229,7 +229,8 @@ DIFFERENT = {
 }
 UNREAD = [
     ("42", ""), ("42", "because geometry proves it"), ("42", "hello"), ("5", r"\text{no such number}"), ("5", "()"), ("5", r"\frac{1}{"),
-    ("5", "?"), ("5", "[]"), ("1,2", "foo, because it is"), ("x+1", r"\foo{x}"), ("5", "٧ apples"), ("5", r"9^{9^{9}}"),
+    ("5", "?"), ("5", r"5 \text{ million}"), ("5", r"5 \text{ or more}"),
+    ("5", "[]"), ("1,2", "foo, because it is"), ("x+1", r"\foo{x}"), ("5", "٧ apples"), ("5", r"9^{9^{9}}"),
 ]  # fmt: skip
 
 

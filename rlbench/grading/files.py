@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlbench.grading.pool import Graded, Grader
 from rlbench.records import UserError
 
-_BATCH = 512
+_BATCH, _BATCH_CHARACTERS = 512, 4_000_000  # whichever is reached first
 
 
 def read_cases(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -77,8 +76,20 @@ def grade_file(path: Path, grader: Grader) -> Iterator[tuple[str, Graded]]:
     if path.is_file():
         for _ in read_cases(path):
             pass
-    cases = read_cases(path)
-    while batch := list(islice(cases, _BATCH)):
+    for batch in _batches(read_cases(path)):
         grades = grader.grade([(gold, output) for _, gold, output in batch])
         for (name, _, _), grade in zip(batch, grades, strict=True):
             yield name, grade
+
+
+def _batches(cases: Iterator[tuple[str, str, str]]) -> Iterator[list[tuple[str, str, str]]]:
+    batch: list[tuple[str, str, str]] = []
+    characters = 0
+    for case in cases:
+        batch.append(case)
+        characters += len(case[1]) + len(case[2])
+        if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

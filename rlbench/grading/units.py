@@ -18,6 +18,11 @@ _CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *n
 _MODIFIERS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3", "per": "/"}
 # Without \text a single letter is a variable, and so is "in": "5 m" may be 5 times m.
 _BARE = sorted((name for name in _CANONICAL if len(name) > 1 and name not in ("in", "min", "day")), key=len, reverse=True)
+# Words that change the value they stand behind, so no unit: 5 million, 5 or more.
+_CHANGES = re.compile(
+    r"\b(?:hundreds?|thousands?|millions?|billions?|trillions?|dozens?|or|and|not|no|more|less|fewer|least|most|than|above|below|over|under"
+    r"|except|if|when|where|for|mod|modulo|times|plus|minus|half)\b"
+)
 _TEXT = re.compile(r"\s*\\text\{([^{}]*)\}\s*(?:\^\s*\{?([23])\}?)?\s*$")
 _WORDS = re.compile(
     rf"(?<=[0-9)}}])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?(?:{'|'.join(_BARE)})(?:\s+per\s+[a-z]+)?)(?:\s*\^\s*\{{([23])\}})?\s*$"
@@ -27,11 +32,14 @@ _WORDS = re.compile(
 def split_unit(text: str) -> tuple[str, str | None]:
     r"""A text without the unit at its end, and that unit (None: it has none). What is nothing but a unit is left as it is.
 
-    Words in \text{...} behind an expression are a unit whatever they say; bare words are one if they are known and behind a number.
+    Words in \text{...} behind an expression are a unit unless they change its value; bare words are one if they are known and behind
+    a number.
     """
     units: list[str] = []
     while (match := _TEXT.search(text) or _WORDS.search(text)) is not None:
         before = text[: match.start()].strip()
+        if _CHANGES.search(match.group(1)):
+            break
         if not re.search(r"[0-9a-zA-Z]", before) or before.endswith(("_", "^", "=", "\\cdot", "+", "-", "_{", "^{")):
             break
         if not re.search(r"[0-9]|\\(?:pi|frac|sqrt)", before):
