@@ -254,7 +254,7 @@ def same_leaf(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
 def _same_in_base(gold: str, answer: str) -> bool:
     """1011_2: digits and base have to agree; who leaves the base out means the one that was asked for."""
     (left, base), (right, other) = ((*re.split(r"_\{?", text.rstrip("}")), "")[:2] for text in (gold, answer))
-    return left.strip() == right.strip() and (base.strip() == other.strip() or not base or not other)
+    return left.strip() == right.strip() and (not other or (base.strip() or "10") == other.strip())
 
 
 class FastLeaves:

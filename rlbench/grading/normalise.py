@@ -51,7 +51,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:lbrack)(?![a-zA-Z])", "["), (r"\\(?:rbrack)(?![a-zA-Z])", "]"),
         (r"\\[lr]?vert(?![a-zA-Z])", "|"), (r"\\(?:mid)(?![a-zA-Z])", "|"),
         (r"^\s*\*\*", ""), (r"\*\*", "^"), (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\*", r"\\cdot "),
-        (r"\\div(?![a-zA-Z])", "/"), (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
+        (r"\\div(?![a-zA-Z])", "/"), (r"\\(?:emptyset|empty)(?![a-zA-Z])", r"\\varnothing"), (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
         # Bars over repeating digits have several commands.
         (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
         # Every kind of upright text is text; one letter or a number in it is that letter or number.
