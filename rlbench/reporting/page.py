@@ -90,7 +90,7 @@ def write_report(
         "contamination": tables.contamination_table(contamination(results, probes)) if probes is not None else None,
         "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
         "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
-        "costs": tables.cost_table(rows, scores, results.primary),
+        "costs": tables.cost_table(rows, scores[scores["benchmark"].isin(results.benchmarks)], results.primary),
         "problem_sets": tables.problem_set_table(problem_sets) if problem_sets else None,
     }
     shown = {name: table for name, table in shown.items() if table is not None}
