@@ -186,8 +186,8 @@ def contamination_table(frame: pd.DataFrame) -> Table:
         f"The base sees {share} of each problem's words and goes on greedily. verbatim: the rest word by word, with Wilson's 95 % "
         "interval; rest: its words in order (ROUGE-L); answered: the right answer to a question that was not asked in full; score: with "
         "the whole problem.",
-        "Problems of few stock sentences can be completed without ever having been read, so a rate means something beside that of sets that "
-        "nobody can have read: a base far above it has seen these problems, and its scores on them measure memory too.",
+        "Problems of few stock sentences can be completed without ever having been read, so a rate means something beside that of sets "
+        "that nobody can have read: a base far above it has seen these problems, and its scores on them measure memory too.",
     )
     return Table("Contamination: does the base know the problems by heart? (%)", ("", "problems", "verbatim", "rest", "answered", "score"),
                  table, notes=notes)  # fmt: skip
