@@ -7,7 +7,7 @@ none of problems that were published later.
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,10 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     ``config`` holds ``share`` (of a problem's words that are shown), ``template``, ``max_new_tokens``, and what decides the engine.
     Counts ``tokens`` sampled and ``samples``.
     """
-    import dataclasses
-
     from rlbench.grading.pool import shared_grader
     from rlbench.models import encode_prompts
     from rlbench.sampling.engines import kept_engine
-    from rlbench.sampling.rollouts import sample
+    from rlbench.sampling.rollouts import progress_of, sample
 
     engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
     problems = [problem for problem in read_problems(inputs["problems"] / "problems.jsonl") if len(problem.problem.split()) > 1]
@@ -38,12 +36,8 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     shown = [dataclasses.replace(problem, problem=text) for problem, (text, _) in zip(problems, cut, strict=True)]
     prompts = encode_prompts(tokenizer, config["template"], shown)
     params = SamplingParams(0.0, config["max_new_tokens"], stop_ids)
-    start = time.monotonic()
-
-    def progress(done: int, total: int, tokens: int) -> None:
-        context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
-
-    rollouts = sample(engine, tokenizer, shared_grader(config["grader"]["name"]), shown, prompts, params, 1, ("contamination",), progress)
+    grader = shared_grader(config["grader"]["name"])
+    rollouts = sample(engine, tokenizer, grader, shown, prompts, params, 1, ("contamination",), progress_of(context))
     probes = [
         Probe(
             benchmark=config["benchmark"], problem_id=r.problem_id, share=config["share"], rest=rest, completion=r.text,

@@ -56,6 +56,16 @@ def sample(
     ]  # fmt: skip
 
 
+def progress_of(context: StageContext) -> Progress:
+    """Tells a stage's context how far sampling is and how many tokens a second it makes from now on."""
+    start = time.monotonic()
+
+    def progress(done: int, total: int, tokens: int) -> None:
+        context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
+
+    return progress
+
+
 def sample_stage(
     config: Mapping[str, Any], inputs: Mapping[str, Path], context: StageContext, seed_parts: tuple[str | int, ...]
 ) -> tuple[list[Problem], list[Rollout]]:
@@ -71,13 +81,8 @@ def sample_stage(
     problems = read_problems(inputs["problems"] / "problems.jsonl", config.get("shard", (0, 1)))
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
-    start = time.monotonic()
-
-    def progress(done: int, total: int, tokens: int) -> None:
-        context.progress(done, total, f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tokens/s")
-
     grader = shared_grader(config["grader"]["name"])
-    rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed_parts, progress)
+    rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed_parts, progress_of(context))
     context.count(tokens=sum(len(rollout.token_ids) for rollout in rollouts), samples=len(rollouts))
     return problems, rollouts
 
