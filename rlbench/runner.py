@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import LocalExecutor, StageResult, git_state
+from rlbench.graph.artifact import Store
+from rlbench.graph.execute import LocalExecutor, StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.pipeline import BASE, DEVELOPMENT, Plan, Row, banks, build, engine_of, has_gpu, import_plugins, vllm_version
-from rlbench.recipe import MethodConfig, Recipe, load_recipe
-from rlbench.records import UserError, read_problems
-from rlbench.selection import SELECTION
-from rlbench.tasks.base import content_digest
-from rlbench.training import trl_support
+from rlbench.manifest import failures_of, is_done, manifest_of, read_manifest
+from rlbench.pipeline import Plan, banks, build, has_gpu, import_plugins
+from rlbench.recipe import Recipe, load_recipe
+from rlbench.records import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +194,7 @@ def _prepare(folder: Path) -> None:
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
     """Where nothing that was wanted is there, and bad input is why: that is what the user has to be told, once."""
-    if any(_done(stage, results) for stage in targets):
+    if any(is_done(stage, results) for stage in targets):
         return
     for stage in stages:
         result = results.get(stage.fingerprint)
@@ -208,8 +203,7 @@ def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results
 
 
 def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folder: Path, command: str) -> Results:
-    failures = _failures(plan, results)
-    manifest = {**_manifest(plan, store, results, failures, command), "examples": _examples(plan, store, results)}
+    manifest = manifest_of(plan, store, results, failures_of(plan, results), command)
     with _beside(folder) as fresh:
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _samples(plan, store, results).to_parquet(fresh / SAMPLES, index=False)
@@ -355,167 +349,6 @@ def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's ``manifest.json``.
-
-    Raises:
-        UserError: there is none, or it is no run's.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():
-        raise UserError(f"{path} is no run's manifest: it lacks recipe, rows or stages")
-    return manifest
-
-
-def _manifest(plan: Plan, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
-    """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not.
-
-    A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and has many.
-    """
-    rows = Counter(stage.fingerprint for row in plan.rows for stage in topological(row.all_evaluations))
-    stages = []
-    for stage in plan.stages:
-        result = results.get(stage.fingerprint)
-        if result is None:
-            continue
-        stages.append({
-            "name": stage.name,
-            "fingerprint": stage.fingerprint,
-            "status": result.status,
-            "cached": result.cached,
-            "reason": result.reason,
-            "seconds": result.seconds,
-            "cpu_seconds": result.cpu_seconds,
-            "tokens": result.counters.get("tokens"),
-            "counters": result.counters,
-            "peak_memory_bytes": result.peak_memory_bytes,
-            "versions": _versions_of(stage, store),
-            "engine": engine_of(stage.config),
-            "rows": rows[stage.fingerprint],
-        })  # fmt: skip
-    return {
-        "recipe": plan.recipe.model_dump(mode="json"),
-        "fingerprint": plan.fingerprint,
-        "device": plan.device,
-        "benchmarks": [source.label for source in plan.recipe.evaluation.benchmarks],
-        "clean": [source.label for source in plan.recipe.evaluation.clean],
-        "command": command,
-        "versions": _installed(),
-        "git": git_state(),
-        "problem_sets": _problem_sets(plan, store, results),
-        "rows": [_row_info(plan, method, store, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
-        "stages": stages,
-    }
-
-
-def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
-    """The libraries with which a stage's artifact was made, under the names of their packages."""
-    try:
-        versions = store.manifest(stage.fingerprint)["versions"]
-    except MissingArtifact:
-        return {}
-    return {name.replace("math_verify", "math-verify"): version for name, version in versions.items()}
-
-
-def _installed() -> dict[str, str]:
-    """Versions of Python, rlbench and what it computes with; workers may import what this process does not."""
-    versions = {"python": platform.python_version()}
-    if version := vllm_version():
-        versions["vllm"] = version
-    for name in ("rlbench", "torch", "transformers", "trl", "math-verify", "datasets", "pandas", "ray"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
-    """Every problem set that something was evaluated on: ``name``, ``split``, ``problems``, and ``content``, see ``content_digest``."""
-    sets: dict[tuple[str, str], Stage] = {}
-    for row in plan.rows:
-        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
-            sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
-    found = []
-    for (split, name), stage in sets.items():
-        if _done(stage, results):
-            problems = read_problems(store.open(stage.fingerprint) / "problems.jsonl")
-            found.append({"name": name, "split": split, "problems": len(problems), "content": content_digest(problems)})
-    return found
-
-
-def _row_info(plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:
-    """What the report says of a method beside its scores: costs are means over the seeds that finished."""
-    rows = [row for row in plan.rows if row.method == method]
-    config = plan.recipe.methods.get(method)
-    reasons = {
-        str(row.seed) if row.seed is not None else "null": failures[method, row.seed] for row in rows if (method, row.seed) in failures
-    }
-    trained = [results[row.trained.fingerprint] for row in rows if row.trained is not None and _done(row.trained, results)]
-    banks = [row.bank for row in rows if row.bank is not None and _done(row.bank, results)]
-    return {
-        "method": method,
-        "label": rows[0].label,
-        "objective": config.objective if config else None,
-        "data": config.data if config else None,
-        "is_base": method == BASE,
-        "reason": next(iter(reasons.values())) if len(reasons) == len(rows) else None,
-        "reasons_by_seed": reasons,
-        "train_tokens": _mean(result.counters.get("tokens") for result in trained),
-        "train_seconds": _mean(result.seconds for result in trained),
-        "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
-        "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
-        "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": _deviations(rows[0], config),
-        "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
-        "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
-    }
-
-
-def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
-    """What a row does otherwise than all others."""
-    found = ()
-    if config is not None and config.backend == "trl" and row.trained is not None:
-        found = trl_support.differences(row.trained.config, str(config.data))
-    return (*found, *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()))
-
-
-def _test_models(plan: Plan, row: Row) -> int:
-    """How many of the models that a row's training has kept were evaluated on the reported split: 1 where nothing was chosen on it."""
-    kept = {row.model.fingerprint}
-    if row.trained is not None:
-        kept |= {row.trained.fingerprint}
-        kept |= {stage.fingerprint for stage in plan.stages if stage.inputs.get("trained") is row.trained}
-    evaluated = (s for s in plan.stages if s.kind == "evaluate" and s.config["split"] == plan.recipe.evaluation.split)
-    return len({stage.inputs["model"].fingerprint for stage in evaluated} & kept)
-
-
-def _selection(row: Row, store: Store, results: Mapping[str, StageResult]) -> dict[str, Any] | None:
-    """Which checkpoint was chosen and how good all of them were on the development sets."""
-    if not _done(row.model, results):
-        return None
-    return json.loads((store.open(row.model.fingerprint) / SELECTION).read_text(encoding="utf-8"))
-
-
-def _done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
-    return stage.fingerprint in results and results[stage.fingerprint].status == "done"
-
-
-def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
-    """The tokens that a finished stage counts, or its shards do; None where one of them has no result, as its artifact was not needed."""
-    counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
-    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
 def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame:
     """Every evaluation sample with its method and seed, in the order of the plan."""
     import pandas as pd
@@ -541,30 +374,8 @@ def _probes(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.
 
     frames = []
     for seed, stage in plan.probes:
-        if _done(stage, results):
+        if is_done(stage, results):
             frame = pd.read_parquet(store.open(stage.fingerprint) / PROBES)
             frame.insert(0, "seed", pd.array([seed] * len(frame), dtype="Int64"))
             frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else None
-
-
-def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[tuple[str, str, str]]:
-    """(benchmark, id, text) of the one problem of each benchmark whose outputs the page shows: the smallest id, never a chosen one."""
-    sources = {benchmark: stage.inputs["problems"] for row in plan.rows for (benchmark, _), stage in row.evaluations.items()}
-    examples = []
-    for benchmark, source in sources.items():
-        if _done(source, results):
-            problem = min(read_problems(store.open(source.fingerprint) / "problems.jsonl"), key=lambda problem: problem.id)
-            examples.append((benchmark, problem.id, problem.problem))
-    return examples
-
-
-def _failures(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
-    """Why a row has empty cells: the reason of its first evaluation that is not there."""
-    failures: dict[tuple[str, int | None], str] = {}
-    for row in plan.rows:
-        for stage in row.all_evaluations:
-            result = results[stage.fingerprint]
-            if result.status != "done":
-                failures.setdefault((row.method, row.seed), result.reason or result.status)
-    return failures

@@ -19,7 +19,8 @@ ROWS = {
     "rlbench.views": 2, "rlbench.selection": 2, "rlbench.grading": 2,
     "rlbench.sampling": 3, "rlbench.training": 3,
     "rlbench.evaluation": 4, "rlbench.contamination": 4, "rlbench.reporting": 4,
-    "rlbench.pipeline": 5, "rlbench.graph.ray_executor": 5, "rlbench.estimate": 5, "rlbench.runner": 5, "rlbench.describe": 5,
+    "rlbench.pipeline": 5, "rlbench.graph.ray_executor": 5, "rlbench.estimate": 5, "rlbench.runner": 5, "rlbench.manifest": 5,
+    "rlbench.describe": 5,
     "rlbench.scaffold": 5,
     "rlbench.cli": 6, "rlbench.progress": 6, "rlbench.doctor": 6, "rlbench.testing": 6, "rlbench.bench": 6,
 }  # fmt: skip
