@@ -178,13 +178,17 @@ def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> l
 
 
 def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
-    """Why a row has empty cells: the reason of its first evaluation that is not there."""
+    """Why a row lacks something: the reason of its first evaluation that is not there, or of the base's first contamination probe."""
     failures: dict[tuple[str, int | None], str] = {}
     for row in plan.rows:
         for stage in row.all_evaluations:
             result = results[stage.fingerprint]
             if result.status != "done":
                 failures.setdefault((row.method, row.seed), result.reason or result.status)
+    for seed, stage in plan.probes:
+        if not is_done(stage, results):
+            result = results[stage.fingerprint]
+            failures.setdefault((BASE, seed), f"`{stage.name}`: {result.reason or result.status}")
     return failures
 
 

@@ -8,7 +8,8 @@ import pytest
 from tiny_model import Context, write_model
 
 from rlbench.contamination import is_verbatim, probe, rouge_l, truncate
-from rlbench.records import Probe, Problem, read_records, write_problems
+from rlbench.records import Probe, Problem, StageFailure, read_records, write_problems
+from rlbench.runner import Results, run
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,17 @@ def test_the_stage_probes_every_problem_that_can_be_cut_and_grades_the_answer(tm
     assert [p.problem_id for p in probes] == ["p1", "p2", "p3", "p4"]
     assert all(p.rest in ("now?", "+ 1 now?", f"{p.problem_id[1]} now?") and not p.verbatim and 0 <= p.rouge_l <= 1 for p in probes)
     assert context.counters["samples"] == 4
+
+
+def test_a_probe_that_fails_is_told_as_a_missing_result_and_the_rows_stand(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(text: str, share: float) -> tuple[str, str]:
+        raise StageFailure("nothing can be cut here")
+
+    monkeypatch.setattr("rlbench.contamination.truncate", fail)
+    overrides = ["evaluation.contamination={share=0.37}"]
+    found = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft"], overrides=overrides)
+    assert found.exit_code == 1 and found.failures == {("base", 0): "`probe/seed0/in_domain`: nothing can be cut here"}
+    assert found.summary["avg_at_k"].notna().all()
+    assert "nothing can be cut here" in (tmp_path / "run" / "report.md").read_text()

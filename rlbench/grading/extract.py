@@ -17,7 +17,6 @@ from rlbench.boxed import final_boxes, last_boxed
 from rlbench.grading.structure import Group, read
 
 Reading = Literal["box", "final"]
-READINGS: tuple[Reading, ...] = ("box", "final")
 MAX_ANSWER = 2000
 
 _WINDOW = 4000  # an answer that is not boxed stands at the end of an output
