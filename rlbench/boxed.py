@@ -57,7 +57,9 @@ def _scan(text: str) -> str | None:
 
 def _boxes(text: str) -> Iterator[tuple[int, int, int, str]]:
     """Every box that closes and holds something: where its command starts, where it ends, where its content starts, its content."""
-    opened: list[tuple[int, int] | None] = []  # for each open brace, the start of the command and of the content if it is a box's
+    opened: list[
+        tuple[int, int] | None
+    ] = []  # for each open brace, the start of the command and of the content if it is a box's
     position = 0
     while (token := _TOKEN.search(text, position)) is not None:
         position, kind = token.end(), token.group()

@@ -25,7 +25,9 @@ class _Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message.rstrip('.')}{nearest(args[0], self.list_commands(ctx))}", ctx) from None
+            raise click.UsageError(
+                f"{error.message.rstrip('.')}{nearest(args[0], self.list_commands(ctx))}", ctx
+            ) from None
 
 
 def _examples(*lines: str) -> str:
@@ -45,7 +47,9 @@ def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 _recipe_options = _options(
     click.argument("recipe", type=click.Path(path_type=Path)),
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; may be repeated."
+    ),
     click.option("--only", multiple=True, metavar="METHOD,...", help="Keep these methods (the base is always a row)."),
     click.option("--seeds", metavar="N,N,...", help="Run these seeds instead of the recipe's."),
 )
@@ -75,7 +79,9 @@ def _load(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds
     try:
         numbers = [int(seed) for seed in seeds.split(",")] if seeds is not None else []
     except ValueError:
-        raise UserError(f"--seeds {seeds!r}: write whole numbers with commas between them, for instance --seeds 0,1,2") from None
+        raise UserError(
+            f"--seeds {seeds!r}: write whole numbers with commas between them, for instance --seeds 0,1,2"
+        ) from None
     return build(load_recipe(recipe, overrides, only=names, seeds=numbers), recipe)
 
 
@@ -86,27 +92,42 @@ def _warn(texts: Iterable[str]) -> None:
 
 _execution_options = _options(
     click.option(
-        "--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
+        "--executor",
+        type=click.Choice(["ray", "local"]),
+        default="ray",
+        show_default=True,
         help="Ray workers, or this process for a debugger.",
     ),
     click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto)."),
     click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]"),
-)  # fmt: skip
-_out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]")
+)
+_out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]"
+)
 
 
-@cli.command(epilog=_examples(
-    "rlbench run recipes/quickstart.toml",
-    "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
-    "rlbench run recipes/quickstart.toml --set methods.dpo.hyperparameters.beta=0.3 --executor local",
-))  # fmt: skip
+@cli.command(
+    epilog=_examples(
+        "rlbench run recipes/quickstart.toml",
+        "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
+        "rlbench run recipes/quickstart.toml --set methods.dpo.hyperparameters.beta=0.3 --executor local",
+    )
+)
 @_recipe_options
 @_store_option
 @_out_option
 @_execution_options
 @_json_option
-def run(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None, as_json: bool,
-        **execution: Any) -> int:  # fmt: skip
+def run(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    seeds: str | None,
+    store: Path,
+    out: Path | None,
+    as_json: bool,
+    **execution: Any,
+) -> int:
     """Run a recipe to its table. What the store holds already is not done again."""
     return _carry_out(_load(recipe, overrides, only, seeds), store, out, as_json, execution)
 
@@ -125,12 +146,18 @@ def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, executio
     with _interruptible(printer, len(plan.stages), store):
         results = run_plan(
             plan, out=folder, store=store, on_event=printer, command=shlex.join(["rlbench", *sys.argv[1:]]), **execution
-        )  # fmt: skip
+        )
     printer.close()
     if as_json:
         failures = [{"method": m, "seed": s, "reason": r} for (m, s), r in results.failures.items()]
         summary = json.loads(results.summary.to_json(orient="records"))
-        facts = {"out": str(folder), "ran": printer.ran, "cached": printer.cached, "failures": failures, "summary": summary}
+        facts = {
+            "out": str(folder),
+            "ran": printer.ran,
+            "cached": printer.cached,
+            "failures": failures,
+            "summary": summary,
+        }
         click.echo(json.dumps(facts, indent=1))
     else:
         _print_results(folder, results, printer)
@@ -160,7 +187,9 @@ def _print_results(folder: Path, results: Any, printer: Any) -> None:
 @_recipe_options
 @_store_option
 @_json_option
-def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, as_json: bool) -> int:
+def plan(
+    recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, as_json: bool
+) -> int:
     """Say what would run, what is cached, and what it costs. Needs no torch."""
     from rlbench.estimate import detectable_effect, estimate
     from rlbench.graph.artifact import Store
@@ -177,8 +206,11 @@ def plan(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
         click.echo(
             json.dumps(
                 {
-                    "recipe": planned.recipe.name, "fingerprint": planned.fingerprint, "device": planned.device,
-                    "detectable_effect": detectable_effect(planned), "stages": stages,
+                    "recipe": planned.recipe.name,
+                    "fingerprint": planned.fingerprint,
+                    "device": planned.device,
+                    "detectable_effect": detectable_effect(planned),
+                    "stages": stages,
                 },
                 indent=1,
             )
@@ -203,16 +235,29 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     return 0
 
 
-@cli.command(epilog=_examples(
-    "rlbench rollouts recipes/quickstart.toml --seeds 0", "rlbench rollouts recipes/dft_vs_rl.toml --out banks --json"
-))  # fmt: skip
+@cli.command(
+    epilog=_examples(
+        "rlbench rollouts recipes/quickstart.toml --seeds 0",
+        "rlbench rollouts recipes/dft_vs_rl.toml --out banks --json",
+    )
+)
 @_recipe_options
 @_store_option
-@click.option("--out", type=click.Path(path_type=Path), help="Copy the banks into this folder.  [default: they stay in the store]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Copy the banks into this folder.  [default: they stay in the store]"
+)
 @_execution_options
 @_json_option
-def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, out: Path | None,
-             as_json: bool, **execution: Any) -> int:  # fmt: skip
+def rollouts(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    seeds: str | None,
+    store: Path,
+    out: Path | None,
+    as_json: bool,
+    **execution: Any,
+) -> int:
     """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much of it is right."""
     from rlbench.graph.stage import topological
     from rlbench.pipeline import banks
@@ -239,11 +284,13 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
     return 1 if any("reason" in bank for bank in found) else 0
 
 
-@cli.command(epilog=_examples(
-    "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,aime24",
-    "rlbench evaluate models/mine --benchmarks test.jsonl --limit 50 --decodings t1.0,greedy",
-    "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,arithmetic:clean/10_steps --contamination",
-))  # fmt: skip
+@cli.command(
+    epilog=_examples(
+        "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,aime24",
+        "rlbench evaluate models/mine --benchmarks test.jsonl --limit 50 --decodings t1.0,greedy",
+        "rlbench evaluate Qwen/Qwen2.5-Math-1.5B --benchmarks math500,arithmetic:clean/10_steps --contamination",
+    )
+)
 @click.argument("model")
 @click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
 @click.option("--decodings", default="t1.0", show_default=True, help="t1.0, t0.6, greedy, ...; commas between them.")
@@ -260,8 +307,20 @@ def rollouts(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], se
 @_out_option
 @_execution_options
 @_json_option
-def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, contamination: bool, store: Path, out: Path | None,
-             executor: str, address: str | None, workers: int | None, as_json: bool, **options: Any) -> int:  # fmt: skip
+def evaluate(
+    model: str,
+    benchmarks: str,
+    decodings: str,
+    limit: int | None,
+    contamination: bool,
+    store: Path,
+    out: Path | None,
+    executor: str,
+    address: str | None,
+    workers: int | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
     from rlbench.pipeline import build
     from rlbench.recipe import recipe_of_model
@@ -273,16 +332,32 @@ def evaluate(model: str, benchmarks: str, decodings: str, limit: int | None, con
     return _carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
 
 
-@cli.command(epilog=_examples(
-    "rlbench grade outputs.jsonl", "rlbench grade outputs.jsonl --read final --json", "rlbench grade outputs.jsonl --grader qwen",
-))  # fmt: skip
+@cli.command(
+    epilog=_examples(
+        "rlbench grade outputs.jsonl",
+        "rlbench grade outputs.jsonl --read final --json",
+        "rlbench grade outputs.jsonl --grader qwen",
+    )
+)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--grader", default="rlbench", show_default=True, metavar="NAME", help="rlbench or qwen, see docs/grading.md.")
 @click.option(
-    "--read", "reading", type=click.Choice(["box", "final"]), default="box", show_default=True,
+    "--grader", default="rlbench", show_default=True, metavar="NAME", help="rlbench or qwen, see docs/grading.md."
+)
+@click.option(
+    "--read",
+    "reading",
+    type=click.Choice(["box", "final"]),
+    default="box",
+    show_default=True,
     help="Where an answer stands: in the last box, or without one in the final statement, formula or number.",
 )
-@click.option("--limit-s", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds an answer may take.")
+@click.option(
+    "--limit-s",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds an answer may take.",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that grade.")
 @_json_option
 def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, as_json: bool) -> int:
@@ -330,20 +405,32 @@ def regrade(run_folder: Path, grader: str, as_json: bool) -> int:
     from rlbench.runner import regrade as grade
 
     results = grade(run_folder, grader, lambda done, total: click.echo(f"  {done:,} of {total:,} samples", err=True))
-    click.echo(results.summary.to_json(orient="records", indent=1) if as_json else (results.out / "report.md").read_text(encoding="utf-8"))
+    click.echo(
+        results.summary.to_json(orient="records", indent=1)
+        if as_json
+        else (results.out / "report.md").read_text(encoding="utf-8")
+    )
     return results.exit_code
 
 
-@cli.command(epilog=_examples(
-    "rlbench objectives", "rlbench objectives dft", "rlbench objectives --plugin my_objective.py --json",
-    "rlbench objectives new soft_dft --like dft",
-))  # fmt: skip
+@cli.command(
+    epilog=_examples(
+        "rlbench objectives",
+        "rlbench objectives dft",
+        "rlbench objectives --plugin my_objective.py --json",
+        "rlbench objectives new soft_dft --like dft",
+    )
+)
 @click.argument("what", nargs=-1, metavar="[NAME | new NAME]")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Also know what this file registers.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Also know what this file registers."
+)
 @click.option("--like", metavar="OBJECTIVE", help="With `new`: which objective to begin from.  [default: dft]")
 @click.option("--folder", type=click.Path(path_type=Path), help="With `new`: where to write.  [default: here]")
 @_json_option
-def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | None, folder: Path | None, as_json: bool) -> int:
+def objectives(
+    what: tuple[str, ...], plugins: tuple[Path, ...], like: str | None, folder: Path | None, as_json: bool
+) -> int:
     """List the objectives, show one, or begin a new one.
 
     The list says what each needs (rows, what it reads), its reduction, hyper-parameters with their defaults, and source; NAME shows
@@ -354,12 +441,18 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
 
     new = what[:1] == ("new",)
     if len(what) != 2 if new else len(what) > 1:
-        raise click.UsageError("write `rlbench objectives`, `rlbench objectives NAME` or `rlbench objectives new NAME --like OBJECTIVE`")
+        raise click.UsageError(
+            "write `rlbench objectives`, `rlbench objectives NAME` or `rlbench objectives new NAME --like OBJECTIVE`"
+        )
     if not new and (like or folder):
         raise click.UsageError("--like and --folder belong to `rlbench objectives new NAME`")
     if new:
         files = new_objective(what[1], like or "dft", folder or Path(), plugins)
-        click.echo(json.dumps([str(file) for file in files]) if as_json else f"Wrote {files[0]} and {files[1]}; the first says what to do.")
+        click.echo(
+            json.dumps([str(file) for file in files])
+            if as_json
+            else f"Wrote {files[0]} and {files[1]}; the first says what to do."
+        )
     elif as_json:
         listed = objectives_json(plugins)
         shown = [found for found in listed if not what or found["name"] == what[0]]
@@ -372,25 +465,56 @@ def objectives(what: tuple[str, ...], plugins: tuple[Path, ...], like: str | Non
     return 0
 
 
-@cli.group(epilog=_examples("rlbench bench generate", "rlbench bench workers", "rlbench bench statistics", "rlbench bench grade"))
+@cli.group(
+    epilog=_examples(
+        "rlbench bench generate", "rlbench bench workers", "rlbench bench statistics", "rlbench bench grade"
+    )
+)
 def bench() -> None:
     """Measure: figures that the project quotes come from these commands."""
 
 
-@bench.command("generate", epilog=_examples(
-    "rlbench bench generate", "rlbench bench generate recipes/quickstart.toml --engine transformers --engine generate --json",
-    "rlbench bench generate --set data.prompts=arithmetic:test/steps --prompts 100",
-))  # fmt: skip
+@bench.command(
+    "generate",
+    epilog=_examples(
+        "rlbench bench generate",
+        "rlbench bench generate recipes/quickstart.toml --engine transformers --engine generate --json",
+        "rlbench bench generate --set data.prompts=arithmetic:test/steps --prompts 100",
+    ),
+)
 @click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
-@click.option("--engine", "engines", multiple=True, metavar="NAME", help="transformers, vllm, generate; repeatable.  [default: all]")
-@click.option("--prompts", type=click.IntRange(1), default=512, show_default=True, help="Prompts of the recipe's, from the first.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME",
+    help="transformers, vllm, generate; repeatable.  [default: all]",
+)
+@click.option(
+    "--prompts", type=click.IntRange(1), default=512, show_default=True, help="Prompts of the recipe's, from the first."
+)
 @click.option("--samples", type=click.IntRange(1), default=4, show_default=True, help="Completions of each.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each engine does it; medians are reported.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often each engine does it; medians are reported.",
+)
 @_store_option
 @_json_option
 def bench_generate(
-    recipe: Path, overrides: tuple[str, ...], engines: tuple[str, ...], prompts: int, samples: int, rounds: int, store: Path, as_json: bool
+    recipe: Path,
+    overrides: tuple[str, ...],
+    engines: tuple[str, ...],
+    prompts: int,
+    samples: int,
+    rounds: int,
+    store: Path,
+    as_json: bool,
 ) -> int:
     """How fast engines sample a recipe's base model on its prompts, beside transformers' `generate`.
 
@@ -406,9 +530,15 @@ def bench_generate(
     printer = ProgressPrinter(stages)
     with _interruptible(printer, len(stages), store):
         found = measure(
-            plan, store, engines, prompts=prompts, samples=samples, rounds=rounds, on_event=printer,
+            plan,
+            store,
+            engines,
+            prompts=prompts,
+            samples=samples,
+            rounds=rounds,
+            on_event=printer,
             say=lambda text: click.echo(f"  {text}", err=True),
-        )  # fmt: skip
+        )
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -423,21 +553,51 @@ def bench_generate(
     return 0
 
 
-@bench.command("workers", epilog=_examples(
-    "rlbench bench workers", "rlbench bench workers recipes/quickstart.toml --workers 1,2,4 --prompts 512 --json",
-))  # fmt: skip
+@bench.command(
+    "workers",
+    epilog=_examples(
+        "rlbench bench workers",
+        "rlbench bench workers recipes/quickstart.toml --workers 1,2,4 --prompts 512 --json",
+    ),
+)
 @click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
+)
 @click.option("--workers", default="1,2", show_default=True, metavar="N,N,...", help="Sizes of the pools.")
-@click.option("--prompts", type=click.IntRange(1), default=1024, show_default=True, help="Prompts of the recipe's, from the first.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Prompts of the recipe's, from the first.",
+)
 @click.option("--samples", type=click.IntRange(1), default=16, show_default=True, help="Completions of each.")
-@click.option("--shards", type=click.IntRange(1), default=8, show_default=True, help="Parts that the bank is sampled in.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each pool does it; medians are reported.")
+@click.option(
+    "--shards", type=click.IntRange(1), default=8, show_default=True, help="Parts that the bank is sampled in."
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often each pool does it; medians are reported.",
+)
 @click.option("--address", help="Address of a running Ray cluster.")
 @_store_option
 @_json_option
-def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompts: int, samples: int, shards: int, rounds: int,
-                  address: str | None, store: Path, as_json: bool) -> int:  # fmt: skip
+def bench_workers(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    workers: str,
+    prompts: int,
+    samples: int,
+    shards: int,
+    rounds: int,
+    address: str | None,
+    store: Path,
+    as_json: bool,
+) -> int:
     """How sampling scales with workers: a recipe's rollout bank in shards over pools of engines.
 
     Pools take turns. Time is that of the shards, the opening of the engines included.
@@ -454,8 +614,14 @@ def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompt
     printer = ProgressPrinter(stages)
     with _interruptible(printer, len(stages), store):
         found = measure(
-            bank, store, counts, rounds=rounds, address=address, on_event=printer, say=lambda text: click.echo(f"  {text}", err=True)
-        )  # fmt: skip
+            bank,
+            store,
+            counts,
+            rounds=rounds,
+            address=address,
+            on_event=printer,
+            say=lambda text: click.echo(f"  {text}", err=True),
+        )
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -468,11 +634,21 @@ def bench_workers(recipe: Path, overrides: tuple[str, ...], workers: str, prompt
     return 0
 
 
-@bench.command("statistics", epilog=_examples(
-    "rlbench bench statistics", "rlbench bench statistics --seeds 2,3 --problems 30,100 --repeats 500 --json",
-))  # fmt: skip
+@bench.command(
+    "statistics",
+    epilog=_examples(
+        "rlbench bench statistics",
+        "rlbench bench statistics --seeds 2,3 --problems 30,100 --repeats 500 --json",
+    ),
+)
 @click.option("--seeds", default="2,3,5,10", show_default=True, metavar="N,N,...", help="Numbers of training seeds.")
-@click.option("--problems", default="30,100,300,700", show_default=True, metavar="N,N,...", help="Numbers of problems in a benchmark.")
+@click.option(
+    "--problems",
+    default="30,100,300,700",
+    show_default=True,
+    metavar="N,N,...",
+    help="Numbers of problems in a benchmark.",
+)
 @click.option("--repeats", type=click.IntRange(4), default=2000, show_default=True, help="Data sets of each process.")
 @_json_option
 def bench_statistics(seeds: str, problems: str, repeats: int, as_json: bool) -> int:
@@ -489,7 +665,9 @@ def bench_statistics(seeds: str, problems: str, repeats: int, as_json: bool) -> 
         click.echo(json.dumps(found, indent=1))
         return 0
     click.echo(f"95 % intervals for new seeds and new problems, {repeats} data sets a process, in percent")
-    click.echo(f"{'seeds':>5}{'problems':>10}{'lowest coverage':>17}{'highest':>9}{'MC error':>10}{'false better':>14}{'MC error':>10}")
+    click.echo(
+        f"{'seeds':>5}{'problems':>10}{'lowest coverage':>17}{'highest':>9}{'MC error':>10}{'false better':>14}{'MC error':>10}"
+    )
     for row in found:
         click.echo(
             f"{row['seeds']:>5}{row['problems']:>10}{100 * row['coverage']:>17.1f}{100 * row['coverage_highest']:>9.1f}"
@@ -502,15 +680,27 @@ def _counts(option: str, text: str, least: int) -> list[int]:
     """Whole numbers with commas between them, each ``least`` or more."""
     counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
     if min(counts) < least:
-        raise UserError(f"{option} {text!r}: write numbers from {least} with commas between, for instance {option} {least},{least + 1}")
+        raise UserError(
+            f"{option} {text!r}: write numbers from {least} with commas between, for instance {option} {least},{least + 1}"
+        )
     return counts
 
 
-@bench.command("grade", epilog=_examples("rlbench bench grade", "rlbench bench grade --grader rlbench --workers 2 --json"))
+@bench.command(
+    "grade", epilog=_examples("rlbench bench grade", "rlbench bench grade --grader rlbench --workers 2 --json")
+)
 @click.option("--grader", "graders", multiple=True, metavar="NAME", help="rlbench, qwen; repeatable.  [default: all]")
-@click.option("--answers", type=click.IntRange(1), default=2000, show_default=True, help="Answers of each mix, all different.")
+@click.option(
+    "--answers", type=click.IntRange(1), default=2000, show_default=True, help="Answers of each mix, all different."
+)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that grade.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often each is measured; medians are reported.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often each is measured; medians are reported.",
+)
 @_json_option
 def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: int, as_json: bool) -> int:
     """How many answers a second each grader grades, after a warm-up: plain ones, an ordinary mix, and those that need sympy.
@@ -519,7 +709,9 @@ def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: in
     """
     from rlbench.bench.grade import bench_grade as measure
 
-    found = measure(graders, answers=answers, workers=workers, rounds=rounds, say=lambda text: click.echo(f"  {text}", err=True))
+    found = measure(
+        graders, answers=answers, workers=workers, rounds=rounds, say=lambda text: click.echo(f"  {text}", err=True)
+    )
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return 0

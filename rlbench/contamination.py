@@ -31,7 +31,9 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     from rlbench.sampling.rollouts import progress_of, sample
 
     engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
-    problems = [problem for problem in read_problems(inputs["problems"] / "problems.jsonl") if len(problem.problem.split()) > 1]
+    problems = [
+        problem for problem in read_problems(inputs["problems"] / "problems.jsonl") if len(problem.problem.split()) > 1
+    ]
     cut = [truncate(problem.problem, config["share"]) for problem in problems]
     shown = [dataclasses.replace(problem, problem=text) for problem, (text, _) in zip(problems, cut, strict=True)]
     prompts = encode_prompts(tokenizer, config["template"], shown)
@@ -40,11 +42,17 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     rollouts = sample(engine, tokenizer, grader, shown, prompts, params, 1, ("contamination",), progress_of(context))
     probes = [
         Probe(
-            benchmark=config["benchmark"], problem_id=r.problem_id, share=config["share"], rest=rest, completion=r.text,
-            verbatim=is_verbatim(rest, r.text), rouge_l=rouge_l(rest, r.text), verdict=r.verdict,
+            benchmark=config["benchmark"],
+            problem_id=r.problem_id,
+            share=config["share"],
+            rest=rest,
+            completion=r.text,
+            verbatim=is_verbatim(rest, r.text),
+            rouge_l=rouge_l(rest, r.text),
+            verdict=r.verdict,
         )
         for r, (_, rest) in zip(rollouts, cut, strict=True)
-    ]  # fmt: skip
+    ]
     write_records(output / "probes.parquet", Probe, probes)
     context.count(tokens=sum(len(r.token_ids) for r in rollouts), samples=len(rollouts))
 

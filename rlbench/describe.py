@@ -26,21 +26,33 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     lines = [plan.recipe.title or plan.recipe.name, ""]
     seeds = ", ".join(str(seed) for seed in plan.recipe.seeds)
     benchmarks = ", ".join(source.label for source in plan.recipe.evaluation.benchmarks)
-    lines += [f"model       {plan.recipe.model.source}", f"rows        {', '.join(dict.fromkeys(row.method for row in plan.rows))}"]
-    lines += [f"seeds       {seeds}", f"benchmarks  {benchmarks}", f"device      {plan.device}, {plan.recipe.dtype}", ""]
+    lines += [
+        f"model       {plan.recipe.model.source}",
+        f"rows        {', '.join(dict.fromkeys(row.method for row in plan.rows))}",
+    ]
+    lines += [
+        f"seeds       {seeds}",
+        f"benchmarks  {benchmarks}",
+        f"device      {plan.device}, {plan.recipe.dtype}",
+        "",
+    ]
     header = f"{'stage':<12}{'number':>8}{'cached':>8}{'generations':>14}{'sampled tokens':>17}{'trained tokens':>17}"
     lines += [header, "-" * len(header)]
     for kind, stages in groups.items():
         costs = [estimate(stage) for stage in stages]
         there = sum(stage.fingerprint in cached for stage in stages)
         numbers = (_sum(costs, key) for key in ("generations", "sampled_tokens", "trained_tokens"))
-        lines.append(f"{kind:<12}{len(stages):>8}{there:>8}" + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True)))
+        lines.append(
+            f"{kind:<12}{len(stages):>8}{there:>8}"
+            + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
+        )
     left = totals(plan, cached)
     numbers = (_number(left[key]) for key in ("generations", "sampled_tokens", "trained_tokens"))
     lines.append("-" * len(header))
     done = sum(stage.fingerprint in cached for stage in plan.stages)
     lines.append(
-        f"{'left to do':<12}{len(plan.stages) - done:>8}{'':>8}" + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
+        f"{'left to do':<12}{len(plan.stages) - done:>8}{'':>8}"
+        + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
     )
     lines += ["", *textwrap.wrap(ASSUMPTIONS, 110)]
     if banks := [stage for stage in groups["rollouts"] if not stage.is_shard]:
@@ -51,8 +63,9 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         noise = "" if len(plan.recipe.seeds) > 1 else ", training noise not included, as there is one seed"
         lines += textwrap.wrap(
             f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases at 5 %, from assumed "
-            f"variances{noise}).", 110,
-        )  # fmt: skip
+            f"variances{noise}).",
+            110,
+        )
     lines += _list("Notes", plan.recipe.notes) + _list("Deviations", plan.recipe.deviations)
     return "\n".join(lines)
 
@@ -71,7 +84,12 @@ def recipe_text(plan: Plan) -> str:
     catalogue = registry.describe(plan.recipe.plugins)
     recipe = plan.recipe
     engines = dict.fromkeys(engine_of(stage.config) for stage in plan.stages if stage.kind in ("rollouts", "evaluate"))
-    lines = [f"# {recipe.title or recipe.name}", "", f"model: {recipe.model.source}", f"seeds: {', '.join(map(str, recipe.seeds))}"]
+    lines = [
+        f"# {recipe.title or recipe.name}",
+        "",
+        f"model: {recipe.model.source}",
+        f"seeds: {', '.join(map(str, recipe.seeds))}",
+    ]
     lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
     first = {row.method: row for row in reversed(plan.rows)}  # rows differ between seeds in nothing but the seed
     for row in (first[method] for method in dict.fromkeys(row.method for row in plan.rows)):
@@ -79,26 +97,41 @@ def recipe_text(plan: Plan) -> str:
         if row.trained is None:
             if method is not None:
                 prompt = f", prompt {method.template}" if method.template else ""
-                lines += [f"## {row.label}  [{row.method}]", "", f"  checkpoint  {method.checkpoint}, not trained here{prompt}", ""]
+                lines += [
+                    f"## {row.label}  [{row.method}]",
+                    "",
+                    f"  checkpoint  {method.checkpoint}, not trained here{prompt}",
+                    "",
+                ]
             continue
         config = row.trained.config
         objective = config["objective"]
         described = catalogue.find(objective["name"], "objective")
         lines += [f"## {row.label}  [{row.method}]", ""]
         lines += [*textwrap.indent(textwrap.dedent(described.docstring or "").strip(), "    ").splitlines(), ""]
-        lines.append(f"  objective   {objective['name']} {_table(objective['hyperparameters'])} ({described.path.name}:{described.line})")
+        lines.append(
+            f"  objective   {objective['name']} {_table(objective['hyperparameters'])} ({described.path.name}:{described.line})"
+        )
         reads = ", ".join(objective["reads"]) or "only logp"
-        lines.append(f"  data        {recipe.methods[row.method].data}; reduction {objective['reduction']}; reads {reads}")
+        lines.append(
+            f"  data        {recipe.methods[row.method].data}; reduction {objective['reduction']}; reads {reads}"
+        )
         if config["advantage"]:
             lines.append(f"  advantage   {_named(config['advantage'])}")
         if critic := config["critic"]:
-            lines.append(f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}")
+            lines.append(
+                f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}"
+            )
         lines.append(f"  reward      {_named(config['reward'])}")
         lines += [f"  filter      {_named(part)}" for part in config["filters"]]
         lines += _wrapped(f"  training    {_table(config['training'])}")
         if method is not None and method.backend == "trl":
             lines.append(f"  backend     TRL {config['trl']}")
-            lines += [line for note in trl_support.differences(config, str(method.data)) for line in _wrapped(f"{'':<14}{note}")]
+            lines += [
+                line
+                for note in trl_support.differences(config, str(method.data))
+                for line in _wrapped(f"{'':<14}{note}")
+            ]
         if config["online"]:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
@@ -113,10 +146,17 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
     options = recipe.evaluation
     sets = {"benchmarks": options.benchmarks, "clean sets": options.clean, "development": options.development}
     lines = ["## Evaluation", ""]
-    lines += [line for name, found in sets.items() if found for line in _wrapped(f"  {name:<12}{', '.join(s.source for s in found)}")]
+    lines += [
+        line
+        for name, found in sets.items()
+        if found
+        for line in _wrapped(f"  {name:<12}{', '.join(s.source for s in found)}")
+    ]
     more = [decoding for decoding in options.base_decodings or () if decoding not in options.decodings]
     grid = f"; the base also {', '.join(more)}" if more else ""
-    lines += [f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most {options.max_new_tokens} tokens"]
+    lines += [
+        f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most {options.max_new_tokens} tokens"
+    ]
     lines += [f"  grader      {options.grader}"]
     if options.checkpoints > 1:
         lines += [f"  checkpoints the best of {options.checkpoints} on the development sets"]
@@ -125,7 +165,10 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
 
 def _prompts(recipe: Recipe) -> list[tuple[str, str]]:
     """Every prompt with what it is for."""
-    used = [("training, online sampling", recipe.data.template), ("bank", recipe.rollouts.template or recipe.data.template)]
+    used = [
+        ("training, online sampling", recipe.data.template),
+        ("bank", recipe.rollouts.template or recipe.data.template),
+    ]
     used += [("evaluation", recipe.evaluation.template)]
     used += [(f"evaluation of {name}", method.template) for name, method in recipe.methods.items() if method.template]
     if recipe.evaluation.contamination is not None:
@@ -164,13 +207,18 @@ def objectives_text(plugins: Sequence[Path] = ()) -> str:
         for found in catalogue.of(kind).values():
             lines += _listed(found)
         lines.append("")
-    lines += _wrapped("rlbench objectives NAME shows one with its code; rlbench objectives new NAME --like dft begins a new one.", "")
+    lines += _wrapped(
+        "rlbench objectives NAME shows one with its code; rlbench objectives new NAME --like dft begins a new one.", ""
+    )
     return "\n".join([*lines, *(f"cannot be read: {text}" for text in catalogue.broken)])
 
 
 _KINDS: dict[source.Kind, str] = {
-    "objective": "Objectives", "advantage": "Advantage estimators", "reward": "Rewards", "filter": "Filters",
-}  # fmt: skip
+    "objective": "Objectives",
+    "advantage": "Advantage estimators",
+    "reward": "Rewards",
+    "filter": "Filters",
+}
 
 
 def objective_text(name: str, plugins: Sequence[Path] = ()) -> str:
@@ -183,7 +231,9 @@ def objective_text(name: str, plugins: Sequence[Path] = ()) -> str:
     found = [catalogue.of(kind)[name] for kind in _KINDS if name in catalogue.of(kind)]
     if not found:
         known = sorted({name for kind in _KINDS for name in catalogue.of(kind)})
-        raise UserError(f"nothing is registered as {name!r}{nearest(name, known)}; `rlbench objectives` lists what there is")
+        raise UserError(
+            f"nothing is registered as {name!r}{nearest(name, known)}; `rlbench objectives` lists what there is"
+        )
     parts = []
     for description in found:
         text = textwrap.indent(textwrap.dedent(description.docstring).strip(), "    ")
@@ -210,7 +260,11 @@ def _listed(found: source.Description) -> list[str]:
     facts += [f"reads {', '.join(found.reads)}"] if found.reads else []
     facts += ["takes an advantage"] if found.uses_advantage else []
     facts += [_table(found.hyperparameters)] if found.hyperparameters else []
-    shown += [indent + text for text in ("; ".join(facts), _reference(found), found.problem and f"PROBLEM {found.problem}") if text]
+    shown += [
+        indent + text
+        for text in ("; ".join(facts), _reference(found), found.problem and f"PROBLEM {found.problem}")
+        if text
+    ]
     return [line for text in shown for line in _wrapped(text, indent)]
 
 
@@ -236,11 +290,16 @@ def _reference(found: source.Description) -> str | None:
 def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
     """A training configuration for people: without the hashes and texts of source code."""
     kept = {key: value for key, value in config.items() if key != "plugins"}
-    return {key: {k: v for k, v in value.items() if k != "source"} if isinstance(value, dict) else value for key, value in kept.items()}
+    return {
+        key: {k: v for k, v in value.items() if k != "source"} if isinstance(value, dict) else value
+        for key, value in kept.items()
+    }
 
 
 def _table(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items())
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+    )
 
 
 def _list(title: str, items: tuple[str, ...]) -> list[str]:

@@ -18,10 +18,19 @@ DISK_NEEDED_GIB = 2
 
 def checks(store: Path) -> list[dict[str, Any]]:
     """Each check as ``{name, ok, found}``; one that raises is not ok, with its reason."""
-    return [_checked(name, check) for name, check in {
-        "python": _python, "packages": _packages, "torch": _torch, "cores": _cores, "memory": _memory,
-        "disk": lambda: _disk(store), "store": lambda: _store(store), "ray": _ray,
-    }.items()]  # fmt: skip
+    return [
+        _checked(name, check)
+        for name, check in {
+            "python": _python,
+            "packages": _packages,
+            "torch": _torch,
+            "cores": _cores,
+            "memory": _memory,
+            "disk": lambda: _disk(store),
+            "store": lambda: _store(store),
+            "ray": _ray,
+        }.items()
+    ]
 
 
 def _checked(name: str, check: Callable[[], tuple[bool, str]]) -> dict[str, Any]:
@@ -57,7 +66,9 @@ def _torch() -> tuple[bool, str]:
     import torch
     import transformers
 
-    devices = f"{torch.cuda.device_count()} GPU ({torch.cuda.get_device_name(0)})" if torch.cuda.is_available() else "no GPU"
+    devices = (
+        f"{torch.cuda.device_count()} GPU ({torch.cuda.get_device_name(0)})" if torch.cuda.is_available() else "no GPU"
+    )
     return True, f"torch {torch.__version__}, transformers {transformers.__version__}, {devices}"
 
 
@@ -100,7 +111,12 @@ def _ray() -> tuple[bool, str]:
 
     start = time.monotonic()
     source = {"task": "arithmetic", "split": "test/in_domain", "limit": 1, "revision": None, "version": 0}
-    probe = Stage(name="problems/probe", function="rlbench.tasks.base:problems_stage", version=1, config={"source": source})
+    probe = Stage(
+        name="problems/probe", function="rlbench.tasks.base:problems_stage", version=1, config={"source": source}
+    )
     with tempfile.TemporaryDirectory() as folder:
         result = RayExecutor(workers=1).execute([probe], Store(folder))[probe.fingerprint]
-    return result.status == "done", result.reason or f"a worker started and ran a stage in {time.monotonic() - start:.1f} s"
+    return (
+        result.status == "done",
+        result.reason or f"a worker started and ran a stage in {time.monotonic() - start:.1f} s",
+    )

@@ -28,7 +28,10 @@ def estimate(stage: Stage) -> dict[str, Any]:
         problems = _problems(stage)
         own = None if problems is None else problems * (index + 1) // shards - problems * index // shards
         generations = _times(own, config["samples"])
-        counts |= {"generations": generations, "sampled_tokens": _times(generations, LENGTH_SHARE * config["max_new_tokens"])}
+        counts |= {
+            "generations": generations,
+            "sampled_tokens": _times(generations, LENGTH_SHARE * config["max_new_tokens"]),
+        }
     elif stage.kind == "probe":
         problems = _problems(stage)
         counts |= {"generations": problems, "sampled_tokens": _times(problems, LENGTH_SHARE * config["max_new_tokens"])}
@@ -36,7 +39,11 @@ def estimate(stage: Stage) -> dict[str, Any]:
         online = config["online"]
         generations = online["steps"] * online["prompts_per_step"] * online["samples_per_prompt"]
         tokens = _times(generations, LENGTH_SHARE * online["max_new_tokens"])
-        counts |= {"generations": generations, "sampled_tokens": tokens, "trained_tokens": _times(tokens, online["epochs"])}
+        counts |= {
+            "generations": generations,
+            "sampled_tokens": tokens,
+            "trained_tokens": _times(tokens, online["epochs"]),
+        }
     elif stage.kind == "train":
         counts["trained_tokens"] = _times(_view_tokens(stage.inputs["sequences"]), config["training"]["epochs"])
     elif stage.kind == "base":
@@ -62,7 +69,10 @@ def detectable_effect(plan: Plan) -> float | None:
     from rlbench.statistics import expected_effect
 
     evaluations = plan.rows[0].evaluations
-    sizes = [_problems(next(s for (name, _), s in evaluations.items() if name == b.label)) for b in plan.recipe.evaluation.benchmarks]
+    sizes = [
+        _problems(next(s for (name, _), s in evaluations.items() if name == b.label))
+        for b in plan.recipe.evaluation.benchmarks
+    ]
     if None in sizes or min(sizes) < 2:  # type: ignore[type-var]
         return None
     return expected_effect(len(plan.recipe.seeds), sizes, samples=plan.recipe.evaluation.samples)  # type: ignore[arg-type]

@@ -32,13 +32,22 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
         EvalSample,
         (
             EvalSample(
-                split=config["split"], benchmark=config["benchmark"], problem_id=r.problem_id, decoding=config["decoding"],
-                sample_index=r.sample_index, output=r.text, answer=r.answer, gold=gold[r.problem_id], verdict=r.verdict,
-                grader=config["grader"]["name"], finish_reason=r.finish_reason, n_tokens=len(r.token_ids),
+                split=config["split"],
+                benchmark=config["benchmark"],
+                problem_id=r.problem_id,
+                decoding=config["decoding"],
+                sample_index=r.sample_index,
+                output=r.text,
+                answer=r.answer,
+                gold=gold[r.problem_id],
+                verdict=r.verdict,
+                grader=config["grader"]["name"],
+                finish_reason=r.finish_reason,
+                n_tokens=len(r.token_ids),
             )
             for r in rollouts
         ),
-    )  # fmt: skip
+    )
 
 
 def merge_samples(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:

@@ -22,7 +22,9 @@ from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
 
 
-def manifest_of(plan: Plan, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str) -> dict[str, Any]:
+def manifest_of(
+    plan: Plan, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str], command: str
+) -> dict[str, Any]:
     """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not.
 
     A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and has many.
@@ -33,21 +35,23 @@ def manifest_of(plan: Plan, store: Store, results: Mapping[str, StageResult], fa
         result = results.get(stage.fingerprint)
         if result is None:
             continue
-        stages.append({
-            "name": stage.name,
-            "fingerprint": stage.fingerprint,
-            "status": result.status,
-            "cached": result.cached,
-            "reason": result.reason,
-            "seconds": result.seconds,
-            "cpu_seconds": result.cpu_seconds,
-            "tokens": result.counters.get("tokens"),
-            "counters": result.counters,
-            "peak_memory_bytes": result.peak_memory_bytes,
-            "versions": _versions_of(stage, store),
-            "engine": engine_of(stage.config),
-            "rows": rows[stage.fingerprint],
-        })  # fmt: skip
+        stages.append(
+            {
+                "name": stage.name,
+                "fingerprint": stage.fingerprint,
+                "status": result.status,
+                "cached": result.cached,
+                "reason": result.reason,
+                "seconds": result.seconds,
+                "cpu_seconds": result.cpu_seconds,
+                "tokens": result.counters.get("tokens"),
+                "counters": result.counters,
+                "peak_memory_bytes": result.peak_memory_bytes,
+                "versions": _versions_of(stage, store),
+                "engine": engine_of(stage.config),
+                "rows": rows[stage.fingerprint],
+            }
+        )
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
@@ -58,7 +62,10 @@ def manifest_of(plan: Plan, store: Store, results: Mapping[str, StageResult], fa
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
-        "rows": [_row_info(plan, method, store, results, failures) for method in dict.fromkeys(row.method for row in plan.rows)],
+        "rows": [
+            _row_info(plan, method, store, results, failures)
+            for method in dict.fromkeys(row.method for row in plan.rows)
+        ],
         "stages": stages,
         "examples": _examples(plan, store, results),
     }
@@ -98,14 +105,20 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     return found
 
 
-def _row_info(plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]) -> dict[str, Any]:
+def _row_info(
+    plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]
+) -> dict[str, Any]:
     """What the report says of a method beside its scores: costs are means over the seeds that finished."""
     rows = [row for row in plan.rows if row.method == method]
     config = plan.recipe.methods.get(method)
     reasons = {
-        str(row.seed) if row.seed is not None else "null": failures[method, row.seed] for row in rows if (method, row.seed) in failures
+        str(row.seed) if row.seed is not None else "null": failures[method, row.seed]
+        for row in rows
+        if (method, row.seed) in failures
     }
-    trained = [results[row.trained.fingerprint] for row in rows if row.trained is not None and is_done(row.trained, results)]
+    trained = [
+        results[row.trained.fingerprint] for row in rows if row.trained is not None and is_done(row.trained, results)
+    ]
     banks = [row.bank for row in rows if row.bank is not None and is_done(row.bank, results)]
     return {
         "method": method,
@@ -131,7 +144,10 @@ def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
     found = ()
     if config is not None and config.backend == "trl" and row.trained is not None:
         found = trl_support.differences(row.trained.config, str(config.data))
-    return (*found, *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()))
+    return (
+        *found,
+        *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()),
+    )
 
 
 def _test_models(plan: Plan, row: Row) -> int:
@@ -168,11 +184,15 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[tuple[str, str, str]]:
     """(benchmark, id, text) of the one problem of each benchmark whose outputs the page shows: the smallest id, never a chosen one."""
-    sources = {benchmark: stage.inputs["problems"] for row in plan.rows for (benchmark, _), stage in row.evaluations.items()}
+    sources = {
+        benchmark: stage.inputs["problems"] for row in plan.rows for (benchmark, _), stage in row.evaluations.items()
+    }
     examples = []
     for benchmark, source in sources.items():
         if is_done(source, results):
-            problem = min(read_problems(store.open(source.fingerprint) / "problems.jsonl"), key=lambda problem: problem.id)
+            problem = min(
+                read_problems(store.open(source.fingerprint) / "problems.jsonl"), key=lambda problem: problem.id
+            )
             examples.append((benchmark, problem.id, problem.problem))
     return examples
 
@@ -202,7 +222,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise") from None
+        raise UserError(
+            f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():

@@ -50,8 +50,12 @@ def maj_at_k(answers_PK: Sequence[Sequence[str | None]], correct_PK: ArrayLike) 
     """
     correct = np.asarray(correct_PK, dtype=np.float64)
     if correct.ndim != 2 or correct.shape != (len(answers_PK), len(answers_PK[0]) if answers_PK else 0):
-        raise ValueError(f"answers and verdicts must be the same [P, K], not {len(answers_PK)} problems and {correct.shape}")
-    return np.array([_majority(answers, row) for answers, row in zip(answers_PK, correct, strict=True)], dtype=np.float64)
+        raise ValueError(
+            f"answers and verdicts must be the same [P, K], not {len(answers_PK)} problems and {correct.shape}"
+        )
+    return np.array(
+        [_majority(answers, row) for answers, row in zip(answers_PK, correct, strict=True)], dtype=np.float64
+    )
 
 
 def _majority(answers: Sequence[str | None], correct: Floats) -> float:

@@ -38,7 +38,9 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def load_model(folder: Path, *, dtype: str = "float32", device: str = "cpu", attention: str | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path, *, dtype: str = "float32", device: str = "cpu", attention: str | None = None
+) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
     Raises:
@@ -92,7 +94,9 @@ def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
         load_tokenizer(like).save_pretrained(output)
         return
     for file in sorted(local.iterdir()):
-        if file.is_file() and ("token" in file.name or file.name in {"vocab.json", "merges.txt", "chat_template.jinja"}):
+        if file.is_file() and (
+            "token" in file.name or file.name in {"vocab.json", "merges.txt", "chat_template.jinja"}
+        ):
             shutil.copyfile(file, output / file.name)
 
 
@@ -144,7 +148,11 @@ def content_digest(folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """The files of a model; the manifest that the store puts beside one of its own is none of them."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and path.name != "manifest.json")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name != "manifest.json"
+    )
 
 
 def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
@@ -176,7 +184,9 @@ def _check(folder: Path) -> None:
 
     names = [file.name for file in _files(folder)]
     if not any(name.startswith(("tokenizer", "vocab", "spiece", "merges")) for name in names):
-        raise UserError(f"model {str(folder)!r} has no tokenizer: the folder holds neither tokenizer.json nor tokenizer_config.json")
+        raise UserError(
+            f"model {str(folder)!r} has no tokenizer: the folder holds neither tokenizer.json nor tokenizer_config.json"
+        )
     weights = [name for name in names if name.endswith((".safetensors", ".bin"))]
     if not weights:
         raise UserError(f"model {str(folder)!r} has no weights: the folder holds no .safetensors file")
@@ -200,5 +210,7 @@ def _fetch(source: str, revision: str | None) -> str:
         folder = snapshot_download(source, revision=revision, ignore_patterns=["*.bin", "*.pth", "*.gguf", "*.onnx"])
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = first_line(error)
-        raise UserError(f"model {source!r} cannot be fetched from the hub ({reason}); a local folder can be given instead") from None
+        raise UserError(
+            f"model {source!r} cannot be fetched from the hub ({reason}); a local folder can be given instead"
+        ) from None
     return Path(folder).name

@@ -161,26 +161,43 @@ class _Builder:
 
     def _check_evaluation(self) -> None:
         options = self.recipe.evaluation
-        for key, sources in (("benchmarks", (*options.benchmarks, *options.clean)), ("development", options.development)):
+        for key, sources in (
+            ("benchmarks", (*options.benchmarks, *options.clean)),
+            ("development", options.development),
+        ):
             names = [source.label for source in sources]
             if AVERAGE in names:
-                raise UserError(f"`evaluation.{key}`: {AVERAGE!r} is what their mean is called; give that one another `name`")
+                raise UserError(
+                    f"`evaluation.{key}`: {AVERAGE!r} is what their mean is called; give that one another `name`"
+                )
             if duplicate := next((name for name in names if names.count(name) > 1), None):
                 raise UserError(f"`evaluation.{key}`: two are called {duplicate!r}; give one a `name`")
         reported = (*options.benchmarks, *options.clean)
         if both := next((source.source for source in options.development if source in reported), None):
-            raise UserError(f"`evaluation.development`: {both!r} is one of the benchmarks too; what is chosen on it is not held out")
+            raise UserError(
+                f"`evaluation.development`: {both!r} is one of the benchmarks too; what is chosen on it is not held out"
+            )
         if options.checkpoints > 1 and not options.development:
-            raise UserError("`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name")
+            raise UserError(
+                "`evaluation.checkpoints`: they are chosen on problem sets that `evaluation.development` has to name"
+            )
         if options.grader not in GRADERS:
-            raise UserError(f"`evaluation.grader`: {options.grader!r} is none of {', '.join(GRADERS)}{nearest(options.grader, GRADERS)}")
+            raise UserError(
+                f"`evaluation.grader`: {options.grader!r} is none of {', '.join(GRADERS)}{nearest(options.grader, GRADERS)}"
+            )
 
     # One method a kind of stage -------------------------------------------------------------------------------------------------
 
     def _stage(
-        self, name: str, function: str, config: Mapping[str, Any], inputs: Mapping[str, Stage] | None = None,
-        *, heavy: bool = True, hints: Mapping[str, Any] | None = None,
-    ) -> Stage:  # fmt: skip
+        self,
+        name: str,
+        function: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Stage] | None = None,
+        *,
+        heavy: bool = True,
+        hints: Mapping[str, Any] | None = None,
+    ) -> Stage:
         resources = self.recipe.resources
         gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
         needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus, light=not heavy)
@@ -190,7 +207,9 @@ class _Builder:
         except TypeError as error:  # infinite or not a number, where only the registry knows the key
             raise UserError(f"{error}") from None
 
-    def _sampled(self, name: str, functions: tuple[str, str], config: Mapping[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+    def _sampled(
+        self, name: str, functions: tuple[str, str], config: Mapping[str, Any], inputs: Mapping[str, Stage]
+    ) -> Stage:
         """A stage that samples; where that is more than a shard, its shards and the stage that puts them together.
 
         ``functions`` are those of the two. How many shards there are follows from the recipe alone, never from the machines at hand.
@@ -200,7 +219,9 @@ class _Builder:
         if count == 1:
             return self._stage(name, one, config, inputs)
         shards = {
-            f"shard{number}": self._stage(f"{name}/shard{number}of{count}", one, {**config, "shard": [number - 1, count]}, inputs)
+            f"shard{number}": self._stage(
+                f"{name}/shard{number}of{count}", one, {**config, "shard": [number - 1, count]}, inputs
+            )
             for number in range(1, count + 1)
         }
         return self._stage(name, merge, {**config, "shards": count}, {**inputs, **shards}, heavy=False)
@@ -214,10 +235,16 @@ class _Builder:
     def _problems(self, source: DataSource) -> Stage:
         key = ("problems", source)
         if key not in self.cache:
-            described = describe_source(source.source, limit=source.limit, revision=source.revision, content=source.content)
+            described = describe_source(
+                source.source, limit=source.limit, revision=source.revision, content=source.content
+            )
             config = {"source": described}
-            name, hints = (source.label, {"path": str(Path(source.source).resolve())}) if source.is_file else (source.source, {})
-            self.cache[key] = self._stage(f"problems/{name}", "rlbench.tasks.base:problems_stage", config, heavy=False, hints=hints)
+            name, hints = (
+                (source.label, {"path": str(Path(source.source).resolve())}) if source.is_file else (source.source, {})
+            )
+            self.cache[key] = self._stage(
+                f"problems/{name}", "rlbench.tasks.base:problems_stage", config, heavy=False, hints=hints
+            )
         return self.cache[key]
 
     def _base(self, seed: int) -> Stage:
@@ -230,8 +257,13 @@ class _Builder:
             config = dataclasses.asdict(PretrainingConfig.resolve(self.recipe.model.pretraining))
             # Only the held-out problems: of the one-step ones there are too few to learn them without those of prompts and demonstrations.
             held_out = [DataSource(source=f"arithmetic:{split}") for split in arithmetic.HELD_OUT]
-            excluded = {f"exclude_{source.source.partition(':')[2].replace('/', '_')}": self._problems(source) for source in held_out}
-            self.cache[key] = self._stage(f"base/seed{seed}", "rlbench.training.pretraining:pretrain", {**config, "seed": seed}, excluded)
+            excluded = {
+                f"exclude_{source.source.partition(':')[2].replace('/', '_')}": self._problems(source)
+                for source in held_out
+            }
+            self.cache[key] = self._stage(
+                f"base/seed{seed}", "rlbench.training.pretraining:pretrain", {**config, "seed": seed}, excluded
+            )
         return self.cache[key]
 
     def _link(self, source: str, revision: str | None) -> Stage:
@@ -239,7 +271,9 @@ class _Builder:
         if key not in self.cache:
             config = describe_model(source, revision)
             hints = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
-            self.cache[key] = self._stage(f"model/{Path(source).name}", "rlbench.models:link", config, heavy=False, hints=hints)
+            self.cache[key] = self._stage(
+                f"model/{Path(source).name}", "rlbench.models:link", config, heavy=False, hints=hints
+            )
         return self.cache[key]
 
     def _bank(self, seed: int) -> Stage:
@@ -271,11 +305,21 @@ class _Builder:
                 raise UserError("`data.demonstrations` is missing, and a method trains on demonstrations")
             inputs = {"model": self._base(seed), "problems": self._problems(self.recipe.data.demonstrations)}
         else:
-            inputs = {"model": self._base(seed), "rollouts": self._bank(seed), "problems": self._problems(self.recipe.data.prompts)}
+            inputs = {
+                "model": self._base(seed),
+                "rollouts": self._bank(seed),
+                "problems": self._problems(self.recipe.data.prompts),
+            }
         return self._stage(f"view/{data}{self._suffix(seed)}", "rlbench.views:build", config, inputs, heavy=False)
 
     def _train(self, name: str, method: MethodConfig, seed: int) -> Stage:
-        config = {**self._method(name, method), "seed": seed, "dtype": self.recipe.dtype, "device": self.device, "online": None}
+        config = {
+            **self._method(name, method),
+            "seed": seed,
+            "dtype": self.recipe.dtype,
+            "device": self.device,
+            "online": None,
+        }
         if self.recipe.evaluation.checkpoints > 1:
             config["checkpoints"] = self.recipe.evaluation.checkpoints
         training = self.recipe.training_of(method).model_dump(mode="json")
@@ -284,7 +328,9 @@ class _Builder:
         if method.data == "online":
             config["training"] = {key: value for key, value in training.items() if key not in OFFLINE_ONLY}
             online = OnlineConfig.model_validate(method.online).model_dump(mode="json")
-            config["online"] = {key: value for key, value in online.items() if key != "importance_cap" or value is not None}
+            config["online"] = {
+                key: value for key, value in online.items() if key != "importance_cap" or value is not None
+            }
             config |= {
                 "template": get_template(self.recipe.data.template),
                 "sampling": self._engine(colocated=True, by_trl=method.backend == "trl"),
@@ -311,18 +357,40 @@ class _Builder:
         inputs, decoding = {}, options.decodings[0]
         for number in range(1, options.checkpoints + 1):
             stage = self._stage(
-                f"checkpoint/{where}/{number}", "rlbench.selection:checkpoint", {"number": number}, {"trained": trained}, heavy=False
+                f"checkpoint/{where}/{number}",
+                "rlbench.selection:checkpoint",
+                {"number": number},
+                {"trained": trained},
+                heavy=False,
             )
             inputs[f"checkpoint{number}"] = stage
             for place, problems in enumerate(options.development, start=1):
                 inputs[f"evaluation{number}_{place}"] = self._evaluation(
-                    f"{name}@{number}", stage, seed, problems, decoding, self.recipe.methods[name].template, split=DEVELOPMENT
+                    f"{name}@{number}",
+                    stage,
+                    seed,
+                    problems,
+                    decoding,
+                    self.recipe.methods[name].template,
+                    split=DEVELOPMENT,
                 )
-        config = {"checkpoints": options.checkpoints, "benchmarks": [source.label for source in options.development], "decoding": decoding}
+        config = {
+            "checkpoints": options.checkpoints,
+            "benchmarks": [source.label for source in options.development],
+            "decoding": decoding,
+        }
         return self._stage(f"select/{where}", "rlbench.selection:select", config, inputs, heavy=False)
 
     def _evaluation(
-        self, name: str, model: Stage, seed: int | None, source: DataSource, decoding: str, template: str | None, *, split: str
+        self,
+        name: str,
+        model: Stage,
+        seed: int | None,
+        source: DataSource,
+        decoding: str,
+        template: str | None,
+        *,
+        split: str,
     ) -> Stage:
         options = self.recipe.evaluation
         config = {
@@ -358,7 +426,10 @@ class _Builder:
                     **self._sampling(),
                     "grader": grader_spec(options.grader).identity(),
                 }
-                inputs = {"model": self._base(self.recipe.seeds[0] if seed is None else seed), "problems": self._problems(benchmark)}
+                inputs = {
+                    "model": self._base(self.recipe.seeds[0] if seed is None else seed),
+                    "problems": self._problems(benchmark),
+                }
                 name = f"probe{'' if seed is None else f'/seed{seed}'}/{benchmark.label}"
                 yield seed, self._stage(name, "rlbench.contamination:probe", config, inputs)
 
@@ -368,23 +439,41 @@ class _Builder:
         options = self.recipe.evaluation
         base = self._base(self.recipe.seeds[0] if seed is None else seed)
         grid = tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ()))))
-        label = "base" if self.recipe.methods else Path(self.recipe.model.source).name  # alone, it is the base of nothing
+        label = (
+            "base" if self.recipe.methods else Path(self.recipe.model.source).name
+        )  # alone, it is the base of nothing
         return self._evaluated(BASE, label, seed, base, None, decodings=grid, chosen=grid)
 
     def _checkpoint_rows(self, name: str, method: MethodConfig) -> list[Row]:
         """A model that is not trained here: somebody's, or, for a ``checkpoint`` called "base", the untrained model once more."""
         label = method.label or name
         if method.checkpoint != BASE:
-            return [self._evaluated(name, label, None, self._link(str(method.checkpoint), method.revision), method.template)]
+            return [
+                self._evaluated(name, label, None, self._link(str(method.checkpoint), method.revision), method.template)
+            ]
         if method.template is None:
-            raise UserError(f'`methods.{name}`: checkpoint = "{BASE}" is the row "{BASE}" again unless it has a `template` of its own')
+            raise UserError(
+                f'`methods.{name}`: checkpoint = "{BASE}" is the row "{BASE}" again unless it has a `template` of its own'
+            )
         seeds = self.recipe.seeds if self.per_seed_base else (None,)
-        return [self._evaluated(name, label, s, self._base(self.recipe.seeds[0] if s is None else s), method.template) for s in seeds]
+        return [
+            self._evaluated(name, label, s, self._base(self.recipe.seeds[0] if s is None else s), method.template)
+            for s in seeds
+        ]
 
     def _evaluated(
-        self, name: str, label: str, seed: int | None, model: Stage, template: str | None, *, decodings: Sequence[str] = (),
-        chosen: Sequence[str] = (), trained: Stage | None = None, bank: Stage | None = None,
-    ) -> Row:  # fmt: skip
+        self,
+        name: str,
+        label: str,
+        seed: int | None,
+        model: Stage,
+        template: str | None,
+        *,
+        decodings: Sequence[str] = (),
+        chosen: Sequence[str] = (),
+        trained: Stage | None = None,
+        bank: Stage | None = None,
+    ) -> Row:
         """A row: what is reported under ``decodings``, the recipe's by default, and its development evaluations under ``chosen``."""
         options = self.recipe.evaluation
 
@@ -411,12 +500,19 @@ class _Builder:
         key = "online_engine" if colocated and options.online_engine else "engine"
         engine, version = getattr(options, key), vllm_version()
         if engine == "vllm" and version is None:
-            raise UserError(f"`sampling.{key}`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\"")
+            raise UserError(
+                f"`sampling.{key}`: vllm is not installed; pip install 'rlbench[vllm]', or say \"transformers\""
+            )
         if engine == "transformers" or version is None or by_trl:
             return {"engine": "transformers", "batch_rows": options.batch_rows}
         keys = options.vllm.model_dump()
         memory = keys.pop("colocated_memory_utilization")
-        return {"engine": "vllm", "version": version, **keys, **({"gpu_memory_utilization": memory} if colocated else {})}
+        return {
+            "engine": "vllm",
+            "version": version,
+            **keys,
+            **({"gpu_memory_utilization": memory} if colocated else {}),
+        }
 
     def _suffix(self, seed: int) -> str:
         return f"/seed{seed}" if self.per_seed_base else ""
@@ -427,10 +523,16 @@ class _Builder:
         """The method with every default filled in from the registry; everything that decides what its training computes."""
         where = f"methods.{name}"
         if method.data not in DATA:
-            raise UserError(f"`{where}.data`: {method.data!r} is none of {', '.join(DATA)}{nearest(str(method.data), DATA)}")
+            raise UserError(
+                f"`{where}.data`: {method.data!r} is none of {', '.join(DATA)}{nearest(str(method.data), DATA)}"
+            )
         parts = {
-            "objective": self._component("objective", Component(name=str(method.objective), hyperparameters=method.hyperparameters), where),
-            "advantage": self._component("advantage", method.advantage, f"{where}.advantage") if method.advantage else None,
+            "objective": self._component(
+                "objective", Component(name=str(method.objective), hyperparameters=method.hyperparameters), where
+            ),
+            "advantage": self._component("advantage", method.advantage, f"{where}.advantage")
+            if method.advantage
+            else None,
             "reward": self._component("reward", method.reward, f"{where}.reward"),
             "filters": [self._component("filter", part, f"{where}.filters") for part in method.filters],
             "critic": self._critic(method, f"{where}.critic") if method.critic is not None else None,
@@ -438,11 +540,19 @@ class _Builder:
         described = self.catalogue.find(str(method.objective), "objective")
         self._check(where, method, described)
         objective = parts["objective"]
-        objective |= {"rows": described.rows, "reads": list(described.reads), "reduction": method.reduction or described.reduction}
+        objective |= {
+            "rows": described.rows,
+            "reads": list(described.reads),
+            "reduction": method.reduction or described.reduction,
+        }
         if objective["reduction"] not in source.REDUCTIONS:
-            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(source.REDUCTIONS)}")
+            raise UserError(
+                f"`{where}.reduction`: {objective['reduction']!r} is none of {', '.join(source.REDUCTIONS)}"
+            )
         if (objective["reduction"] == "pair-mean") != (described.rows == "pairs"):
-            raise UserError(f"`{where}.reduction`: {objective['reduction']!r} does not go with rows of {described.rows}")
+            raise UserError(
+                f"`{where}.reduction`: {objective['reduction']!r} does not go with rows of {described.rows}"
+            )
         return parts
 
     def _critic(self, method: MethodConfig, where: str) -> dict[str, Any]:
@@ -479,24 +589,36 @@ class _Builder:
             raise UserError(f"`{where}.data`: {takes}, so its data is {right}, not {method.data!r}")
         if described.uses_advantage and method.advantage is None:
             example = 'for instance advantage = "group_norm"'
-            raise UserError(f"`{where}.advantage` is missing: objective {described.name!r} reads batch.advantage; {example}")
+            raise UserError(
+                f"`{where}.advantage` is missing: objective {described.name!r} reads batch.advantage; {example}"
+            )
         if method.reward.name != "correct" and method.data != "online":
-            raise UserError(f'`{where}.reward`: rows of {method.data} carry the bank\'s reward; another reward is for data = "online"')
+            raise UserError(
+                f'`{where}.reward`: rows of {method.data} carry the bank\'s reward; another reward is for data = "online"'
+            )
         if method.critic is not None and method.data != "online":
             raise UserError(f'`{where}.critic`: only data = "online" trains a critic, not {method.data!r}')
         if "sampler_logp" in described.reads and method.data == "demonstrations":
-            raise UserError(f"`{where}.data`: objective {described.name!r} reads sampler_logp, and nobody sampled demonstrations")
+            raise UserError(
+                f"`{where}.data`: objective {described.name!r} reads sampler_logp, and nobody sampled demonstrations"
+            )
         if (method.online or {}).get("refills") and not method.filters:
-            raise UserError(f'`{where}.online.refills`: they fill up what filters drop; name some, for instance filters = ["mixed_groups"]')
+            raise UserError(
+                f'`{where}.online.refills`: they fill up what filters drop; name some, for instance filters = ["mixed_groups"]'
+            )
         for kind, part in [("advantage", method.advantage), *(("filter", part) for part in method.filters)]:
             there = {"sampler_logp"} if method.data != "demonstrations" else set()
             there |= {"old_value"} if kind == "advantage" else set()  # what it wants beside, is said below
             late = sorted(set(self.catalogue.find(part.name, kind).reads) - there) if part else []
             if late:
                 key = f"{where}.filters" if kind == "filter" else f"{where}.{kind}"
-                raise UserError(f"`{key}`: {part.name!r} reads {late[0]}, which is not there when it is called; there is: {_there(there)}")
+                raise UserError(
+                    f"`{key}`: {part.name!r} reads {late[0]}, which is not there when it is called; there is: {_there(there)}"
+                )
         if "value" in described.reads:
-            raise UserError(f"`{where}.objective`: {described.name!r} is a critic's loss; it stands in `{where}.critic.objective`")
+            raise UserError(
+                f"`{where}.objective`: {described.name!r} is a critic's loss; it stands in `{where}.critic.objective`"
+            )
         of_sampler = {"sampler_logp", "old_logp"} & set(described.reads)
         if of_sampler and (method.data or "").startswith("rollouts.") and self.recipe.rollouts.temperature != 1.0:
             raise UserError(
@@ -511,14 +633,20 @@ class _Builder:
         if method.advantage is not None:
             needs |= set(self.catalogue.find(method.advantage.name, "advantage").reads)
         if needs & {"value", "old_value", "returns"} and method.data != "online":
-            raise UserError(f'`{where}.data`: its objective or advantage reads values, and only data = "online" has a critic')
+            raise UserError(
+                f'`{where}.data`: its objective or advantage reads values, and only data = "online" has a critic'
+            )
         if needs & {"value", "old_value", "returns"} and method.critic is None:
             example = "for instance critic = { learning_rate = 1e-5 }"
             raise UserError(f"`{where}.critic` is missing: its objective or advantage reads values; {example}")
 
     def _plugins_of(self, method: MethodConfig) -> list[dict[str, str]]:
         """The plug-in files that a method uses and no other, so that adding a file to a recipe re-runs nothing."""
-        parts = [("objective", str(method.objective)), ("reward", method.reward.name), *(("filter", f.name) for f in method.filters)]
+        parts = [
+            ("objective", str(method.objective)),
+            ("reward", method.reward.name),
+            *(("filter", f.name) for f in method.filters),
+        ]
         parts += [("advantage", method.advantage.name)] if method.advantage else []
         parts += [("objective", method.critic.objective)] if method.critic else []
         used = {Path(self.catalogue.find(name, kind).path).resolve() for kind, name in parts}
@@ -541,7 +669,9 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
         raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
     if not folder.is_dir():
         others = [MINIATURE, *(str(path) for path in folder.parent.glob("*") if path.is_dir())]
-        raise UserError(f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name")
+        raise UserError(
+            f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name"
+        )
     if not (folder / "config.json").is_file():
         raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
     return {"sha256": models.content_digest(folder)}
@@ -578,7 +708,11 @@ def import_plugins(plan: Plan) -> list[str]:
     catalogue = registry.describe(plan.recipe.plugins)
     used: dict[tuple[source.Kind, str], None] = {}
     for config in (stage.config for stage in plan.stages if stage.kind == "train"):
-        parts = [("objective", config["objective"]), ("objective", config["critic"]), ("advantage", config["advantage"])]
+        parts = [
+            ("objective", config["objective"]),
+            ("objective", config["critic"]),
+            ("advantage", config["advantage"]),
+        ]
         parts += [("reward", config["reward"]), *(("filter", part) for part in config["filters"])]
         used |= {(kind, part["name"]): None for kind, part in parts if part}  # type: ignore[misc]
     failures = []

@@ -33,7 +33,11 @@ class _Running:
 
     def whole(self, now: float) -> float | None:
         """How long it will have taken, once it has told enough of it: the first steps pay for what is loaded."""
-        return (now - self.since) * self.total / self.done if self.total and self.done >= LEAST_SHARE * self.total else None
+        return (
+            (now - self.since) * self.total / self.done
+            if self.total and self.done >= LEAST_SHARE * self.total
+            else None
+        )
 
 
 class ProgressPrinter:
@@ -44,7 +48,9 @@ class ProgressPrinter:
     number of stages that were seen to run at once.
     """
 
-    def __init__(self, stages: list[Stage], stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stages: list[Stage], stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._clock = clock
@@ -158,7 +164,9 @@ def _group(stage: Stage) -> str:
 def _cost(results: list[StageResult]) -> str:
     """What stages took, and how fast they sampled, a worker."""
     seconds = sum(result.seconds for result in results)
-    sampled = [result for result in results if result.stage.kind in ("rollouts", "evaluate") and result.counters.get("tokens")]
+    sampled = [
+        result for result in results if result.stage.kind in ("rollouts", "evaluate") and result.counters.get("tokens")
+    ]
     text = f"{seconds:7.1f} s"
     if own := sum(result.seconds for result in sampled):
         text += f"  {sum(result.counters['tokens'] for result in sampled) / own:9,.0f} tokens/s"

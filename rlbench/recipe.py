@@ -326,7 +326,9 @@ class Recipe(Frozen):
             raise ValueError("name at least one method; --only base runs the base alone")
         for name in value:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@=,+-]*", name):
-                raise ValueError(f"method {name!r}: a name is letters, digits, _, . and -, since it stands in names of stages")
+                raise ValueError(
+                    f"method {name!r}: a name is letters, digits, _, . and -, since it stands in names of stages"
+                )
         return value
 
     def training_of(self, method: MethodConfig) -> TrainingConfig:
@@ -334,7 +336,9 @@ class Recipe(Frozen):
         return TrainingConfig.model_validate({**self.training, **method.training})
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()
+) -> Recipe:
     """Read a recipe with what it extends, apply ``key=value`` overrides, keep the methods named in ``only``, expand its sweep.
 
     Raises:
@@ -356,7 +360,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), *, only: Iterab
     if wanted:
         for name in wanted:
             if name != "base" and not any(name in (key, key.split("@")[0]) for key in methods):
-                raise UserError(f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}")
+                raise UserError(
+                    f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}"
+                )
         methods = {key: value for key, value in methods.items() if key in wanted or key.split("@")[0] in wanted}
     recipe = recipe.model_copy(update={"methods": methods, "sweep": {}})
     for name, method in recipe.methods.items():
@@ -386,12 +392,15 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
     if not data:
         raise UserError("rlbench evaluate: `evaluation.benchmarks`: name at least one")
     raw: dict[str, Any] = {
-        "name": "evaluate", "title": f"Scores of {source}", "model": {"source": source, "revision": given.pop("revision", None)},
+        "name": "evaluate",
+        "title": f"Scores of {source}",
+        "model": {"source": source, "revision": given.pop("revision", None)},
         "sampling": {"engine": given.pop("engine", "auto")},
         **{key: given.pop(key) for key in ("dtype", "device") if key in given},
-        "data": {"prompts": data[0]}, "evaluation": {"benchmarks": data, **given},
+        "data": {"prompts": data[0]},
+        "evaluation": {"benchmarks": data, **given},
         "methods": {"none": {"checkpoint": source}},
-    }  # fmt: skip
+    }
     return _checked(Recipe, raw, "", Path("rlbench evaluate")).model_copy(update={"methods": {}})
 
 
@@ -453,7 +462,9 @@ def _checked(kind: type[Any], raw: Any, prefix: str, path: Path) -> Any:
         return kind.model_validate(raw)
     except ValidationError as error:
         methods = raw.get("methods") if isinstance(raw, dict) else None
-        raise UserError(f"{path}: {_explain(kind, error, prefix, list(methods) if isinstance(methods, dict) else [])}") from None
+        raise UserError(
+            f"{path}: {_explain(kind, error, prefix, list(methods) if isinstance(methods, dict) else [])}"
+        ) from None
 
 
 def _explain(kind: type[BaseModel], error: ValidationError, prefix: str, raw_methods: list[str]) -> str:
@@ -499,7 +510,13 @@ def _expand_sweep(recipe: Recipe, path: Path) -> dict[str, MethodConfig]:
             short = []
             for key, value in zip(recipe.sweep, values, strict=True):
                 apply_override(raw, f"{key}={value!r}")
-                short.append(f"{key.rsplit('.', 1)[-1]}={value:g}" if isinstance(value, float) else f"{key.rsplit('.', 1)[-1]}={value}")
+                short.append(
+                    f"{key.rsplit('.', 1)[-1]}={value:g}"
+                    if isinstance(value, float)
+                    else f"{key.rsplit('.', 1)[-1]}={value}"
+                )
             label = f"{method.label or name}, {', '.join(short)}"
-            expanded[f"{name}@{','.join(short)}"] = _checked(MethodConfig, {**raw, "label": label}, f"methods.{name}", path)
+            expanded[f"{name}@{','.join(short)}"] = _checked(
+                MethodConfig, {**raw, "label": label}, f"methods.{name}", path
+            )
     return expanded

@@ -142,9 +142,16 @@ def _arrow_schema(kind: type) -> Any:
     import pyarrow as pa
 
     types = {
-        "int": pa.int64(), "float": pa.float64(), "str": pa.string(), "str | None": pa.string(), "list[int]": pa.list_(pa.int32()),
-        "list[float]": pa.list_(pa.float32()), "Verdict": pa.string(), "FinishReason": pa.string(), "bool": pa.bool_(),
-    }  # fmt: skip
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "str": pa.string(),
+        "str | None": pa.string(),
+        "list[int]": pa.list_(pa.int32()),
+        "list[float]": pa.list_(pa.float32()),
+        "Verdict": pa.string(),
+        "FinishReason": pa.string(),
+        "bool": pa.bool_(),
+    }
     return pa.schema([(f.name, types[str(f.type)]) for f in dataclasses.fields(kind)])
 
 

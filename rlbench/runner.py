@@ -114,7 +114,9 @@ def run_plan(
     """As ``run``, for a plan that was built already."""
     folder = Path(out) if out is not None else default_out(plan)
     if plan.device == "cuda" and address is None and not has_gpu():
-        raise UserError("`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some")
+        raise UserError(
+            "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some"
+        )
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
     opened = Store(Path(store))
@@ -130,9 +132,15 @@ def run_plan(
 
 
 def sample_banks(
-    recipe: Recipe, *, out: Path | None = None, store: str | Path = DEFAULT_STORE, executor: str = "ray", address: str | None = None,
-    workers: int | None = None, on_event: Callable[[Any], None] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    store: str | Path = DEFAULT_STORE,
+    executor: str = "ray",
+    address: str | None = None,
+    workers: int | None = None,
+    on_event: Callable[[Any], None] | None = None,
+) -> list[dict[str, Any]]:
     """Sample and grade a recipe's rollout banks and nothing else.
 
     Returns:
@@ -222,7 +230,9 @@ def _beside(folder: Path) -> Iterator[Path]:
             for file in sorted(Path(name).iterdir()):
                 os.replace(file, folder / file.name)
     except OSError as error:
-        raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}; what was computed is in the store") from error
+        raise UserError(
+            f"run folder {folder} cannot be written: {error.strerror or error}; what was computed is in the store"
+        ) from error
 
 
 def report(folder: str | Path) -> Results:
@@ -245,7 +255,9 @@ def report(folder: str | Path) -> Results:
     return dataclasses.replace(written, out=folder)
 
 
-def regrade(folder: str | Path, grader: str, progress: Callable[[int, int], None] = lambda done, total: None) -> Results:
+def regrade(
+    folder: str | Path, grader: str, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Results:
     """Grade the samples of a run's folder by another grader, without generating, and write its report anew with both.
 
     The verdicts go to ``regraded-NAME.parquet`` in the folder, in the order of its samples.
@@ -261,7 +273,9 @@ def regrade(folder: str | Path, grader: str, progress: Callable[[int, int], None
     read_manifest(folder)
     samples = read_samples(folder / SAMPLES)
     if grader in set(samples["grader"]):
-        raise UserError(f"--grader {grader!r}: the samples of {folder} were graded by it already; the report is of its verdicts")
+        raise UserError(
+            f"--grader {grader!r}: the samples of {folder} were graded by it already; the report is of its verdicts"
+        )
     cases, graded = list(zip(samples["gold"], samples["output"], strict=True)), []
     with Grader(grader, workers=os.cpu_count() or 1) as other:
         for start in range(0, len(cases), REGRADE_CHUNK):
@@ -288,7 +302,9 @@ def _report(folder: Path) -> Results:
         reasons = {None if seed == "null" else int(seed): reason for seed, reason in row["reasons_by_seed"].items()}
         failures |= {(row["method"], seed): reason for seed, reason in reasons.items()}
         known = {field.name for field in dataclasses.fields(RowInfo)}
-        rows.append(RowInfo(**{**{key: value for key, value in row.items() if key in known}, "reasons_by_seed": reasons}))
+        rows.append(
+            RowInfo(**{**{key: value for key, value in row.items() if key in known}, "reasons_by_seed": reasons})
+        )
     recipe = manifest["recipe"]
     samples = read_samples(folder / SAMPLES)
     written = write_report(
@@ -310,18 +326,25 @@ def _report(folder: Path) -> Results:
         problem_sets=manifest.get("problem_sets", ()),
         reference=recipe["evaluation"].get("reference"),
         margin=recipe["evaluation"].get("margin", MARGIN),
-        regraded={path.stem.removeprefix(REGRADED): pd.read_parquet(path) for path in sorted(folder.glob(f"{REGRADED}*.parquet"))},
+        regraded={
+            path.stem.removeprefix(REGRADED): pd.read_parquet(path)
+            for path in sorted(folder.glob(f"{REGRADED}*.parquet"))
+        },
     )
     width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
     clean = manifest.get("clean", ())
-    main = tables.terminal_table(written.summary, rows, decoding=decoding, control=written.control, width=width, clean=clean)
+    main = tables.terminal_table(
+        written.summary, rows, decoding=decoding, control=written.control, width=width, clean=clean
+    )
     control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
     parts = [main]
     if len(written.compared):
         margin = recipe["evaluation"].get("margin", MARGIN)
         parts.append(tables.plain(tables.comparison_table(written.compared, rows, margin), width))
     text = "\n".join([*parts, control])
-    return Results(folder, samples, written.summary, written.scores, written.control, written.compared, text, manifest, failures)
+    return Results(
+        folder, samples, written.summary, written.scores, written.control, written.compared, text, manifest, failures
+    )
 
 
 def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:

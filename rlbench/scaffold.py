@@ -70,7 +70,9 @@ def new_objective(name: str, like: str, folder: Path, plugins: Sequence[Path] = 
     catalogue = registry.describe(plugins)
     other = next((kind for kind in source.KINDS if like in catalogue.of(kind)), "objective")
     if other != "objective":
-        raise UserError(f"--like {like}: it is {'an' if other == 'advantage' else 'a'} {other}; `new` begins with an objective")
+        raise UserError(
+            f"--like {like}: it is {'an' if other == 'advantage' else 'a'} {other}; `new` begins with an objective"
+        )
     model = catalogue.find(like, "objective")
     _check_name(name, source.code(model))
     if name in catalogue.objectives:
@@ -93,12 +95,16 @@ def new_objective(name: str, like: str, folder: Path, plugins: Sequence[Path] = 
 def _check_name(name: str, body: str) -> None:
     """UserError where a function and a file of that name would not do."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name == "new":
-        raise UserError(f"objective {name!r}: a name of letters, digits and _ is needed, since the function is called so")
+        raise UserError(
+            f"objective {name!r}: a name of letters, digits and _ is needed, since the function is called so"
+        )
     taken = {node.id for text in (body, _TEST) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     taken |= {alias.name for node in ast.parse(_TEST).body if isinstance(node, ast.ImportFrom) for alias in node.names}
     taken |= set(sys.stdlib_module_names) - {"NAME"}
     if name in taken or importlib.util.find_spec(name) is not None:
-        raise UserError(f"objective {name!r}: something else that Python imports or the code uses has this name; choose another")
+        raise UserError(
+            f"objective {name!r}: something else that Python imports or the code uses has this name; choose another"
+        )
 
 
 def _renamed(name: str, model: source.Description) -> tuple[str, str]:
@@ -130,7 +136,7 @@ def _row(name: str, model: source.Description) -> str:
     if "value" in model.reads:
         return f"--only ppo --set 'methods.ppo.critic.objective=\"{name}\"'"
     extra = ', advantage="group_norm"' if model.uses_advantage else ""
-    return f"--only {name} --set 'methods.{name}={{objective=\"{name}\", data=\"{_data(model)}\"{extra}}}'"
+    return f'--only {name} --set \'methods.{name}={{objective="{name}", data="{_data(model)}"{extra}}}\''
 
 
 def _data(model: source.Description) -> str:
@@ -174,8 +180,12 @@ def _test(name: str, model: source.Description, plugins: Sequence[Path]) -> str:
 
 def _example(field: str) -> list[float]:
     """Numbers for a field of four tokens: probabilities where its logarithm is taken, see ``_log``."""
-    return {"value": [0.2, 0.4, 0.6, 0.1], "old_value": [0.1, 0.3, 0.5, 0.1], "returns": [1.0, 1.0, 1.0, 0.0],
-            "entropy": [1.0, 0.5, 2.0, 0.3]}.get(field, [0.4, 0.3, 0.2, 0.4])  # fmt: skip
+    return {
+        "value": [0.2, 0.4, 0.6, 0.1],
+        "old_value": [0.1, 0.3, 0.5, 0.1],
+        "returns": [1.0, 1.0, 1.0, 0.0],
+        "entropy": [1.0, 0.5, 2.0, 0.3],
+    }.get(field, [0.4, 0.3, 0.2, 0.4])
 
 
 def _log(field: str) -> str:
@@ -190,9 +200,15 @@ def _golden(model: source.Description, fields: dict[str, list[float]], plugins: 
 
     tensors: dict[str, Any] = {key: torch.tensor(numbers, dtype=torch.float64) for key, numbers in fields.items()}
     batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]), position=torch.tensor([0, 1, 2, 0]), token_id=torch.tensor([5, 6, 7, 8]),
-        reward=torch.tensor([1.0, 0.0], dtype=torch.float64), group=torch.tensor([0, 0]),
+        sequence=torch.tensor([0, 0, 0, 1]),
+        position=torch.tensor([0, 1, 2, 0]),
+        token_id=torch.tensor([5, 6, 7, 8]),
+        reward=torch.tensor([1.0, 0.0], dtype=torch.float64),
+        group=torch.tensor([0, 0]),
         fields={key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()},
-    )  # fmt: skip
+    )
     function = registry.load("objective", model.name, plugins)
-    return [round(value, 6) for value in as_loss(registry.call(function, batch, model.hyperparameters)).terms[0].values.tolist()]
+    return [
+        round(value, 6)
+        for value in as_loss(registry.call(function, batch, model.hyperparameters)).terms[0].values.tolist()
+    ]

@@ -54,8 +54,12 @@ def select(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, 
         scores[number] = sum(means) / len(means)
     best = max(scores, key=scores.__getitem__)
     _link(inputs[f"checkpoint{best}"], output)
-    table = {"chosen": best, "decoding": config["decoding"], "benchmarks": config["benchmarks"],
-             "scores": [round(100 * score, 4) for score in scores.values()]}  # fmt: skip
+    table = {
+        "chosen": best,
+        "decoding": config["decoding"],
+        "benchmarks": config["benchmarks"],
+        "scores": [round(100 * score, 4) for score in scores.values()],
+    }
     (output / SELECTION).write_text(json.dumps(table, indent=1) + "\n")
     context.count(chosen=best)
 

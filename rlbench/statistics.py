@@ -136,10 +136,13 @@ def layout(strata: Sequence[Floats]) -> Layout:
     problem_freedom = np.stack([_freedom_of_variance(m[..., 0, :]) for m in by_problem], axis=-1)
     noise_freedom = (n_seeds - 1) * (sizes - 1)
     if n_seeds == 1:
-        return Layout(means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, problem_freedom, noise_freedom)
+        return Layout(
+            means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, problem_freedom, noise_freedom
+        )
     seed = np.mean(by_seed, axis=0)[..., 0].var(axis=-1, ddof=1) / n_seeds
     squares = [
-        ((m - s - p + s.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1)) for m, s, p in zip(strata, by_seed, by_problem, strict=True)
+        ((m - s - p + s.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1))
+        for m, s, p in zip(strata, by_seed, by_problem, strict=True)
     ]
     noise = weight**2 * np.stack(squares, axis=-1) / noise_freedom / (n_seeds * sizes)
     return Layout(means, seed, problem, noise, n_seeds, problem_freedom, noise_freedom)
@@ -162,7 +165,13 @@ def components(of: Layout, estimand: Estimand = "seeds and problems") -> tuple[F
     return seed, problem, np.maximum(total, e / 4) - seed - problem
 
 
-def tail(of: Layout, value: ArrayLike, *, estimand: Estimand = "seeds and problems", bounds: tuple[float, float] | None = None) -> Floats:
+def tail(
+    of: Layout,
+    value: ArrayLike,
+    *,
+    estimand: Estimand = "seeds and problems",
+    bounds: tuple[float, float] | None = None,
+) -> Floats:
     """How often chance moves the mean further from ``value`` than it is: the two-sided p-value of ``value``, [...].
 
     With ``bounds`` the variance over problems is scaled to ``value`` (see "Scale"), and without it is taken as it is.
@@ -215,8 +224,12 @@ def _chi_square(freedom: int) -> tuple[Floats, Floats]:
 
 
 def mean_interval(
-    strata: Sequence[ArrayLike], *, level: float = 0.95, bounds: tuple[float, float] = SCORE, estimand: Estimand = "seeds and problems"
-) -> Estimate:  # fmt: skip
+    strata: Sequence[ArrayLike],
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] = SCORE,
+    estimand: Estimand = "seeds and problems",
+) -> Estimate:
     """The mean of the benchmarks' means, each counting the same, with its interval.
 
     Args:
@@ -242,8 +255,20 @@ def mean_interval(
         low, high, p_value = _without_variance(matrices, level, bounds, estimand)
         zero = 0.0, math.nan
         return Estimate(
-            float(of.mean), low, high, *zero, n_seeds, n_problems, estimand != "problems", "wilson", p_value, 0.0, 0.0, 0.0, estimand
-        )  # fmt: skip
+            float(of.mean),
+            low,
+            high,
+            *zero,
+            n_seeds,
+            n_problems,
+            estimand != "problems",
+            "wilson",
+            p_value,
+            0.0,
+            0.0,
+            0.0,
+            estimand,
+        )
     return _estimate(of, n_problems, level, bounds, estimand)
 
 
@@ -269,9 +294,21 @@ def _estimate(of: Layout, n_problems: int, level: float, bounds: tuple[float, fl
     else:
         low, high, p_value = reach(bounds[0], bounds), reach(bounds[1], bounds), math.nan
     return Estimate(
-        mean, low, high, error, _freedom_of(critical, level), of.n_seeds, n_problems, estimand != "problems", "t", p_value, seed, problem,
-        interaction, estimand,
-    )  # fmt: skip
+        mean,
+        low,
+        high,
+        error,
+        _freedom_of(critical, level),
+        of.n_seeds,
+        n_problems,
+        estimand != "problems",
+        "t",
+        p_value,
+        seed,
+        problem,
+        interaction,
+        estimand,
+    )
 
 
 def _freedom_of(critical: float, level: float) -> float:
@@ -298,7 +335,9 @@ def paired_difference(
     for x, y in zip(left, right, strict=True):
         if x.shape[1] != y.shape[1] or (x.shape[0] != y.shape[0] and 1 not in (x.shape[0], y.shape[0])):
             raise ValueError(f"a is {x.shape} seeds by problems and b is {y.shape}: they must be on the same")
-    return mean_interval([x - y for x, y in zip(left, right, strict=True)], level=level, bounds=DIFFERENCE, estimand=estimand)
+    return mean_interval(
+        [x - y for x, y in zip(left, right, strict=True)], level=level, bounds=DIFFERENCE, estimand=estimand
+    )
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -320,14 +359,26 @@ def minimum_detectable_effect(estimate: Estimate, *, power: float = 0.8, level: 
     table of many. NaN where no variance was estimated.
     """
     freedom = estimate.degrees_of_freedom
-    quantiles = stats.norm.ppf([(1 + level) / 2, power]) if math.isinf(freedom) else stats.t.ppf([(1 + level) / 2, power], freedom)
+    quantiles = (
+        stats.norm.ppf([(1 + level) / 2, power])
+        if math.isinf(freedom)
+        else stats.t.ppf([(1 + level) / 2, power], freedom)
+    )
     return float(quantiles.sum()) * estimate.standard_error
 
 
 def expected_effect(
-    n_seeds: int, n_problems: int | Sequence[int], *, samples: int = 16, solve_rate: float = 0.5, seed_sd: float = SEED_SD,
-    problem_sd: float = PROBLEM_SD, interaction_sd: float = INTERACTION_SD, power: float = 0.8, level: float = 0.95,
-) -> float:  # fmt: skip
+    n_seeds: int,
+    n_problems: int | Sequence[int],
+    *,
+    samples: int = 16,
+    solve_rate: float = 0.5,
+    seed_sd: float = SEED_SD,
+    problem_sd: float = PROBLEM_SD,
+    interaction_sd: float = INTERACTION_SD,
+    power: float = 0.8,
+    level: float = 0.95,
+) -> float:
     """The minimum detectable effect of a plan, in points, before anything has run: that of a comparison whose mean squares are as expected.
 
     Args:
@@ -353,9 +404,14 @@ def expected_effect(
     problem, seed = weight**2 * problem_sd**2 / sizes + noise, np.asarray(seed_sd**2 / n_seeds + noise.sum())
     alone = n_seeds == 1
     of = Layout(
-        np.zeros_like(sizes), 0 * seed if alone else seed, problem, 0 * noise if alone else noise, n_seeds, sizes - 1,
+        np.zeros_like(sizes),
+        0 * seed if alone else seed,
+        problem,
+        0 * noise if alone else noise,
+        n_seeds,
+        sizes - 1,
         (n_seeds - 1) * (sizes - 1),
-    )  # fmt: skip
+    )
     expected = _estimate(of, int(sizes.sum()), level, DIFFERENCE, "problems" if alone else "seeds and problems")
     return minimum_detectable_effect(expected, power=power, level=level)
 
@@ -379,7 +435,10 @@ def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, le
         return "better" if estimate.mean > 0 else "worse"
     low, high, freedom = estimate.low, estimate.high, estimate.degrees_of_freedom
     if estimate.standard_error > 0:
-        half = float(stats.norm.ppf(level) if math.isinf(freedom) else stats.t.ppf(level, freedom)) * estimate.standard_error
+        half = (
+            float(stats.norm.ppf(level) if math.isinf(freedom) else stats.t.ppf(level, freedom))
+            * estimate.standard_error
+        )
         low, high = estimate.mean - half, estimate.mean + half
     return "tied" if -margin <= low and high <= margin else "underpowered"
 
@@ -405,7 +464,11 @@ def _without_variance(
     as a constant to which what was not seen could add at most the upper limit of a share of 0, z^2 / (n + z^2).
     """
     mean = float(np.mean([m.mean() for m in matrices]))
-    n = float(matrices[0].shape[0]) if estimand == "seeds" else len(matrices) ** 2 / sum(1 / m.shape[1] for m in matrices)
+    n = (
+        float(matrices[0].shape[0])
+        if estimand == "seeds"
+        else len(matrices) ** 2 / sum(1 / m.shape[1] for m in matrices)
+    )
     z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
     least, width = bounds[0], bounds[1] - bounds[0]
     if least < 0:

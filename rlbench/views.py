@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlbench import models
-from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, UserError, read_problems, read_records, write_records
+from rlbench.records import (
+    Problem,
+    Rollout,
+    StageFailure,
+    TrainingSequence,
+    UserError,
+    read_problems,
+    read_records,
+    write_records,
+)
 
 EncodePrompt = Callable[[Problem], list[int]]
 EncodeCompletion = Callable[[str], list[int]]
@@ -66,13 +75,17 @@ def pairs(rollouts: Sequence[Rollout], per_problem: int = 1, seed: int = 0) -> l
     for problem, samples in _by_problem(rollouts).items():
         shuffled = sorted(samples, key=lambda rollout: _draw(seed, problem, rollout.sample_index))
         right = [rollout for rollout in shuffled if rollout.verdict == "correct"]
-        wrong = [rollout for rollout in shuffled if rollout.verdict in ("wrong", "unparsed")]  # never one that could not be graded
+        wrong = [
+            rollout for rollout in shuffled if rollout.verdict in ("wrong", "unparsed")
+        ]  # never one that could not be graded
         for chosen, rejected in list(zip(right, wrong, strict=False))[:per_problem]:
             unit = len(rows) // 2
             rows += [_sequence(unit, chosen, 1.0), _sequence(unit, rejected, 0.0)]
     if not rows:
         count = len(_by_problem(rollouts))
-        raise StageFailure(f"no pair: none of {count} problems has both a correct and a wrong rollout ({len(rollouts)} rollouts)")
+        raise StageFailure(
+            f"no pair: none of {count} problems has both a correct and a wrong rollout ({len(rollouts)} rollouts)"
+        )
     return rows
 
 
@@ -179,7 +192,9 @@ def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
         rollouts = read_records(inputs["rollouts"] / "rollouts.parquet", Rollout)
         if problems:
             used = {rollout.problem_id for rollout in rollouts}
-            rollouts = with_prompts(rollouts, {problem.id: encode_prompt(problem) for problem in problems if problem.id in used})
+            rollouts = with_prompts(
+                rollouts, {problem.id: encode_prompt(problem) for problem in problems if problem.id in used}
+            )
         sequences = view.function(rollouts, **options)
     kept, dropped = bound_length(sequences, config["max_length"], config["over_length"])
     write_records(output / "sequences.parquet", TrainingSequence, kept)
@@ -213,7 +228,9 @@ def size(sequences: Sequence[TrainingSequence]) -> dict[str, int]:
 
 
 def _sequence(unit: int, rollout: Rollout, reward: float) -> TrainingSequence:
-    return TrainingSequence(unit, rollout.problem_id, rollout.prompt_ids, rollout.token_ids, rollout.sampler_logp, reward)
+    return TrainingSequence(
+        unit, rollout.problem_id, rollout.prompt_ids, rollout.token_ids, rollout.sampler_logp, reward
+    )
 
 
 def _by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:

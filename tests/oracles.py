@@ -114,11 +114,25 @@ class _Capture(TrainerCallback):
 def _arguments(output: str, *, batch: int, steps: int, accumulation: int = 2, **options: Any) -> dict[str, Any]:
     """Everything that must not depend on a default: no learning, no rounding to bfloat16, nothing recomputed, written or sent."""
     return {
-        "output_dir": output, "use_cpu": True, "bf16": False, "fp16": False, "gradient_checkpointing": False, "report_to": "none",
-        "save_strategy": "no", "logging_strategy": "steps", "logging_steps": 1, "disable_tqdm": True, "seed": 7,
-        "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "max_steps": steps, "learning_rate": 0.0,
-        "weight_decay": 0.0, "max_grad_norm": 0.0, **options,
-    }  # fmt: skip
+        "output_dir": output,
+        "use_cpu": True,
+        "bf16": False,
+        "fp16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": 7,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": steps,
+        "learning_rate": 0.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 0.0,
+        **options,
+    }
 
 
 def _train(trainer: Trainer, moving: bool = False) -> dict[str, Any]:
@@ -142,9 +156,11 @@ def _quiet() -> Iterator[str]:
     logging.disable(logging.WARNING)
     try:
         with (
-            tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None), warnings.catch_warnings(),
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(None),
+            warnings.catch_warnings(),
             mock.patch.dict(os.environ, {"CI": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}),
-        ):  # fmt: skip
+        ):
             warnings.simplefilter("ignore")
             yield folder
     finally:
@@ -161,7 +177,11 @@ def _text(seed: int, words: int) -> str:
 def _pairs() -> Dataset:
     """Eight pairs, prompts of 1 to 8 words, answers of 1 to 11."""
     rows = [
-        {"prompt": _text(i, 1 + i), "chosen": " " + _text(10 + i, 1 + 3 * i % 11), "rejected": " " + _text(20 + i, 1 + 5 * (i + 1) % 9)}
+        {
+            "prompt": _text(i, 1 + i),
+            "chosen": " " + _text(10 + i, 1 + 3 * i % 11),
+            "rejected": " " + _text(20 + i, 1 + 5 * (i + 1) % 9),
+        }
         for i in range(8)
     ]
     return Dataset.from_list(rows)
@@ -174,8 +194,12 @@ def sft_step(loss_type: str) -> Step:
 
     with _quiet() as folder:
         data = _pairs().rename_column("chosen", "completion").remove_columns("rejected")
-        options = _arguments(folder, batch=4, steps=1, loss_type=loss_type, completion_only_loss=True, max_length=None, packing=False)
-        trainer = SFTTrainer(policy_model(), args=SFTConfig(**options), train_dataset=data, processing_class=build_tokenizer())
+        options = _arguments(
+            folder, batch=4, steps=1, loss_type=loss_type, completion_only_loss=True, max_length=None, packing=False
+        )
+        trainer = SFTTrainer(
+            policy_model(), args=SFTConfig(**options), train_dataset=data, processing_class=build_tokenizer()
+        )
         found = _train(trainer)
         rows = [(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
     return Step([_labelled(i, ids, labels) for i, (ids, labels) in enumerate(rows)], **found)
@@ -189,12 +213,21 @@ def dpo_step(loss_type: str, beta: float) -> Step:
     with _quiet() as folder:
         options = _arguments(folder, batch=4, steps=1, loss_type=loss_type, beta=beta, max_length=None)
         trainer = DPOTrainer(
-            policy_model(), ref_model=reference_model(), args=DPOConfig(**options), train_dataset=_pairs(),
+            policy_model(),
+            ref_model=reference_model(),
+            args=DPOConfig(**options),
+            train_dataset=_pairs(),
             processing_class=build_tokenizer(),
-        )  # fmt: skip
+        )
         found = _train(trainer)
-        rows = [(row["prompt_ids"], row[f"{which}_ids"]) for row in trainer.train_dataset for which in ("chosen", "rejected")]
-    return Step([TrainingSequence(i // 2, str(i // 2), *ids, [], float(i % 2 == 0)) for i, ids in enumerate(rows)], **found)
+        rows = [
+            (row["prompt_ids"], row[f"{which}_ids"])
+            for row in trainer.train_dataset
+            for which in ("chosen", "rejected")
+        ]
+    return Step(
+        [TrainingSequence(i // 2, str(i // 2), *ids, [], float(i % 2 == 0)) for i, ids in enumerate(rows)], **found
+    )
 
 
 @cache
@@ -203,11 +236,17 @@ def simpo_step(beta: float, gamma: float) -> Step:
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
     with _quiet() as folder:
-        options = _arguments(folder, batch=4, steps=1, loss_type="simpo", beta=beta, simpo_gamma=gamma, cpo_alpha=0.0, max_length=100)
+        options = _arguments(
+            folder, batch=4, steps=1, loss_type="simpo", beta=beta, simpo_gamma=gamma, cpo_alpha=0.0, max_length=100
+        )
         options["remove_unused_columns"] = False
-        trainer = CPOTrainer(policy_model(), args=CPOConfig(**options), train_dataset=_pairs(), processing_class=build_tokenizer())
+        trainer = CPOTrainer(
+            policy_model(), args=CPOConfig(**options), train_dataset=_pairs(), processing_class=build_tokenizer()
+        )
         found = _train(trainer)
-        rows = [(row[f"{w}_input_ids"], row[f"{w}_labels"]) for row in trainer.train_dataset for w in ("chosen", "rejected")]
+        rows = [
+            (row[f"{w}_input_ids"], row[f"{w}_labels"]) for row in trainer.train_dataset for w in ("chosen", "rejected")
+        ]
     return Step([_labelled(i // 2, ids, labels, i % 2 == 0) for i, (ids, labels) in enumerate(rows)], **found)
 
 
@@ -231,17 +270,30 @@ def sampled_step(kind: str, accumulation: int = 2, **options: Any) -> Step:
     make_config, make_trainer = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}[kind]
     with _quiet() as folder:
         arguments = _arguments(
-            folder, batch=20 // accumulation, steps=2, accumulation=accumulation, steps_per_generation=accumulation, num_iterations=2,
-            num_generations=5, beta=0.0, max_completion_length=MOST_NEW_TOKENS, temperature=TEMPERATURE, **options,
-        )  # fmt: skip
+            folder,
+            batch=20 // accumulation,
+            steps=2,
+            accumulation=accumulation,
+            steps_per_generation=accumulation,
+            num_iterations=2,
+            num_generations=5,
+            beta=0.0,
+            max_completion_length=MOST_NEW_TOKENS,
+            temperature=TEMPERATURE,
+            **options,
+        )
         trainer = make_trainer(
-            policy_model(), reward_funcs=lambda completion_ids, **_: [reward_of(ids) for ids in completion_ids],
-            args=make_config(**arguments), train_dataset=Dataset.from_dict({"prompt": [_text(30 + i, 1 + 2 * i) for i in range(4)]}),
+            policy_model(),
+            reward_funcs=lambda completion_ids, **_: [reward_of(ids) for ids in completion_ids],
+            args=make_config(**arguments),
+            train_dataset=Dataset.from_dict({"prompt": [_text(30 + i, 1 + 2 * i) for i in range(4)]}),
             processing_class=build_tokenizer(),
-        )  # fmt: skip
+        )
         found = _train(trainer, moving=True)
         rows = [row for batch in trainer._buffered_inputs for row in _rows_of(batch)]
-    sequences = [TrainingSequence(i, str(prompt), prompt, ids, [], reward_of(ids)) for i, (prompt, ids, _) in enumerate(rows)]
+    sequences = [
+        TrainingSequence(i, str(prompt), prompt, ids, [], reward_of(ids)) for i, (prompt, ids, _) in enumerate(rows)
+    ]
     return Step(sequences, advantages=[row[2] for row in rows], moved=True, temperature=TEMPERATURE, **found)
 
 
@@ -272,7 +324,9 @@ def our_step(step: Step, objective: BoundObjective) -> tuple[float, dict[str, Te
     model = policy_model()
     policy = Policy(move(model) if step.moved else model, temperature=step.temperature)
     config = TrainingConfig(learning_rate=1e-30, clip_norm=1e30, tokens_per_microbatch=TOKENS_PER_MICROBATCH)
-    learner = Learner(policy, objective, config, learning_rate=1e-30, steps=1, constant_length=MOST_NEW_TOKENS, device=CPU)
+    learner = Learner(
+        policy, objective, config, learning_rate=1e-30, steps=1, constant_length=MOST_NEW_TOKENS, device=CPU
+    )
     gradient: dict[str, Tensor] = {}
 
     def capture(*_: Any) -> None:
@@ -285,7 +339,9 @@ def our_step(step: Step, objective: BoundObjective) -> tuple[float, dict[str, Te
 def bound(function: Objective, hyperparameters: Mapping[str, Any]) -> BoundObjective:
     """A decorated function as the engine holds it."""
     attached = function.__rlbench__  # type: ignore[attr-defined]
-    return BoundObjective(attached["name"], function, hyperparameters, attached["rows"], attached["reads"], attached["reduction"])
+    return BoundObjective(
+        attached["name"], function, hyperparameters, attached["rows"], attached["reads"], attached["reduction"]
+    )
 
 
 def deviation(step: Step, function: Objective, hyperparameters: Mapping[str, Any]) -> float:
@@ -295,7 +351,9 @@ def deviation(step: Step, function: Objective, hyperparameters: Mapping[str, Any
     """
     loss, gradient = our_step(step, bound(function, hyperparameters))
     assert gradient.keys() == step.gradient.keys()
-    ours, theirs = (nn.utils.parameters_to_vector([g[name] for name in sorted(g)]).double() for g in (gradient, step.gradient))
+    ours, theirs = (
+        nn.utils.parameters_to_vector([g[name] for name in sorted(g)]).double() for g in (gradient, step.gradient)
+    )
     errors = abs(loss - step.loss) / abs(step.loss), ((ours - theirs).norm() / theirs.norm()).item()
     return max(errors) if all(map(math.isfinite, errors)) else math.inf
 
@@ -327,10 +385,14 @@ ORACLES: dict[str, Callable[[Objective], float]] = {
     "dr_grpo": Oracle(partial(sampled_step, "grpo", loss_type="dr_grpo", scale_rewards="none", **CLIP), BOUNDS),
     "dapo": Oracle(partial(sampled_step, "grpo", loss_type="dapo", scale_rewards="group", **CLIP), BOUNDS),
     "gspo": Oracle(
-        partial(sampled_step, "grpo", loss_type="grpo", scale_rewards="group", importance_sampling_level="sequence", **CLIP), BOUNDS
+        partial(
+            sampled_step, "grpo", loss_type="grpo", scale_rewards="group", importance_sampling_level="sequence", **CLIP
+        ),
+        BOUNDS,
     ),
     "cispo": Oracle(
-        partial(sampled_step, "grpo", loss_type="cispo", scale_rewards="group", epsilon=LOW, epsilon_high=1.2), {"weight_max": 1.2}
+        partial(sampled_step, "grpo", loss_type="cispo", scale_rewards="group", epsilon=LOW, epsilon_high=1.2),
+        {"weight_max": 1.2},
     ),
     "rloo": Oracle(partial(sampled_step, "rloo", normalize_advantages=False, **CLIP), BOUNDS),
 }
@@ -374,6 +436,7 @@ def entropy_bonus(batch: TokenBatch, *, coefficient: float = 0.0) -> Loss:
 
 # In one micro-batch, because TRL takes the mean entropy of each by itself.
 BONUS = Oracle(
-    partial(sampled_step, "grpo", accumulation=1, loss_type="grpo", scale_rewards="group", entropy_coef=0.5, **CLIP), {"coefficient": 0.5}
+    partial(sampled_step, "grpo", accumulation=1, loss_type="grpo", scale_rewards="group", entropy_coef=0.5, **CLIP),
+    {"coefficient": 0.5},
 )
 """What no registered objective needs and the engine has to do all the same: several terms, and the entropy with its gradient."""

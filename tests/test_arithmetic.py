@@ -14,7 +14,16 @@ import pytest
 
 from rlbench.records import UserError
 from rlbench.tasks import arithmetic
-from rlbench.tasks.arithmetic_documents import FORMS, HABITS, RARE, Chain, draw_documents, seeded, word_problem, write_solution
+from rlbench.tasks.arithmetic_documents import (
+    FORMS,
+    HABITS,
+    RARE,
+    Chain,
+    draw_documents,
+    seeded,
+    word_problem,
+    write_solution,
+)
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY, build_tokenizer
 from rlbench.tasks.base import get_task
 
@@ -26,7 +35,9 @@ GOLDEN_CLEAN = "bda181a8ba44489a8923a052a416784d45e0742237604ae8b1386e27d96eb51f
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 EQUATION = re.compile(r"([\d(][\d()+\-*/]*)=([\d()+\-*/]+)")
 PROBLEMS = {split: arithmetic.load(split) for split in arithmetic.SPLITS}
-QUESTIONS = [split for split in arithmetic.SPLITS if split not in arithmetic.DEMONSTRATIONS or split == "demonstrations"]
+QUESTIONS = [
+    split for split in arithmetic.SPLITS if split not in arithmetic.DEMONSTRATIONS or split == "demonstrations"
+]
 EVERY_HABIT = {form: dict.fromkeys(HABITS, 1.0) for form in FORMS}
 
 
@@ -60,9 +71,14 @@ def read(problem: str) -> float:
 
 def some_documents(count: int, **changes: object) -> list[tuple[str, str]]:
     settings = {
-        "habits": EVERY_HABIT, "merged_steps": 0.3, "lengths": (1, 2, 3), "long_share": 0.2, "two_digit_share": 0.3,
-        "rare_wording_share": 0.3, "exclude": frozenset(),
-    }  # fmt: skip
+        "habits": EVERY_HABIT,
+        "merged_steps": 0.3,
+        "lengths": (1, 2, 3),
+        "long_share": 0.2,
+        "two_digit_share": 0.3,
+        "rare_wording_share": 0.3,
+        "exclude": frozenset(),
+    }
     return list(islice(draw_documents(seeded("test"), **{**settings, **changes}), count))
 
 
@@ -77,19 +93,26 @@ def tokenizer(tmp_path_factory):
 
 def test_splits_change_only_with_the_version():
     def digest(splits):
-        lines = "".join(f"{split} {json.dumps(asdict(p), sort_keys=True)}\n" for split in splits for p in PROBLEMS[split])
+        lines = "".join(
+            f"{split} {json.dumps(asdict(p), sort_keys=True)}\n" for split in splits for p in PROBLEMS[split]
+        )
         return hashlib.sha256(lines.encode()).hexdigest()
 
     of_miniature = [split for split in arithmetic.SPLITS if split not in arithmetic.CLEAN]
-    assert (arithmetic.VERSION, digest(of_miniature), digest(arithmetic.CLEAN)) == (GOLDEN_VERSION, GOLDEN, GOLDEN_CLEAN)
+    assert (arithmetic.VERSION, digest(of_miniature), digest(arithmetic.CLEAN)) == (
+        GOLDEN_VERSION,
+        GOLDEN,
+        GOLDEN_CLEAN,
+    )
 
 
 def test_splits_have_their_sizes_and_are_registered():
     sizes = {split: len(problems) for split, problems in PROBLEMS.items()}
     assert sizes == {
-        "prompts": 1500, **dict.fromkeys(arithmetic.DEMONSTRATIONS, 2000),
+        "prompts": 1500,
+        **dict.fromkeys(arithmetic.DEMONSTRATIONS, 2000),
         **dict.fromkeys((*arithmetic.HELD_OUT, *arithmetic.CLEAN), 100),
-    }  # fmt: skip
+    }
     task = get_task("arithmetic")
     assert (task.splits, task.version, task.default_split) == (arithmetic.SPLITS, arithmetic.VERSION, "prompts")
     assert task.load("test/steps", limit=3) == PROBLEMS["test/steps"][:3]
@@ -171,9 +194,13 @@ def test_every_statement_of_a_document_is_right_in_every_habit():
 
 
 def test_documents_follow_the_weights_of_habits_and_avoid_what_is_excluded():
-    first = {expression for problem, _ in some_documents(500) for expression in re.findall(r"[\d(][\d()+\-*]+\d", problem)}
+    first = {
+        expression for problem, _ in some_documents(500) for expression in re.findall(r"[\d(][\d()+\-*]+\d", problem)
+    }
     later = some_documents(500, exclude=first, habits={form: {"direct": 1.0, "prose": 3.0} for form in FORMS})
-    assert not any(expression in first for problem, _ in later for expression in re.findall(r"[\d(][\d()+\-*]+\d", problem))
+    assert not any(
+        expression in first for problem, _ in later for expression in re.findall(r"[\d(][\d()+\-*]+\d", problem)
+    )
     direct = sum(solution.startswith("\\boxed{") for _, solution in later)
     assert direct / len(later) == pytest.approx(0.25, abs=0.06)
 
@@ -183,7 +210,10 @@ def test_solutions_by_habit():
     assert write_solution(rng, chain, "direct", 0.0) == "\\boxed{73}"
     assert write_solution(rng, chain, "leap", 0.0) == "(41-6)*2=70\n70+3=73\n\\boxed{73}"
     assert write_solution(rng, chain, "steps", 1.0) == "41-6=35\n35*2=70\n70+3=73\n\\boxed{73}"
-    assert write_solution(rng, chain, "checked", 0.0) == "41-6=35, 35+6=41\n35*2=70, 70/2=35\n70+3=73, 73-3=70\n\\boxed{73}"
+    assert (
+        write_solution(rng, chain, "checked", 0.0)
+        == "41-6=35, 35+6=41\n35*2=70, 70/2=35\n70+3=73, 73-3=70\n\\boxed{73}"
+    )
     assert "(41-6)*2=70" in write_solution(rng, chain, "prose", 1.0)
     assert word_problem(rng, chain, "expression", RARE) == "Find the value of ((41-6)*2)+3."
 

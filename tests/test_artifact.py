@@ -31,7 +31,9 @@ def publish(store: Store, text: str = "hello", status: str = "done", fingerprint
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_what_was_published_is_there_with_its_manifest(tmp_path: Path) -> None:
@@ -89,7 +91,10 @@ def test_a_tampered_artifact_is_moved_away_and_absent(tmp_path: Path, tamper, re
     time.sleep(0.01)  # file times are as fine as the kernel's tick
     tamper(store.path(FP))
     store = Store(tmp_path) if reopened else store
-    with pytest.warns(RuntimeWarning, match="ab0000000000 is not as it was published") as caught, pytest.raises(MissingArtifact):
+    with (
+        pytest.warns(RuntimeWarning, match="ab0000000000 is not as it was published") as caught,
+        pytest.raises(MissingArtifact),
+    ):
         store.open(FP)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
@@ -157,7 +162,7 @@ def test_a_store_without_permission_is_refused_in_one_line(tmp_path: Path) -> No
     out, err = python(code, str(tmp_path)).communicate()
     assert out.splitlines() == [
         f"store {tmp_path}/{name}: no permission to use it; name another folder" for name in ("closed/new", "there")
-    ], err  # fmt: skip
+    ], err
 
 
 def test_a_full_disk_is_refused_in_one_line(tmp_path: Path) -> None:

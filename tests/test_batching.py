@@ -26,14 +26,18 @@ def test_packing_puts_sequences_end_to_end_with_positions_that_restart() -> None
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 12), unit=st.integers(1, 3), budget=st.integers(1, 120), seed=st.integers(0, 5))
-def test_micro_batches_hold_every_unit_once_and_whole_within_the_budget(count: int, unit: int, budget: int, seed: int) -> None:
+def test_micro_batches_hold_every_unit_once_and_whole_within_the_budget(
+    count: int, unit: int, budget: int, seed: int
+) -> None:
     examples = examples_of(sequences(count * unit, unit=unit, seed=seed), "sequences")
     batches = list(micro_batches(examples, budget))
     assert sorted(id(e) for batch in batches for e in batch) == sorted(id(e) for e in examples)
     for batch in batches:
         units = units_of(batch)
         assert all(len(members) == unit for members in units)
-        assert [e for members in units for e in members] == batch  # the members of a unit are neighbours, in their order
+        assert [
+            e for members in units for e in members
+        ] == batch  # the members of a unit are neighbours, in their order
         assert len(units) == 1 or sum(e.length for e in batch) <= budget
 
 

@@ -16,7 +16,9 @@ QUICKSTART = str(RECIPES / "quickstart.toml")
 
 
 def rlbench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -79,7 +81,9 @@ def test_plan_does_not_write_a_store(tmp_path: Path) -> None:
 def test_objectives_as_json_have_their_stable_form() -> None:
     found = {entry["name"]: entry for entry in json.loads(rlbench("objectives", "--json").stdout)}
     assert {"sft", "dft", "iw_sft", "dpo", "ppo", "grpo"} <= found.keys()
-    assert all(entry.keys() >= {"name", "rows", "reads", "reduction", "hyperparameters", "source"} for entry in found.values())
+    assert all(
+        entry.keys() >= {"name", "rows", "reads", "reduction", "hyperparameters", "source"} for entry in found.values()
+    )
     assert found["dpo"]["hyperparameters"] == {"beta": 0.1}
 
 

@@ -22,7 +22,9 @@ from rlbench.runner import Results, run
         ("one two", 0.99, "one", "two"),
     ],
 )
-def test_a_problem_is_cut_between_words_and_neither_part_is_empty(text: str, share: float, shown: str, rest: str) -> None:
+def test_a_problem_is_cut_between_words_and_neither_part_is_empty(
+    text: str, share: float, shown: str, rest: str
+) -> None:
     assert truncate(text, share) == (shown, rest)
 
 
@@ -42,17 +44,31 @@ def test_rouge_l_is_the_share_of_the_rests_words_in_their_order() -> None:
 
 
 def test_the_stage_probes_every_problem_that_can_be_cut_and_grades_the_answer(tmp_path: Path) -> None:
-    write_problems(tmp_path / "problems.jsonl", [Problem(f"p{i}", f"What is {i} + {i} now?", str(2 * i)) for i in range(1, 5)])
+    write_problems(
+        tmp_path / "problems.jsonl", [Problem(f"p{i}", f"What is {i} + {i} now?", str(2 * i)) for i in range(1, 5)]
+    )
     with (tmp_path / "problems.jsonl").open("a") as file:
         file.write('{"id": "short", "problem": "x?", "answer": "1"}\n')
-    config = {"benchmark": "b", "share": 0.6, "template": "<bos>{problem}", "max_new_tokens": 12, "engine": "transformers", "batch_rows": 8,
-              "dtype": "float32", "device": "cpu", "grader": {"name": "rlbench", "version": 1}}  # fmt: skip
+    config = {
+        "benchmark": "b",
+        "share": 0.6,
+        "template": "<bos>{problem}",
+        "max_new_tokens": 12,
+        "engine": "transformers",
+        "batch_rows": 8,
+        "dtype": "float32",
+        "device": "cpu",
+        "grader": {"name": "rlbench", "version": 1},
+    }
     (tmp_path / "out").mkdir()
     context = Context()
     probe(config, {"model": write_model(tmp_path / "model"), "problems": tmp_path}, tmp_path / "out", context)  # type: ignore[arg-type]
     probes = read_records(tmp_path / "out" / "probes.parquet", Probe)
     assert [p.problem_id for p in probes] == ["p1", "p2", "p3", "p4"]
-    assert all(p.rest in ("now?", "+ 1 now?", f"{p.problem_id[1]} now?") and not p.verbatim and 0 <= p.rouge_l <= 1 for p in probes)
+    assert all(
+        p.rest in ("now?", "+ 1 now?", f"{p.problem_id[1]} now?") and not p.verbatim and 0 <= p.rouge_l <= 1
+        for p in probes
+    )
     assert context.counters["samples"] == 4
 
 
@@ -64,7 +80,9 @@ def test_a_probe_that_fails_is_told_as_a_missing_result_and_the_rows_stand(
 
     monkeypatch.setattr("rlbench.contamination.truncate", fail)
     overrides = ["evaluation.contamination={share=0.37}"]
-    found = run(tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft"], overrides=overrides)
+    found = run(
+        tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft"], overrides=overrides
+    )
     assert found.exit_code == 1 and found.failures == {("base", 0): "`probe/seed0/in_domain`: nothing can be cut here"}
     assert found.summary["avg_at_k"].notna().all()
     assert "nothing can be cut here" in (tmp_path / "run" / "report.md").read_text()

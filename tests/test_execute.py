@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from rlbench.graph import execute
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Finished, LocalExecutor, Progress, Schedule, StageResult, Started, single_thread_environment
+from rlbench.graph.execute import (
+    Finished,
+    LocalExecutor,
+    Progress,
+    Schedule,
+    StageResult,
+    Started,
+    single_thread_environment,
+)
 from rlbench.graph.stage import Requirements, Stage, StageContext, topological
 from rlbench.records import StageFailure, UserError
 
@@ -54,9 +62,9 @@ def keep(config: dict[str, Any], inputs: dict[str, Path], output: Path, context:
 def fail(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
     EXECUTED.append("fail")
     (output / "training.jsonl").write_text("{}")
-    raise {"StageFailure": StageFailure, "UserError": UserError, "ValueError": ValueError, "SystemExit": SystemExit}[config["raise"]](
-        "the loss is NaN\n  in step 3"
-    )
+    raise {"StageFailure": StageFailure, "UserError": UserError, "ValueError": ValueError, "SystemExit": SystemExit}[
+        config["raise"]
+    ]("the loss is NaN\n  in step 3")
 
 
 def fill(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
@@ -107,7 +115,9 @@ changes = st.sampled_from(["function", "version", "config", "inputs", "input nam
 
 
 @given(st.lists(changes, max_size=4), st.dictionaries(st.text(max_size=3), st.integers(), max_size=3))
-def test_only_function_version_config_and_inputs_enter_the_fingerprint(changed: list[str], config: dict[str, int]) -> None:
+def test_only_function_version_config_and_inputs_enter_the_fingerprint(
+    changed: list[str], config: dict[str, int]
+) -> None:
     above = Stage("above", "m:f", 1, {"x": 1}, {})
     one = Stage("one", "m:f", 1, config, {"in": above})
     upstream = Stage("other", "m:f", 1, {"x": 2 if "inputs" in changed else 1}, {}, Requirements(3, 1))
@@ -165,7 +175,9 @@ def test_a_diamond_runs_each_stage_once_and_reports_it(store: Store) -> None:
     assert EXECUTED == ["a", "b", "c", "d"]
     assert text(store, d) == "dbacaa"
     assert [r.status for r in results.values()] == ["done"] * 4
-    kinds = [(type(event), (event.result.stage if isinstance(event, Finished) else event.stage).name) for event in events]
+    kinds = [
+        (type(event), (event.result.stage if isinstance(event, Finished) else event.stage).name) for event in events
+    ]
     assert kinds == [(kind, name) for name in "abcd" for kind in (Started, Progress, Finished)]
     assert (events[1].done, events[1].total, events[1].note) == (1, 1, "written")
     assert results["d"].counters == {"tokens": 6, "prompts": 1.5}
@@ -181,8 +193,10 @@ def test_what_is_done_is_not_done_again_and_keeps_its_measurements(store: Store)
     assert [event.result.stage.name for event in events] == ["a", "b"]
     for name, result in again.items():
         assert (result.seconds, result.counters, result.peak_memory_bytes) == (
-            first[name].seconds, first[name].counters, first[name].peak_memory_bytes,
-        )  # fmt: skip
+            first[name].seconds,
+            first[name].counters,
+            first[name].peak_memory_bytes,
+        )
         assert not first[name].cached
     assert again["a"].seconds >= 0.05
     assert again["a"].peak_memory_bytes > 2**20
@@ -249,7 +263,12 @@ def test_the_manifest_tells_where_an_artifact_comes_from(store: Store) -> None:
     manifest = store.manifest(b.fingerprint)
     assert manifest["inputs"] == {"input0": a.fingerprint}
     assert manifest["config"] == {"text": "b"}
-    assert (manifest["name"], manifest["function"], manifest["version"], manifest["status"]) == ("b", f"{__name__}:write", 1, "done")
+    assert (manifest["name"], manifest["function"], manifest["version"], manifest["status"]) == (
+        "b",
+        f"{__name__}:write",
+        1,
+        "done",
+    )
     assert manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert manifest["git"] is None or set(manifest["git"]) == {"commit", "dirty"}
     assert set(manifest) >= {"seconds", "cpu_seconds", "counters", "peak_memory_bytes", "created", "files", "reason"}
@@ -368,7 +387,9 @@ def test_two_processes_at_once_on_one_store_do_no_stage_twice(store: Store, tmp_
         assert [r.status for r in results.values()] == ["done"] * 13, results
         print(sum(not r.cached for r in results.values()))
         """
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)
+    ]
     made = [int(process.communicate()[0]) for process in processes]
     assert sorted(calls.read_text().split()) == sorted([*(f"s{i}" for i in range(12)), "last"])
     assert sum(made) == 13
@@ -426,10 +447,14 @@ def test_stages_run_with_one_thread_also_where_torch_is_imported_first() -> None
     assert environment.items() <= os.environ.items()
 
 
-def test_what_a_stage_keeps_serves_the_next_of_its_function_and_is_closed_before_anything_else_runs(tmp_path: Path) -> None:
+def test_what_a_stage_keeps_serves_the_next_of_its_function_and_is_closed_before_anything_else_runs(
+    tmp_path: Path,
+) -> None:
     KEPT.clear()
     chain: list[Stage] = []
-    for number, (function, key) in enumerate([("keep", "a"), ("keep", "a"), ("keep", "b"), ("write", ""), ("keep", "b")]):
+    for number, (function, key) in enumerate(
+        [("keep", "a"), ("keep", "a"), ("keep", "b"), ("write", ""), ("keep", "b")]
+    ):
         config = {"key": key, "number": number} if function == "keep" else {"text": "w"}
         upstream = {"before": chain[-1]} if chain else {}
         chain.append(Stage(f"s{number}", f"{__name__}:{function}", 1, config, upstream))
@@ -449,7 +474,9 @@ def keep_and_fail(config: dict[str, Any], inputs: dict[str, Path], output: Path,
     (output / "text.txt").write_text("done")
 
 
-def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_closed_stops_nothing(tmp_path: Path) -> None:
+def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_closed_stops_nothing(
+    tmp_path: Path,
+) -> None:
     KEPT.clear()
     stages = [Stage(f"s{number}", f"{__name__}:keep_and_fail", 1, {"number": number}) for number in range(2)]
     results = LocalExecutor().execute(stages, Store(tmp_path / "store"))
@@ -468,7 +495,11 @@ def test_a_light_stage_leaves_what_is_kept_where_it_is(tmp_path: Path) -> None:
 
 def test_of_equally_urgent_stages_those_come_first_whose_model_an_idle_worker_has_kept(store: Store) -> None:
     models = [stage(f"model{i}") for i in range(2)]
-    sampled = [Stage(f"s{i}{j}", f"{__name__}:write", 1, {"i": i, "j": j}, {"model": models[i]}) for j in range(2) for i in range(2)]
+    sampled = [
+        Stage(f"s{i}{j}", f"{__name__}:write", 1, {"i": i, "j": j}, {"model": models[i]})
+        for j in range(2)
+        for i in range(2)
+    ]
     last = stage("last", sampled[3])
     schedule = Schedule([*sampled, last], store)
     names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].keeps, None})]

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from rlbench.graph.fingerprint import file_fingerprint, fingerprint, source_fingerprint
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+plain = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12
+)
 
 
 def typed(value: Any) -> Any:
@@ -58,7 +60,10 @@ def test_types_that_python_calls_equal_differ() -> None:
 
 def test_known_values_never_change() -> None:
     # Golden: if these change, every artifact of every user is made again.
-    assert fingerprint({"b": [1, 1.0, None], "a": "é"}) == "825d621a6729f3137ef6f5a204b79d8da1d4f4417011a0c41f1952a5e8a3f3da"
+    assert (
+        fingerprint({"b": [1, 1.0, None], "a": "é"})
+        == "825d621a6729f3137ef6f5a204b79d8da1d4f4417011a0c41f1952a5e8a3f3da"
+    )
     assert source_fingerprint(SOURCE) == "59b00f106bf272c8eeb7420e58cb49db6aed27af5f5e8e18d08f6c10afc14d22"
 
 
@@ -66,7 +71,9 @@ class Colour(enum.IntEnum):
     RED = 1
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), {1, 2}, b"bytes", print, object(), Path("x"), Colour.RED, {1: "key"}])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), {1, 2}, b"bytes", print, object(), Path("x"), Colour.RED, {1: "key"}]
+)
 def test_what_has_no_stable_form_is_refused_with_its_place(bad: Any) -> None:
     with pytest.raises(TypeError, match=r"^value\['outer'\]\[1\]"):
         fingerprint({"fine": 1, "outer": ["fine", bad]})
@@ -76,7 +83,9 @@ def test_another_process_finds_the_same(tmp_path: Path) -> None:
     values = "fingerprint({'z': 1, 'a': [0.1, 'x']}), source_fingerprint('def f(): return {1, 2}')"
     code = f"from rlbench.graph.fingerprint import *; print({values})"
     root = Path(__file__).parents[1]
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env={"PYTHONHASHSEED": "7"})
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env={"PYTHONHASHSEED": "7"}
+    )
     assert out.stdout.split() == [fingerprint({"z": 1, "a": [0.1, "x"]}), source_fingerprint("def f(): return {1, 2}")]
 
 
@@ -107,10 +116,18 @@ def test_comments_docstrings_and_layout_do_not_change_source(same: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("0.1", "0.2"), ("beta: float = 0.1", "beta: float = 1"), ("-batch", "batch"), ('"pairs"', '"rollouts"'), ("None", '"None"'),
-        ("**other, ", ""), (":.3f", ":.4f"), ("mine(", "yours("), ("@objective", "@objectives"), ("*, ", ""),
+        ("0.1", "0.2"),
+        ("beta: float = 0.1", "beta: float = 1"),
+        ("-batch", "batch"),
+        ('"pairs"', '"rollouts"'),
+        ("None", '"None"'),
+        ("**other, ", ""),
+        (":.3f", ":.4f"),
+        ("mine(", "yours("),
+        ("@objective", "@objectives"),
+        ("*, ", ""),
     ],
-)  # fmt: skip
+)
 def test_what_changes_meaning_changes_source(old: str, new: str) -> None:
     assert source_fingerprint(SOURCE.replace(old, new)) != source_fingerprint(SOURCE)
 
@@ -124,4 +141,6 @@ def test_a_file_is_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "b").write_bytes(b"abc")
     assert file_fingerprint(tmp_path / "a") == file_fingerprint(tmp_path / "b")
-    assert file_fingerprint(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    assert (
+        file_fingerprint(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )  # FIPS 180-2, B.1

@@ -66,7 +66,8 @@ def test_the_answer_is_the_last_box_that_closes_and_holds_something(output: str,
 
 
 nested = st.recursive(
-    st.text("ab1+ ^_", max_size=5), lambda inner: st.lists(inner, max_size=3).map(lambda parts: "{" + "x".join(parts) + "}")
+    st.text("ab1+ ^_", max_size=5),
+    lambda inner: st.lists(inner, max_size=3).map(lambda parts: "{" + "x".join(parts) + "}"),
 )
 
 
@@ -120,9 +121,13 @@ def test_plain_cases_need_no_worker() -> None:
     cases = [("7", r"\boxed{7}"), ("7", r"\boxed{8}"), ("7", "7"), (r"\frac12 ", r"\boxed{\frac12}")]
     cases += [("7", rf"\boxed{{{long}}}"), (long, rf"\boxed{{{long}}}")]
     assert grader.grade(cases) == [
-        Graded("correct", "7"), Graded("wrong", "8"), Graded("unparsed", None), Graded("correct", r"\frac12"),
-        Graded("unparsed", None), Graded("correct", long),
-    ]  # fmt: skip
+        Graded("correct", "7"),
+        Graded("wrong", "8"),
+        Graded("unparsed", None),
+        Graded("correct", r"\frac12"),
+        Graded("unparsed", None),
+        Graded("correct", long),
+    ]
     assert grader._idle == [] and grader.grade([]) == []
 
 
@@ -181,7 +186,10 @@ def test_it_works_from_threads_that_end_and_from_several_at_once(grader: Grader)
 
 
 def test_a_worker_that_cannot_start_is_said_and_not_graded_as_an_error() -> None:
-    with Grader(memory_bytes=32 << 20) as grader, pytest.raises(UserError, match=r"the grader's worker process (cannot start|ended)"):
+    with (
+        Grader(memory_bytes=32 << 20) as grader,
+        pytest.raises(UserError, match=r"the grader's worker process (cannot start|ended)"),
+    ):
         grader.grade([hard(3, 3)])
 
 
@@ -245,7 +253,9 @@ def test_closing_ends_the_workers_and_the_grader_can_be_used_again() -> None:
 def test_a_worker_may_think_of_one_answer_longer_than_of_another_but_none_is_lost(grader: Grader) -> None:
     cases = [hard(i, i) if i % 7 else ("5", HANGS) for i in range(1, 9)]
     with Grader(limit_s=1.0, workers=2) as several:
-        assert [g.verdict for g in several.grade(cases)] == ["timeout" if i % 7 == 0 else "correct" for i in range(1, 9)]
+        assert [g.verdict for g in several.grade(cases)] == [
+            "timeout" if i % 7 == 0 else "correct" for i in range(1, 9)
+        ]
 
 
 # Which grader ---------------------------------------------------------------------------------------------------------------------
@@ -263,7 +273,9 @@ def test_graders_are_known_by_name_and_version_without_what_they_grade_with() ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     known, verdict = done.stdout.splitlines()
-    assert eval(known) == {name: (name, GRADERS[name].version, ["math-verify", "name", "version"]) for name in ("rlbench", "qwen")}
+    assert eval(known) == {
+        name: (name, GRADERS[name].version, ["math-verify", "name", "version"]) for name in ("rlbench", "qwen")
+    }
     assert verdict == "correct"
 
 
@@ -284,12 +296,19 @@ def test_the_shared_grader_is_one_for_each_name() -> None:
 @pytest.mark.parametrize(
     ("text", "boxes"),
     [
-        (r"\boxed{1}", ["1"]), (r"\boxed{1}, \boxed{2}", ["1", "2"]), (r"$\boxed{1}$ and $\boxed{2}$.", ["1", "2"]),
-        (r"\boxed{1} \quad \text{or} \quad \boxed{2}", ["1", "2"]), (r"\boxed{0} no. \boxed{1} and \boxed{2}", ["1", "2"]),
-        (r"y_1 = \boxed{a} \) and \( y_2 = \boxed{b}", ["a", "b"]), (r"\boxed{1} no no \boxed{2}", ["2"]),
-        (r"\boxed{a \boxed{b}}", ["b"]), (r"\boxed{1} \boxed{2} \boxed{", ["1", "2"]), ("none", []), (r"\boxed{}", []),
+        (r"\boxed{1}", ["1"]),
+        (r"\boxed{1}, \boxed{2}", ["1", "2"]),
+        (r"$\boxed{1}$ and $\boxed{2}$.", ["1", "2"]),
+        (r"\boxed{1} \quad \text{or} \quad \boxed{2}", ["1", "2"]),
+        (r"\boxed{0} no. \boxed{1} and \boxed{2}", ["1", "2"]),
+        (r"y_1 = \boxed{a} \) and \( y_2 = \boxed{b}", ["a", "b"]),
+        (r"\boxed{1} no no \boxed{2}", ["2"]),
+        (r"\boxed{a \boxed{b}}", ["b"]),
+        (r"\boxed{1} \boxed{2} \boxed{", ["1", "2"]),
+        ("none", []),
+        (r"\boxed{}", []),
     ],
-)  # fmt: skip
+)
 def test_a_run_of_boxes_is_what_stands_together_at_the_end(text: str, boxes: list[str]) -> None:
     assert final_boxes(text) == boxes
 
@@ -297,7 +316,8 @@ def test_a_run_of_boxes_is_what_stands_together_at_the_end(text: str, boxes: lis
 @pytest.mark.parametrize("answer", ["4 4", "4\n4", r"4\,4", r"4\ 4", "4~4"])
 def test_two_numbers_side_by_side_are_not_one(answer: str) -> None:
     with Grader() as grader:
-        assert [graded.verdict for graded in grader.grade([("44", rf"\boxed{{{answer}}}"), (answer, rf"\boxed{{{answer}}}")])] == [
-            "wrong", "correct"
-        ]  # fmt: skip
+        assert [
+            graded.verdict
+            for graded in grader.grade([("44", rf"\boxed{{{answer}}}"), (answer, rf"\boxed{{{answer}}}")])
+        ] == ["wrong", "correct"]
         assert grader.grade([("1000", r"\boxed{1 000}")])[0].verdict == "correct"

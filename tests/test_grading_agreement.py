@@ -39,7 +39,11 @@ def graded(grader: str, cases: list[dict[str, Any]], **options: Any) -> list[Gra
 
 def disagreements(cases: list[dict[str, Any]], grades: list[Graded]) -> dict[str, Graded]:
     pairs = zip(cases, grades, strict=True)
-    return {case["id"]: grade for case, grade in pairs if not case["convention"] and (grade.verdict == "correct") != case["correct"]}
+    return {
+        case["id"]: grade
+        for case, grade in pairs
+        if not case["convention"] and (grade.verdict == "correct") != case["correct"]
+    }
 
 
 def show(title: str, cases: list[dict[str, Any]], grades: list[Graded]) -> None:
@@ -48,7 +52,9 @@ def show(title: str, cases: list[dict[str, Any]], grades: list[Graded]) -> None:
     false_positives = sum(grade.verdict == "correct" for grade in wrong.values())
     verdicts = dict(Counter(grade.verdict for _, grade in counted))
     share = 1 - len(wrong) / len(counted)
-    print(f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, {verdicts}")
+    print(
+        f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, {verdicts}"
+    )
 
 
 def test_the_grader_agrees_with_the_labels_and_the_document_lists_every_exception(cases: list[dict[str, Any]]) -> None:

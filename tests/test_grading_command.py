@@ -21,11 +21,15 @@ from rlbench.records import UserError
 
 
 def rlbench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "rlbench.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
 
 
 def write(path: Path, *rows: object) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -34,7 +38,11 @@ GOOD = {"id": "a", "gold": "1/2", "output": r"\boxed{0.5}"}
 
 
 def test_a_verdict_a_line_in_the_files_order_and_exit_code_0(tmp_path: Path) -> None:
-    rows = [GOOD, {"id": 2, "gold": 7, "output": "so it must be 7"}, {"id": "c", "gold": "x+1", "output": r"\boxed{x +\n2}"}]
+    rows = [
+        GOOD,
+        {"id": 2, "gold": 7, "output": "so it must be 7"},
+        {"id": "c", "gold": "x+1", "output": r"\boxed{x +\n2}"},
+    ]
     path = write(tmp_path / "outputs.jsonl", rows[0], "", *rows[1:], {"id": "d", "gold": "1", "output": ""})
     done = rlbench("grade", str(path))
     assert done.returncode == 0, done.stderr
@@ -55,13 +63,18 @@ def test_json_is_an_object_a_line_and_the_reading_can_be_chosen(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "part"),
     [
-        ({"id": "b", "output": "5"}, "no 'gold'"), ({"id": "a", "gold": "1", "output": "5"}, "the id 'a' was there before"),
-        ({"gold": "1", "output": "5"}, "no 'id'"), ({"id": "b", "gold": "1"}, "no 'output'"),
+        ({"id": "b", "output": "5"}, "no 'gold'"),
+        ({"id": "a", "gold": "1", "output": "5"}, "the id 'a' was there before"),
+        ({"gold": "1", "output": "5"}, "no 'id'"),
+        ({"id": "b", "gold": "1"}, "no 'output'"),
         ({"id": "b", "gold": " ", "output": "5"}, "empty"),
-        ({"id": "b", "gold": "1", "output": 5}, "'output' must be a string"), ("{", "not JSON"), ("[1]", "not an object"),
-        ("[" * 100_000, "not JSON"), ({"id": "b", "gold": ["1"], "output": "5"}, "'gold' must be a string"),
+        ({"id": "b", "gold": "1", "output": 5}, "'output' must be a string"),
+        ("{", "not JSON"),
+        ("[1]", "not an object"),
+        ("[" * 100_000, "not JSON"),
+        ({"id": "b", "gold": ["1"], "output": "5"}, "'gold' must be a string"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_line_is_named_before_anything_is_graded(row: object, part: str, tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.jsonl", GOOD, row)
     with pytest.raises(UserError) as caught:
@@ -74,10 +87,12 @@ def test_a_bad_line_is_named_before_anything_is_graded(row: object, part: str, t
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.jsonl", GOOD, {"id": "b", "output": "5"})
     for arguments, part in (
-        ([str(path)], f"{path}, line 2: no 'gold'"), (["nowhere.jsonl"], "nowhere.jsonl"),
+        ([str(path)], f"{path}, line 2: no 'gold'"),
+        (["nowhere.jsonl"], "nowhere.jsonl"),
         ([str(path), "--grader", "quen"], "did you mean 'qwen'"),
-        ([str(path), "--read", "boxes"], "--read"), ([str(path), "--limit-s", "0"], "--limit-s"),
-    ):  # fmt: skip
+        ([str(path), "--read", "boxes"], "--read"),
+        ([str(path), "--limit-s", "0"], "--limit-s"),
+    ):
         done = rlbench("grade", *arguments, cwd=tmp_path)
         assert done.returncode == 2 and done.stdout == "" and part in done.stderr and "Traceback" not in done.stderr
 
@@ -87,7 +102,9 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     with path.open("w") as file:
         for number in range(250):
-            file.write(json.dumps({"id": number, "gold": "7", "output": "x" * 1_000_000 + rf"\boxed{{{number}}}"}) + "\n")
+            file.write(
+                json.dumps({"id": number, "gold": "7", "output": "x" * 1_000_000 + rf"\boxed{{{number}}}"}) + "\n"
+            )
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from rlbench.grading.files import grade_file\nfrom rlbench.grading.pool import Grader\n"
@@ -95,7 +112,9 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
         "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"  # getrusage's is also the parent's
         "print(count, peak.split()[1])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=True
+    )
     correct, kilobytes = map(int, done.stdout.split())
     assert correct == 1 and kilobytes < 160_000
 
@@ -134,20 +153,33 @@ def test_what_the_benchmark_grades_is_graded_as_it_was_made(mix: str) -> None:
 @pytest.mark.parametrize(
     ("gold", "output", "verdict", "answer"),
     [
-        ("7", r"\boxed{7}", "correct", "7"), ("7", r"\boxed{1} or \boxed{7}", "correct", "7"), ("7", "it is 3, no, 7", "correct", "7"),
-        ("1234", "it is 1,234.", "correct", "1234"), ("7", r"7 but \boxed{8}", "wrong", "8"), ("7", "nothing", "unparsed", None),
-        ("3.14159", r"\boxed{3.1416}", "correct", "3.1416"), ("3.14159", r"\boxed{3.15}", "wrong", "3.15"),
-        ("0.25", r"\boxed{25}", "correct", "25"), ("25", r"\boxed{0.25}", "correct", "0.25"), ("25", r"\boxed{2.5}", "wrong", "2.5"),
-        ("25", r"\boxed{2500}", "correct", "2500"), (r"25\%", r"\boxed{0.25}", "correct", "0.25"),
+        ("7", r"\boxed{7}", "correct", "7"),
+        ("7", r"\boxed{1} or \boxed{7}", "correct", "7"),
+        ("7", "it is 3, no, 7", "correct", "7"),
+        ("1234", "it is 1,234.", "correct", "1234"),
+        ("7", r"7 but \boxed{8}", "wrong", "8"),
+        ("7", "nothing", "unparsed", None),
+        ("3.14159", r"\boxed{3.1416}", "correct", "3.1416"),
+        ("3.14159", r"\boxed{3.15}", "wrong", "3.15"),
+        ("0.25", r"\boxed{25}", "correct", "25"),
+        ("25", r"\boxed{0.25}", "correct", "0.25"),
+        ("25", r"\boxed{2.5}", "wrong", "2.5"),
+        ("25", r"\boxed{2500}", "correct", "2500"),
+        (r"25\%", r"\boxed{0.25}", "correct", "0.25"),
         (r"\frac{1}{3}", r"\boxed{0.33333}", "correct", "0.33333"),
-        ("[0,1]", r"\boxed{(0,1)}", "correct", "(0,1)"), ("(1,2)", r"\boxed{(2,1)}", "wrong", "(2,1)"),
+        ("[0,1]", r"\boxed{(0,1)}", "correct", "(0,1)"),
+        ("(1,2)", r"\boxed{(2,1)}", "wrong", "(2,1)"),
         ("A", r"\boxed{\text{(A)}}", "correct", r"\text{(A)}"),
-        ("A", r"\boxed{B}", "wrong", "B"), ("x=2", r"\boxed{2}", "correct", "2"), (r"\sqrt{2}", r"\boxed{1.4142}", "correct", "1.4142"),
-        (r"\sin^2 x", r"\boxed{(\sin x)^2}", "correct", r"(\sin x)^2"), ("(x+1)^2", r"\boxed{x^2+2x+1}", "correct", "x^2+2x+1"),
+        ("A", r"\boxed{B}", "wrong", "B"),
+        ("x=2", r"\boxed{2}", "correct", "2"),
+        (r"\sqrt{2}", r"\boxed{1.4142}", "correct", "1.4142"),
+        (r"\sin^2 x", r"\boxed{(\sin x)^2}", "correct", r"(\sin x)^2"),
+        ("(x+1)^2", r"\boxed{x^2+2x+1}", "correct", "x^2+2x+1"),
         (MATRIX, rf"\boxed{{{MATRIX.replace('0.5', '1/2')}}}", "correct", MATRIX.replace("0.5", "1/2")),
-        (r"\text{Evelyn}", r"\boxed{evelyn}", "correct", "evelyn"), ("90^\\circ", r"\boxed{90}", "correct", "90"),
+        (r"\text{Evelyn}", r"\boxed{evelyn}", "correct", "evelyn"),
+        ("90^\\circ", r"\boxed{90}", "correct", "90"),
     ],
-)  # fmt: skip
+)
 def test_qwen_follows_the_published_semantics(gold: str, output: str, verdict: str, answer: str | None) -> None:
     assert qwen.read(output, gold) == answer
     if answer is not None:
@@ -164,11 +196,12 @@ def test_qwens_tolerance_is_relative_and_one_in_ten_thousand(value: Fraction, pa
 
 
 texts = st.one_of(
-    st.integers(-999, 999).map(str), st.decimals(-99, 99, places=3).map(str),
+    st.integers(-999, 999).map(str),
+    st.decimals(-99, 99, places=3).map(str),
     st.tuples(st.integers(-99, 99), st.integers(1, 99)).map(lambda f: rf"\frac{{{f[0]}}}{{{f[1]}}}"),
     st.tuples(st.integers(-9, 9), st.integers(2, 9)).map(lambda f: rf"{f[0]}\sqrt{{{f[1]}}}"),
     st.sampled_from(["x+1", "1+x", "2x", r"\pi"]),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=80, deadline=None)

@@ -231,10 +231,21 @@ DIFFERENT = {
         \text{east} ~ 5""",
 }
 UNREAD = [
-    ("42", ""), ("42", "because geometry proves it"), ("42", "hello"), ("5", r"\text{no such number}"), ("5", "()"), ("5", r"\frac{1}{"),
-    ("5", "?"), ("5", r"5 \text{ million}"), ("5", r"5 \text{ or more}"),
-    ("5", "[]"), ("1,2", "foo, because it is"), ("x+1", r"\foo{x}"), ("5", "٧ apples"), ("5", r"9^{9^{9}}"),
-]  # fmt: skip
+    ("42", ""),
+    ("42", "because geometry proves it"),
+    ("42", "hello"),
+    ("5", r"\text{no such number}"),
+    ("5", "()"),
+    ("5", r"\frac{1}{"),
+    ("5", "?"),
+    ("5", r"5 \text{ million}"),
+    ("5", r"5 \text{ or more}"),
+    ("5", "[]"),
+    ("1,2", "foo, because it is"),
+    ("x+1", r"\foo{x}"),
+    ("5", "٧ apples"),
+    ("5", r"9^{9^{9}}"),
+]
 
 
 @pytest.mark.parametrize(("gold", "answer"), [pair for rows in SAME.values() for pair in table(rows)])
@@ -252,7 +263,9 @@ def test_what_cannot_be_read_is_unparsed_and_never_correct(gold: str, answer: st
     assert verdict(gold, answer) == "unparsed"
 
 
-@pytest.mark.parametrize(("gold", "answer"), [pair for rows in [*SAME.values(), *DIFFERENT.values()] for pair in table(rows)])
+@pytest.mark.parametrize(
+    ("gold", "answer"), [pair for rows in [*SAME.values(), *DIFFERENT.values()] for pair in table(rows)]
+)
 def test_every_answer_and_every_gold_equals_itself(gold: str, answer: str) -> None:
     assert verdict(gold, gold) == verdict(answer, answer) == verdict(gold, f" {gold} .") == "correct"
 
@@ -266,7 +279,9 @@ numerals = st.one_of(
     st.decimals(-10_000, 10_000, places=3, allow_nan=False).map(str),
     st.tuples(integers, st.integers(1, 999)).map(lambda f: rf"\frac{{{f[0]}}}{{{f[1]}}}"),
     st.tuples(integers, st.integers(1, 99)).map(lambda f: f"{f[0]}/{f[1]}"),
-    st.tuples(st.integers(1, 50), st.integers(1, 9), st.integers(10, 19)).map(lambda f: rf"{f[0]}\frac{{{f[1]}}}{{{f[2]}}}"),
+    st.tuples(st.integers(1, 50), st.integers(1, 9), st.integers(10, 19)).map(
+        lambda f: rf"{f[0]}\frac{{{f[1]}}}{{{f[2]}}}"
+    ),
     st.tuples(st.integers(1, 9999), st.integers(-30, 30)).map(lambda f: rf"{f[0] / 1000} \times 10^{{{f[1]}}}"),
     st.tuples(integers, st.integers(2, 60)).map(lambda f: rf"{f[0]}\sqrt{{{f[1]}}}"),
     st.tuples(st.integers(1, 99), st.integers(1, 9)).map(lambda f: rf"\frac{{{f[0]}\pi}}{{{f[1]}}}"),
@@ -292,7 +307,9 @@ def test_the_fast_path_says_what_the_slow_one_says(gold: str, answer: str) -> No
 
 @settings(max_examples=100, deadline=None)
 @given(integers, st.integers(1, 200), st.integers(1, 30), st.sampled_from(["0", "1e-3", "1e-7", "1e-10", "1e-12"]))
-def test_the_fast_path_says_so_also_of_values_that_are_nearly_equal(top: int, bottom: int, factor: int, noise: str) -> None:
+def test_the_fast_path_says_so_also_of_values_that_are_nearly_equal(
+    top: int, bottom: int, factor: int, noise: str
+) -> None:
     gold = rf"\frac{{{top}}}{{{bottom}}}"
     near = float(Fraction(top, bottom) * (1 + Fraction(noise)))
     for answer in (f"{near:.6f}", f"{near:.12f}", rf"\frac{{{top * factor}}}{{{bottom * factor}}}"):
@@ -319,7 +336,9 @@ sums = st.lists(terms, min_size=1, max_size=3)
 
 @settings(max_examples=60, deadline=None)
 @given(sums, sums, st.randoms())
-def test_the_fast_path_says_what_the_slow_one_says_of_expressions(left: list[str], right: list[str], random: Random) -> None:
+def test_the_fast_path_says_what_the_slow_one_says_of_expressions(
+    left: list[str], right: list[str], random: Random
+) -> None:
     shuffled = random.sample(left, len(left))
     gold = " + ".join(left)
     for answer in (" + ".join(right), " + ".join(shuffled), f"({' + '.join(shuffled)})(2 - 1)", " - ".join(left)):
@@ -372,20 +391,29 @@ def test_normalising_twice_is_normalising_once(text: str) -> None:
         ("5", "the answer is 5", None),
     ],
 )
-def test_the_last_box_counts_and_a_run_of_boxes_only_where_there_are_as_many_answers(gold: str, output: str, answer: str | None) -> None:
+def test_the_last_box_counts_and_a_run_of_boxes_only_where_there_are_as_many_answers(
+    gold: str, output: str, answer: str | None
+) -> None:
     assert read_answer(output, gold) == answer
 
 
 @pytest.mark.parametrize(
     ("output", "answer"),
     [
-        (r"\boxed{4} and so on: 7", "4"), ("The answer is 5.", "5"), ("Answer: $336$", "$336$"),
-        ("x\n#### 72", "72"), ("so\nA: 1,234", "1,234"),
-        ("We get $x = 3$ apples in the end", "x = 3"), ("She has 12 apples and 7 pears in all.", "7"), (r"\frac{1}{2}", r"\frac{1}{2}"),
-        ("42 because geometry proves it", "42"), ("Final Answer: The final answer is $(-6, 10)$. I hope it is correct.", "(-6, 10)"),
-        ("no number in here at all", None), ("", None),
+        (r"\boxed{4} and so on: 7", "4"),
+        ("The answer is 5.", "5"),
+        ("Answer: $336$", "$336$"),
+        ("x\n#### 72", "72"),
+        ("so\nA: 1,234", "1,234"),
+        ("We get $x = 3$ apples in the end", "x = 3"),
+        ("She has 12 apples and 7 pears in all.", "7"),
+        (r"\frac{1}{2}", r"\frac{1}{2}"),
+        ("42 because geometry proves it", "42"),
+        ("Final Answer: The final answer is $(-6, 10)$. I hope it is correct.", "(-6, 10)"),
+        ("no number in here at all", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_without_a_box_the_final_answer_is_read_where_that_is_asked_for(output: str, answer: str | None) -> None:
     assert read_answer(output, "5", "final") == answer
 

@@ -14,16 +14,36 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rlbench"
 # Module (or package) -> row; the longest prefix that matches counts.
 ROWS = {
     "rlbench": 0,
-    "rlbench.records": 1, "rlbench.models": 1, "rlbench.boxed": 1,
-    "rlbench.recipe": 2, "rlbench.graph": 2, "rlbench.tasks": 2, "rlbench.objectives": 2, "rlbench.statistics": 2, "rlbench.metrics": 2,
-    "rlbench.views": 2, "rlbench.selection": 2, "rlbench.grading": 2,
-    "rlbench.sampling": 3, "rlbench.training": 3,
-    "rlbench.evaluation": 4, "rlbench.contamination": 4, "rlbench.reporting": 4,
-    "rlbench.pipeline": 5, "rlbench.graph.ray_executor": 5, "rlbench.estimate": 5, "rlbench.runner": 5, "rlbench.manifest": 5,
+    "rlbench.records": 1,
+    "rlbench.models": 1,
+    "rlbench.boxed": 1,
+    "rlbench.recipe": 2,
+    "rlbench.graph": 2,
+    "rlbench.tasks": 2,
+    "rlbench.objectives": 2,
+    "rlbench.statistics": 2,
+    "rlbench.metrics": 2,
+    "rlbench.views": 2,
+    "rlbench.selection": 2,
+    "rlbench.grading": 2,
+    "rlbench.sampling": 3,
+    "rlbench.training": 3,
+    "rlbench.evaluation": 4,
+    "rlbench.contamination": 4,
+    "rlbench.reporting": 4,
+    "rlbench.pipeline": 5,
+    "rlbench.graph.ray_executor": 5,
+    "rlbench.estimate": 5,
+    "rlbench.runner": 5,
+    "rlbench.manifest": 5,
     "rlbench.describe": 5,
     "rlbench.scaffold": 5,
-    "rlbench.cli": 6, "rlbench.progress": 6, "rlbench.doctor": 6, "rlbench.testing": 6, "rlbench.bench": 6,
-}  # fmt: skip
+    "rlbench.cli": 6,
+    "rlbench.progress": 6,
+    "rlbench.doctor": 6,
+    "rlbench.testing": 6,
+    "rlbench.bench": 6,
+}
 ROOMS = ("recipe", "graph", "tasks", "objectives", "views", "grading")  # of row 2, which do not know each other
 ONLY_IN = {"ray": {"rlbench.graph.ray_executor"}, "vllm": {"rlbench.sampling.vllm_engine"}}
 
@@ -55,7 +75,9 @@ def imports(path: Path) -> set[str]:
 def test_a_module_imports_only_from_its_own_row_or_above(module: str, path: Path) -> None:
     known = {name for name, _ in modules()}
     for imported in imports(path) & known:
-        assert imported == "rlbench" or row_of(imported) <= row_of(module), f"{module} imports {imported}, which stands below it"
+        assert imported == "rlbench" or row_of(imported) <= row_of(module), (
+            f"{module} imports {imported}, which stands below it"
+        )
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")

@@ -25,7 +25,9 @@ GOOD = '{"id": "a", "problem": "1+1?", "answer": "2"}\n'
 
 def test_the_keys_of_a_line_become_a_problem_and_others_its_meta(tmp_path: Path) -> None:
     line = {"id": 7, "problem": "p", "answer": 2.5, "solution": "s", "level": 3, "meta": {"source": "x"}}
-    assert local.load(written(tmp_path, json.dumps(line))) == [Problem("7", "p", "2.5", "s", {"level": 3, "source": "x"})]
+    assert local.load(written(tmp_path, json.dumps(line))) == [
+        Problem("7", "p", "2.5", "s", {"level": 3, "source": "x"})
+    ]
 
 
 def test_blank_lines_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
@@ -53,9 +55,15 @@ WRONG = {
     "no_id": ('{"problem": "p", "answer": "1"}', r"`id` is missing"),
     "problem_number": ('{"id": "a", "problem": 3, "answer": "1"}', r"`problem` must be text, not a number"),
     "answer_list": ('{"id": "a", "problem": "p", "answer": ["1"]}', r"`answer` must be text or a number, not a list"),
-    "answer_true": ('{"id": "a", "problem": "p", "answer": true}', r"`answer` must be text or a number, not true or false"),
+    "answer_true": (
+        '{"id": "a", "problem": "p", "answer": true}',
+        r"`answer` must be text or a number, not true or false",
+    ),
     "answer_nan": ('{"id": "a", "problem": "p", "answer": NaN}', r"NaN is not a JSON value"),
-    "solution_list": ('{"id": "a", "problem": "p", "answer": "1", "solution": [1]}', r"`solution` must be text, not a list"),
+    "solution_list": (
+        '{"id": "a", "problem": "p", "answer": "1", "solution": [1]}',
+        r"`solution` must be text, not a list",
+    ),
     "meta_text": ('{"id": "a", "problem": "p", "answer": "1", "meta": "m"}', r"`meta` must be an object, not text"),
     "empty_problem": ('{"id": "a", "problem": "  ", "answer": "1"}', r"`problem` is empty"),
     "empty_answer": ('{"id": "a", "problem": "p", "answer": ""}', r"`answer` is empty"),
@@ -102,7 +110,10 @@ text = st.text(min_size=1).filter(lambda t: t.strip() and not any(0xD800 <= ord(
 @given(st.dictionaries(st.text(string.ascii_letters, min_size=1), st.tuples(text, text, st.none() | text), min_size=1))
 def test_whatever_is_written_as_json_lines_is_read_back(rows: dict[str, tuple[str, str, str | None]]) -> None:
     problems = [Problem(key, problem, answer, solution, {"n": 1}) for key, (problem, answer, solution) in rows.items()]
-    lines = [{"id": p.id, "problem": p.problem, "answer": p.answer, "solution": p.solution, "meta": dict(p.meta)} for p in problems]
+    lines = [
+        {"id": p.id, "problem": p.problem, "answer": p.answer, "solution": p.solution, "meta": dict(p.meta)}
+        for p in problems
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), "\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
         assert local.load(path) == problems

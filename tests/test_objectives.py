@@ -37,14 +37,19 @@ from rlbench.training.step import BoundObjective, Learner
 OBJECTIVES = sorted(registry.describe().objectives)
 
 
-def batch_of(lengths: tuple[int, ...], reward: list[float] | None = None, group: list[int] | None = None, **fields: Tensor) -> TokenBatch:
+def batch_of(
+    lengths: tuple[int, ...], reward: list[float] | None = None, group: list[int] | None = None, **fields: Tensor
+) -> TokenBatch:
     sequence = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     position = torch.cat([torch.arange(n) for n in lengths])
     return TokenBatch(
-        sequence=sequence, token_id=torch.zeros_like(sequence), position=position,
+        sequence=sequence,
+        token_id=torch.zeros_like(sequence),
+        position=position,
         reward=torch.tensor(reward or [0.0] * len(lengths), dtype=torch.float64),
-        group=torch.tensor(group or list(range(len(lengths)))), fields=fields,
-    )  # fmt: skip
+        group=torch.tensor(group or list(range(len(lengths)))),
+        fields=fields,
+    )
 
 
 def logs(*probabilities: float) -> Tensor:
@@ -70,9 +75,17 @@ Q = (0.25, 0.25, 0.2, 0.4)
 A = torch.tensor([1.0, 1.0, 1.0, -2.0], dtype=torch.float64)  # the same at every token of a sequence
 
 
-def at(lengths: tuple[int, ...] = (3, 1), p: tuple[float, ...] = P, q: tuple[float, ...] = Q, **options: object) -> TokenBatch:
+def at(
+    lengths: tuple[int, ...] = (3, 1), p: tuple[float, ...] = P, q: tuple[float, ...] = Q, **options: object
+) -> TokenBatch:
     """A batch with every field that an objective of the policy reads; old and reference policy are the same."""
-    fields = {"logp": logs(*p), "old_logp": logs(*q), "ref_logp": logs(*q), "advantage": A, "entropy": torch.ones_like(A)}
+    fields = {
+        "logp": logs(*p),
+        "old_logp": logs(*q),
+        "ref_logp": logs(*q),
+        "advantage": A,
+        "entropy": torch.ones_like(A),
+    }
     return batch_of(lengths, **{**fields, **options})  # type: ignore[arg-type]
 
 
@@ -139,8 +152,15 @@ def test_gradients_are_those_of_finite_differences_with_what_is_stopped_held_fix
         (raft_pp(at(q=(0.4, 0.25, 0.2, 0.4))).stats["clip_fraction"], [1, 0, 0, 1]),
         (raft_pp(at()).stats["kl"], [r - 1 - math.log(r) for r in (2, 1, 0.5, 2)]),
         (dro(at()).stats["kl"], [math.log(2) ** 2 / 2, 0, math.log(2) ** 2 / 2, math.log(2) ** 2 / 2]),
-        (asft(at()).stats["kl"], [0.75 * math.log(3) - math.log(2), 0, 2.6 * math.log(2) - 1.6 * math.log(3),
-                                  0.6 * math.log(3) - 0.4 * math.log(2)]),
+        (
+            asft(at()).stats["kl"],
+            [
+                0.75 * math.log(3) - math.log(2),
+                0,
+                2.6 * math.log(2) - 1.6 * math.log(3),
+                0.6 * math.log(3) - 0.4 * math.log(2),
+            ],
+        ),
         (topr(at(reward=[1.0, 0.0], q=(0.5, 0.25, 0.2, 0.9))).stats["weight"], [1, 8 / 9]),
         (iw_sft(at()).stats["weight"], [1, 1, 1, 2]),
         (dft(at()).stats["weight"], P),
@@ -155,7 +175,7 @@ def test_gradients_are_those_of_finite_differences_with_what_is_stopped_held_fix
         (simpo(at((2, 2), p=(0.5, 0.5, 0.5, 0.25))).stats["margin"], [math.log(2)]),
         (value(GOLDENS["value"].cases[0].batch()).stats["value_clip_fraction"], [1, 1, 0, 0, 1, 0]),
     ],
-)  # fmt: skip
+)
 def test_statistics_have_their_golden_values(found: Tensor, expected: list[float]) -> None:
     assert found.tolist() == pytest.approx(list(expected), abs=1e-12)
 
@@ -309,14 +329,19 @@ def batches(draw: st.DrawFn) -> TokenBatch:
 
     reward = [float(numbers.random() < 0.5) for _ in lengths]
     fields = {name: some(-3.0, -0.01) for name in ("logp", "old_logp", "ref_logp")}
-    return batch_of(lengths, reward, entropy=some(0.0, 5.0), value=some(-2, 2), old_value=some(-2, 2), returns=some(-2, 2), **fields)
+    return batch_of(
+        lengths, reward, entropy=some(0.0, 5.0), value=some(-2, 2), old_value=some(-2, 2), returns=some(-2, 2), **fields
+    )
 
 
 def by_sequence(batch: TokenBatch, *names: str) -> list[list[tuple[float, ...]]]:
     """The named fields, token by token, of each sequence as plain numbers."""
     columns = [getattr(batch, name).tolist() for name in names]
     places = batch.sequence.tolist()
-    return [[row for place, row in zip(places, zip(*columns, strict=True), strict=True) if place == s] for s in range(batch.n_sequences)]
+    return [
+        [row for place, row in zip(places, zip(*columns, strict=True), strict=True) if place == s]
+        for s in range(batch.n_sequences)
+    ]
 
 
 def agree(found: Tensor | Loss, expected: list[float]) -> None:
@@ -361,7 +386,9 @@ def test_eaft_agrees_with_a_plain_loop(batch: TokenBatch) -> None:
 @given(batch=batches())
 def test_the_value_loss_agrees_with_a_plain_loop(batch: TokenBatch) -> None:
     expected = []
-    for new, old, target in (token for tokens in by_sequence(batch, "value", "old_value", "returns") for token in tokens):
+    for new, old, target in (
+        token for tokens in by_sequence(batch, "value", "old_value", "returns") for token in tokens
+    ):
         near = min(max(new, old - 0.5), old + 0.5)
         expected.append(max((new - target) ** 2, (near - target) ** 2) / 2)
     agree(value(batch), expected)
@@ -392,16 +419,43 @@ def test_asft_kl_gradient_is_what_keeps_the_probability_at_the_reference() -> No
 
 @pytest.mark.parametrize(
     ("name", "hyperparameters"),
-    [*((name, {}) for name in OBJECTIVES), ("focal", {"gamma": 0.0}), ("focal", {"gamma": 0.5}), ("prob_power", {"k": 0.0}),
-     ("prob_power", {"k": 1e-8}), ("prob_power", {"k": 100.0}), ("eaft", {"alpha": 0.5}), ("eaft", {"alpha": 0.0})],
-)  # fmt: skip
-def test_losses_statistics_and_gradients_are_finite_at_the_extremes_in_float32(name: str, hyperparameters: dict[str, float]) -> None:
+    [
+        *((name, {}) for name in OBJECTIVES),
+        ("focal", {"gamma": 0.0}),
+        ("focal", {"gamma": 0.5}),
+        ("prob_power", {"k": 0.0}),
+        ("prob_power", {"k": 1e-8}),
+        ("prob_power", {"k": 100.0}),
+        ("eaft", {"alpha": 0.5}),
+        ("eaft", {"alpha": 0.0}),
+    ],
+)
+def test_losses_statistics_and_gradients_are_finite_at_the_extremes_in_float32(
+    name: str, hyperparameters: dict[str, float]
+) -> None:
     # (log p, log q): both tiny, both certain, ratios of e^200 and e^-200, and one that rounding left just above 0.
-    extremes = [(-100.0, -100.0), (0.0, 0.0), (0.0, -200.0), (-200.0, 0.0), (-1e-8, -100.0), (1e-7, -1e-7), (-1.0, -1.0)]
+    extremes = [
+        (-100.0, -100.0),
+        (0.0, 0.0),
+        (0.0, -200.0),
+        (-200.0, 0.0),
+        (-1e-8, -100.0),
+        (1e-7, -1e-7),
+        (-1.0, -1.0),
+    ]
     cases = list(itertools.product(extremes, (3.0, -3.0), (0.0, -1e-7, 12.0)))  # 42, with advantages and entropies
     (p, q), advantage, entropy = zip(*(c[0] for c in cases), strict=True), [c[1] for c in cases], [c[2] for c in cases]
-    fields = {"logp": p, "old_logp": q, "ref_logp": q, "sampler_logp": q, "advantage": advantage, "entropy": entropy,
-              "value": [100 * x for x in advantage], "old_value": [-100 * x for x in advantage], "returns": advantage}  # fmt: skip
+    fields = {
+        "logp": p,
+        "old_logp": q,
+        "ref_logp": q,
+        "sampler_logp": q,
+        "advantage": advantage,
+        "entropy": entropy,
+        "value": [100 * x for x in advantage],
+        "old_value": [-100 * x for x in advantage],
+        "returns": advantage,
+    }
     for lengths, reward in (((1,) * 42, [0.0, 1.0] * 21), ((30, 6, 5, 1), [1.0, 0.0, 0.0, 1.0])):
         tensors = {field: torch.tensor(numbers, dtype=torch.float32) for field, numbers in fields.items()}
         leaves = [tensors[field].requires_grad_() for field in ("logp", "entropy", "value")]
@@ -468,7 +522,9 @@ def test_gae_has_its_golden_value() -> None:
     d2, d1, d0 = 1.0 - 0.1, 0.9 * 0.1 - 0.2, 0.9 * 0.2 - 0.5
     expected = [d0 + 0.45 * d1 + 0.45**2 * d2, d1 + 0.45 * d2, d2, -0.3]
     assert credit.advantage.tolist() == pytest.approx(expected)
-    assert credit.returns.tolist() == pytest.approx([a + v for a, v in zip(expected, [0.5, 0.2, 0.1, 0.3], strict=True)])
+    assert credit.returns.tolist() == pytest.approx(
+        [a + v for a, v in zip(expected, [0.5, 0.2, 0.1, 0.3], strict=True)]
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -479,7 +535,9 @@ def test_gae_is_the_sum_over_all_later_errors(batch: TokenBatch, gamma: float, l
         values = [v for (v,) in tokens] + [0.0]
         rewards_at = [0.0] * (len(tokens) - 1) + [reward]
         errors = [rewards_at[t] + gamma * values[t + 1] - values[t] for t in range(len(tokens))]
-        expected += [sum((gamma * lam) ** (s - t) * errors[s] for s in range(t, len(tokens))) for t in range(len(tokens))]
+        expected += [
+            sum((gamma * lam) ** (s - t) * errors[s] for s in range(t, len(tokens))) for t in range(len(tokens))
+        ]
     credit = advantages.gae(batch, gamma=gamma, lam=lam, whiten=False)
     assert credit.advantage.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
     torch.testing.assert_close(credit.returns, credit.advantage + batch.old_value)
@@ -562,7 +620,9 @@ def naive_dpo(model: torch.nn.Module, rows: list[TrainingSequence]) -> Tensor:
         ("dpo", dpo, "pairs", ("ref_logp",), "pair-mean", naive_dpo),
     ],
 )
-def test_loss_and_gradients_are_those_of_a_naive_padded_computation(name, function, rows, reads, reduction, naive) -> None:
+def test_loss_and_gradients_are_those_of_a_naive_padded_computation(
+    name, function, rows, reads, reduction, naive
+) -> None:
     data = sequences(8, unit=2 if rows == "pairs" else 1)
     plain, trained = tiny_model(), tiny_model()
     expected = naive(plain, data)
@@ -572,7 +632,9 @@ def test_loss_and_gradients_are_those_of_a_naive_padded_computation(name, functi
         annotate(Policy(tiny_model(seed=1)), examples, {"logp": "ref_logp"}, 1000, torch.device("cpu"))
     bound = BoundObjective(name, function, {}, rows, reads, reduction)
     config = TrainingConfig(learning_rate=0.0, tokens_per_microbatch=60)
-    learner = Learner(Policy(trained), bound, config, learning_rate=0.0, steps=1, constant_length=1, device=torch.device("cpu"))
+    learner = Learner(
+        Policy(trained), bound, config, learning_rate=0.0, steps=1, constant_length=1, device=torch.device("cpu")
+    )
     loss, _ = learner.accumulate(examples, Totals(sum(len(e.token_ids) for e in examples), len(examples)))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for (parameter, p), q in zip(trained.named_parameters(), plain.parameters(), strict=True):

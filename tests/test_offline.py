@@ -28,14 +28,24 @@ def table(name: str, plugins: tuple[Path, ...] = (), **hyperparameters: Any) -> 
     catalogue = registry.describe(plugins)
     found = catalogue.find(name, "objective")
     return {
-        "name": name, "hyperparameters": catalogue.resolve(name, "objective", hyperparameters), "rows": found.rows,
-        "reads": list(found.reads), "reduction": found.reduction,
-    }  # fmt: skip
+        "name": name,
+        "hyperparameters": catalogue.resolve(name, "objective", hyperparameters),
+        "rows": found.rows,
+        "reads": list(found.reads),
+        "reduction": found.reduction,
+    }
 
 
 def config(name: str, **training: Any) -> dict[str, Any]:
     chosen = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 2, "tokens_per_microbatch": 100, **training}
-    return {"objective": table(name), "training": chosen, "seed": 0, "dtype": "float32", "advantage": None, "filters": []}
+    return {
+        "objective": table(name),
+        "training": chosen,
+        "seed": 0,
+        "dtype": "float32",
+        "advantage": None,
+        "filters": [],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    folder: Path, base: Path, rows: list[TrainingSequence], config: dict[str, Any], plugins: list[dict[str, str]] | None = None
+    folder: Path,
+    base: Path,
+    rows: list[TrainingSequence],
+    config: dict[str, Any],
+    plugins: list[dict[str, str]] | None = None,
 ) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context()
@@ -105,7 +119,9 @@ def test_dpo_starts_at_ln_2_and_keeps_its_reference(tmp_path: Path, base: Path) 
     assert log[-1]["margin"] > log[0]["margin"] and log[-1]["loss"] < math.log(2)
 
 
-def test_the_old_policy_of_offline_grpo_is_the_initial_one_and_its_steps_leave_it_behind(tmp_path: Path, base: Path) -> None:
+def test_the_old_policy_of_offline_grpo_is_the_initial_one_and_its_steps_leave_it_behind(
+    tmp_path: Path, base: Path
+) -> None:
     settings = {**config("grpo"), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
     rows = sequences(8, group=4, sampled=True)
     output, _ = run(tmp_path, base, rows, settings)
@@ -114,7 +130,10 @@ def test_the_old_policy_of_offline_grpo_is_the_initial_one_and_its_steps_leave_i
 
 
 def test_the_old_policy_is_the_initial_one_unless_it_is_refreshed(tmp_path: Path, base: Path) -> None:
-    settings = {**config("grpo", epochs=3, learning_rate=3e-3), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
+    settings = {
+        **config("grpo", epochs=3, learning_rate=3e-3),
+        "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}},
+    }
     kl = {}
     for interval in (None, 1, 2):
         settings["training"] = {**settings["training"], "refresh_interval": interval}
@@ -127,13 +146,31 @@ def test_the_old_policy_is_the_initial_one_unless_it_is_refreshed(tmp_path: Path
 @pytest.mark.parametrize(
     ("kind", "text", "reason"),
     [
-        ("filters", "@row_filter('f')\ndef f(batch):\n    return batch.reward\n", r"filter 'f' \(x.py:2\) has to return a bool for each"),
-        ("advantage", "@advantage('f')\ndef f(batch):\n    return batch.reward[:1]\n", r"'f' \(x.py:2\): its advantage is \(1,\)"),
-        ("advantage", "@advantage('f')\ndef f(batch):\n    return batch.reward / 0\n", r"'f' \(x.py:2\): its advantage is not finite"),
-        ("advantage", "@advantage('f')\ndef f(batch):\n    return None\n", r"'f' \(x.py:2\): its advantage is NoneType"),
+        (
+            "filters",
+            "@row_filter('f')\ndef f(batch):\n    return batch.reward\n",
+            r"filter 'f' \(x.py:2\) has to return a bool for each",
+        ),
+        (
+            "advantage",
+            "@advantage('f')\ndef f(batch):\n    return batch.reward[:1]\n",
+            r"'f' \(x.py:2\): its advantage is \(1,\)",
+        ),
+        (
+            "advantage",
+            "@advantage('f')\ndef f(batch):\n    return batch.reward / 0\n",
+            r"'f' \(x.py:2\): its advantage is not finite",
+        ),
+        (
+            "advantage",
+            "@advantage('f')\ndef f(batch):\n    return None\n",
+            r"'f' \(x.py:2\): its advantage is NoneType",
+        ),
     ],
 )
-def test_what_a_plugin_must_not_return_is_refused_with_file_and_line(kind: str, text: str, reason: str, tmp_path: Path, base: Path) -> None:
+def test_what_a_plugin_must_not_return_is_refused_with_file_and_line(
+    kind: str, text: str, reason: str, tmp_path: Path, base: Path
+) -> None:
     component = {"name": "f", "hyperparameters": {}}
     settings = {**config("sft"), kind: [component] if kind == "filters" else component}
     plugin = {"path": "x.py", "source": "from rlbench import advantage, row_filter\n" + text}
@@ -158,7 +195,9 @@ def test_an_estimator_that_needs_a_critic_fails_by_name(tmp_path: Path, base: Pa
 
 def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base: Path) -> None:
     plugin = tmp_path / "plugin.py"
-    plugin.write_text("from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n")
+    plugin.write_text(
+        "from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n"
+    )
     settings = {**config("sft"), "objective": table("broken", (plugin,))}
     (tmp_path / "runs").mkdir()
     with pytest.raises(StageFailure, match=r"objective 'broken' \(x.py:2\): the loss became inf at step 1 of 6"):
@@ -181,11 +220,15 @@ def test_a_statistic_takes_the_place_of_nothing_that_the_engine_logs(tmp_path: P
 
 
 def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, base: Path) -> None:
-    first, second = (run(tmp_path, base, sequences(6), config("sft", gradient_checkpointing=flag))[0] for flag in (False, True))
+    first, second = (
+        run(tmp_path, base, sequences(6), config("sft", gradient_checkpointing=flag))[0] for flag in (False, True)
+    )
     assert [line["loss"] for line in lines(first)] == pytest.approx([line["loss"] for line in lines(second)], rel=1e-5)
 
 
-def gradient(objective: BoundObjective, rows: list[TrainingSequence], budget: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def gradient(
+    objective: BoundObjective, rows: list[TrainingSequence], budget: int, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     examples = examples_of(rows, objective.rows)
     policy = Policy(tiny_model(initializer_range=0.05).to(dtype))
     for example in examples:
@@ -199,7 +242,13 @@ def gradient(objective: BoundObjective, rows: list[TrainingSequence], budget: in
 
 @pytest.mark.parametrize(
     ("name", "reduction"),
-    [("sft", "token-mean"), ("dft", "sequence-mean"), ("iw_sft", "constant"), ("grpo", "sequence-mean-token-sum"), ("dpo", "pair-mean")],
+    [
+        ("sft", "token-mean"),
+        ("dft", "sequence-mean"),
+        ("iw_sft", "constant"),
+        ("grpo", "sequence-mean-token-sum"),
+        ("dpo", "pair-mean"),
+    ],
 )
 def test_the_gradient_does_not_depend_on_the_micro_batch(name: str, reduction: str) -> None:
     objective = BoundObjective.load({**table(name), "reduction": reduction}, ())
@@ -222,9 +271,14 @@ def test_schedules_rise_to_one_and_fall_towards_zero() -> None:
 
 def test_norms_and_biases_do_not_decay() -> None:
     learner = Learner(
-        Policy(tiny_model()), BoundObjective.load(table("sft"), ()), TrainingConfig(learning_rate=0.1, weight_decay=0.3),
-        learning_rate=0.1, steps=1, constant_length=1, device=CPU,
-    )  # fmt: skip
+        Policy(tiny_model()),
+        BoundObjective.load(table("sft"), ()),
+        TrainingConfig(learning_rate=0.1, weight_decay=0.3),
+        learning_rate=0.1,
+        steps=1,
+        constant_length=1,
+        device=CPU,
+    )
     decay = {id(p): group["weight_decay"] for group in learner.optimiser.param_groups for p in group["params"]}
     for name, parameter in learner.network.module.named_parameters():
         assert decay[id(parameter)] == (0.0 if "norm" in name or name.endswith("bias") else 0.3), name
@@ -236,9 +290,14 @@ def _rank(rank: int, port: int, folder: str) -> None:
     try:
         rows = sequences(7)
         learner = Learner(
-            Policy(tiny_model(initializer_range=0.05)), BoundObjective.load(table("sft"), ()), TrainingConfig(learning_rate=0.0),
-            learning_rate=0.0, steps=1, constant_length=1, device=CPU,
-        )  # fmt: skip
+            Policy(tiny_model(initializer_range=0.05)),
+            BoundObjective.load(table("sft"), ()),
+            TrainingConfig(learning_rate=0.0),
+            learning_rate=0.0,
+            steps=1,
+            constant_length=1,
+            device=CPU,
+        )
         examples = examples_of(rows[:5] if rank == 0 else rows[5:], "sequences")
         totals = Totals(sum(len(e.token_ids) for e in examples), len(examples)).over_ranks(CPU)
         loss, _ = learner.accumulate(examples, totals)

@@ -22,7 +22,18 @@ from rlbench.training.online import OnlineLoop, correct_advantages, explained_va
 from rlbench.training.sampler import mismatch
 from rlbench.training.step import Component
 
-LINE = {"step", "online_step", "loss", "grad_norm", "learning_rate", "tokens", "sequences", "reward", "response_tokens", "entropy"}
+LINE = {
+    "step",
+    "online_step",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "tokens",
+    "sequences",
+    "reward",
+    "response_tokens",
+    "entropy",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +48,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def config(name: str, **changes: Any) -> dict[str, Any]:
     """Rewards are drawn at random, because a model of random weights never answers."""
     chosen = {
-        "objective": table(name), "seed": 0, "dtype": "float32", "filters": [], "critic": None,
+        "objective": table(name),
+        "seed": 0,
+        "dtype": "float32",
+        "filters": [],
+        "critic": None,
         "training": {"learning_rate": 1e-3, "tokens_per_microbatch": 200, "max_length": 64},
         "online": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4, "mini_batches": 2, "max_new_tokens": 12},
-        "reward": {"name": "random", "hyperparameters": {}}, "advantage": {"name": "group_norm", "hyperparameters": {}},
-        "template": "<bos>{problem}\n", "sampling": {"engine": "transformers", "batch_rows": 16},
-    }  # fmt: skip
+        "reward": {"name": "random", "hyperparameters": {}},
+        "advantage": {"name": "group_norm", "hyperparameters": {}},
+        "template": "<bos>{problem}\n",
+        "sampling": {"engine": "transformers", "batch_rows": 16},
+    }
     for key, value in changes.items():
         both = isinstance(chosen.get(key), dict) and isinstance(value, dict) and key in ("training", "online")
         chosen[key] = {**chosen[key], **value} if both else value
@@ -66,7 +83,9 @@ def test_grpo_writes_a_model_and_one_line_an_optimiser_step(tmp_path: Path, inpu
     assert [(line["step"], line["online_step"]) for line in log] == [(1, 1), (2, 1), (3, 2), (4, 2)]
     assert all(line.keys() >= LINE for line in log)
     assert log[0]["sampler_mismatch"] < 1e-4
-    assert log[0]["kl"] == pytest.approx(0.0, abs=1e-7) and log[1]["kl"] > 0  # the first update starts at the old policy
+    assert (
+        log[0]["kl"] == pytest.approx(0.0, abs=1e-7) and log[1]["kl"] > 0
+    )  # the first update starts at the old policy
     assert log[0]["sequences"] + log[1]["sequences"] == 16
     assert context.counters["samples"] == 32 and context.counters["steps"] == 4
     assert context.counters["tokens"] == sum(line["tokens"] for line in log) == context.counters["sampled_tokens"]
@@ -77,7 +96,9 @@ def test_grpo_writes_a_model_and_one_line_an_optimiser_step(tmp_path: Path, inpu
 
 def test_ppo_trains_a_critic_beside_the_policy(tmp_path: Path, inputs: dict[str, Path]) -> None:
     log, _ = run(tmp_path / "out", inputs, ppo_config(online={"steps": 3}))
-    assert {"critic_loss", "critic_grad_norm", "value_clip_fraction", "explained_variance", "clip_fraction"} <= set(log[0])
+    assert {"critic_loss", "critic_grad_norm", "value_clip_fraction", "explained_variance", "clip_fraction"} <= set(
+        log[0]
+    )
     assert log[0]["critic_learning_rate"] == pytest.approx(3e-3)
     assert log[0]["explained_variance"] == pytest.approx(0.0)  # a critic that says 0 everywhere explains nothing
     assert all(line["critic_grad_norm"] > 0 for line in log)
@@ -110,11 +131,17 @@ def test_a_step_whose_samples_are_all_filtered_is_logged_and_skipped(inputs: dic
 def test_a_run_whose_filters_keep_nothing_in_any_step_fails(tmp_path: Path, inputs: dict[str, Path]) -> None:
     never = {"name": "random", "hyperparameters": {"probability": 0.0, "salt": 0}}
     with pytest.raises(StageFailure, match="no row to train on in any step"):
-        run(tmp_path / "out", inputs, config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]))
+        run(
+            tmp_path / "out",
+            inputs,
+            config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]),
+        )
 
 
 def test_semi_online_samples_from_a_policy_that_is_refreshed_now_and_then(inputs: dict[str, Path]) -> None:
-    settings = config("grpo", training={"learning_rate": 1e-2}, online={"steps": 4, "mini_batches": 1, "sync_interval": 2})
+    settings = config(
+        "grpo", training={"learning_rate": 1e-2}, online={"steps": 4, "mini_batches": 1, "sync_interval": 2}
+    )
     with Grader() as grader:
         loop = OnlineLoop(settings, inputs, Context(), grader)
         lines = [loop.step(step)[0] for step in range(4)]
@@ -154,12 +181,17 @@ def test_a_reward_that_is_no_finite_number_is_refused_with_file_and_line(value: 
     context = Context()
     text = f"from rlbench import reward\n@reward('mine')\ndef mine(rollout):\n    return {value}\n"
     context.hints["plugins"] = [{"path": "x.py", "source": text}]
-    with Grader() as grader, pytest.raises(StageFailure, match=r"reward 'mine' \(x.py:2\) has to return a finite number"):
+    with (
+        Grader() as grader,
+        pytest.raises(StageFailure, match=r"reward 'mine' \(x.py:2\) has to return a finite number"),
+    ):
         OnlineLoop(config("grpo", reward={"name": "mine", "hyperparameters": {}}), inputs, context, grader).step(0)
 
 
 def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, Path]) -> None:
-    settings = config("grpo", objective={**table("grpo"), "reads": ["old_logp", "ref_logp"]}, training={"learning_rate": 1e-2})
+    settings = config(
+        "grpo", objective={**table("grpo"), "reads": ["old_logp", "ref_logp"]}, training={"learning_rate": 1e-2}
+    )
     with Grader() as grader:
         loop = OnlineLoop(settings, inputs, Context(), grader)
         before = [p.clone() for p in loop.initial_policy.module.parameters()]
@@ -191,7 +223,9 @@ def test_what_cannot_be_trained_online_is_refused_by_name(inputs: dict[str, Path
         with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
             OnlineLoop(config("grpo", online={"prompts_per_step": 13}), inputs, Context(), grader)
         with pytest.raises(StageFailure, match="a critic needs an advantage estimator that makes returns"):
-            OnlineLoop(ppo_config(advantage={"name": "group_norm", "hyperparameters": {}}), inputs, Context(), grader).step(0)
+            OnlineLoop(
+                ppo_config(advantage={"name": "group_norm", "hyperparameters": {}}), inputs, Context(), grader
+            ).step(0)
 
 
 def test_every_step_draws_other_prompts_until_an_epoch_is_over() -> None:
@@ -236,12 +270,23 @@ def test_the_mismatch_is_the_mean_the_greatest_and_a_divergence_that_is_never_ne
     difference = torch.tensor([0.5, -0.25, 0.0])
     small = mismatch(difference, torch.zeros(3))
     assert (small["sampler_mismatch"], small["sampler_mismatch_max"]) == (0.25, 0.5)
-    assert mismatch(torch.zeros(3), torch.zeros(3)) == {"sampler_mismatch": 0.0, "sampler_mismatch_max": 0.0, "sampler_kl": 0.0}
+    assert mismatch(torch.zeros(3), torch.zeros(3)) == {
+        "sampler_mismatch": 0.0,
+        "sampler_mismatch_max": 0.0,
+        "sampler_kl": 0.0,
+    }
 
 
 def test_the_correction_weighs_each_tokens_advantage_by_its_truncated_ratio() -> None:
     fields = {"old_logp": torch.tensor([-1.0, -1.0, -3.0]), "sampler_logp": torch.tensor([-1.0, -2.0, -2.0])}
-    example = Example(torch.arange(3).numpy(), torch.arange(3).numpy(), 0, 0, 1.0, {**fields, "advantage": torch.tensor([2.0, 2.0, -1.0])})
+    example = Example(
+        torch.arange(3).numpy(),
+        torch.arange(3).numpy(),
+        0,
+        0,
+        1.0,
+        {**fields, "advantage": torch.tensor([2.0, 2.0, -1.0])},
+    )
     stats = correct_advantages([example], 2.0)
     assert example.fields["advantage"].tolist() == pytest.approx([2.0, 4.0, -(2.718281828**-1)])
     assert stats == pytest.approx({"importance_weight": (1 + 2 + 2.718281828**-1) / 3, "importance_capped": 1 / 3})
@@ -257,9 +302,13 @@ def test_of_a_policy_gradient_a_weighted_advantage_is_a_weighted_loss(name: str)
         fields = {"logp": logp, "old_logp": old, "sampler_logp": old, "ref_logp": old, "advantage": advantage}
         sequence = torch.arange(12) // 4
         batch = TokenBatch(
-            sequence=sequence, token_id=torch.zeros(12, dtype=torch.long), position=torch.arange(12) % 4, reward=torch.ones(3),
-            group=torch.arange(3), fields=fields,
-        )  # fmt: skip
+            sequence=sequence,
+            token_id=torch.zeros(12, dtype=torch.long),
+            position=torch.arange(12) % 4,
+            reward=torch.ones(3),
+            group=torch.arange(3),
+            fields=fields,
+        )
         hyperparameters = registry.describe().find(name, "objective").hyperparameters
         return as_loss(registry.call(registry.load("objective", name), batch, hyperparameters)).terms[0].values
 

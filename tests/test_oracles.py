@@ -44,7 +44,11 @@ def test_an_oracle_sees_a_wrong_gradient_where_the_loss_is_right_and_a_wrong_los
             terms = []
             for term in loss.terms:
                 fixed = term.values.detach()
-                values = fixed + scale * (term.values - fixed) if not offset_of_loss else term.values + scale * fixed.abs().mean()
+                values = (
+                    fixed + scale * (term.values - fixed)
+                    if not offset_of_loss
+                    else term.values + scale * fixed.abs().mean()
+                )
                 terms.append(dataclasses.replace(term, values=values))
             return Loss(terms, loss.stats)
 
@@ -90,10 +94,18 @@ def default(config: type, name: str) -> float:
 
 @pytest.mark.parametrize(
     ("objective", "hyperparameter", "config", "name"),
-    [("dpo", "beta", DPOConfig, "beta"), ("ipo", "beta", DPOConfig, "beta"), ("hinge", "beta", DPOConfig, "beta"),
-     ("grpo", "clip_low", GRPOConfig, "epsilon"), ("dr_grpo", "clip_high", GRPOConfig, "epsilon"),
-     ("rloo", "clip_low", RLOOConfig, "epsilon"), ("rloo", "clip_high", RLOOConfig, "epsilon")],
-)  # fmt: skip
-def test_a_default_that_no_paper_gives_is_that_of_trl(objective: str, hyperparameter: str, config: type, name: str) -> None:
+    [
+        ("dpo", "beta", DPOConfig, "beta"),
+        ("ipo", "beta", DPOConfig, "beta"),
+        ("hinge", "beta", DPOConfig, "beta"),
+        ("grpo", "clip_low", GRPOConfig, "epsilon"),
+        ("dr_grpo", "clip_high", GRPOConfig, "epsilon"),
+        ("rloo", "clip_low", RLOOConfig, "epsilon"),
+        ("rloo", "clip_high", RLOOConfig, "epsilon"),
+    ],
+)
+def test_a_default_that_no_paper_gives_is_that_of_trl(
+    objective: str, hyperparameter: str, config: type, name: str
+) -> None:
     ours = inspect.signature(registry.load("objective", objective)).parameters[hyperparameter].default
     assert ours == default(config, name)

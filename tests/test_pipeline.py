@@ -49,7 +49,9 @@ def test_a_base_that_serves_all_seeds_is_sampled_once(tmp_path: Path) -> None:
 
 
 def test_one_more_method_adds_only_its_own_stages() -> None:
-    new = changed(plan(), plan('methods.focus={objective="dft", data="rollouts.correct", training={learning_rate=1e-3}}'))
+    new = changed(
+        plan(), plan('methods.focus={objective="dft", data="rollouts.correct", training={learning_rate=1e-3}}')
+    )
     assert new
     assert all(name.startswith(("train/focus/", "evaluate/focus/")) for name in new)
 
@@ -61,7 +63,9 @@ def test_a_hyper_parameter_re_runs_its_row_alone() -> None:
 
 
 def test_resources_labels_and_names_re_run_nothing() -> None:
-    assert not changed(plan(), plan("resources.workers=7", "methods.sft.label=Supervised", "title=Another", "name=another"))
+    assert not changed(
+        plan(), plan("resources.workers=7", "methods.sft.label=Supervised", "title=Another", "name=another")
+    )
 
 
 def test_a_new_benchmark_re_runs_only_its_own_evaluations() -> None:
@@ -95,7 +99,11 @@ def test_the_base_is_measured_under_every_decoding_of_the_rows() -> None:
 
 
 def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
-    configs = {json.dumps({**stage.config}, sort_keys=True) for stage in plan().stages if stage.name.endswith("seed0/steps/t1.0")}
+    configs = {
+        json.dumps({**stage.config}, sort_keys=True)
+        for stage in plan().stages
+        if stage.name.endswith("seed0/steps/t1.0")
+    }
     assert len(configs) == 1
 
 
@@ -138,8 +146,14 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (('methods.iw_sft.backend="trl"',), ["methods.iw_sft.backend", "not iw_sft"]),
         (('methods.sft.backend="tlr"',), ["methods.sft.backend", "'trl'"]),
         (('methods.ppo.objective="value"',), ["methods.ppo.objective", "critic"]),
-        (('methods.x={objective="grpo", data="rollouts.groups", advantage="gae"}',), ["methods.x.data", 'data = "online"']),
-        (('methods.x={objective="topr", data="rollouts.groups"}', "rollouts.temperature=0.7"), ["old_logp", "rollouts.temperature = 0.7"]),
+        (
+            ('methods.x={objective="grpo", data="rollouts.groups", advantage="gae"}',),
+            ["methods.x.data", 'data = "online"'],
+        ),
+        (
+            ('methods.x={objective="topr", data="rollouts.groups"}', "rollouts.temperature=0.7"),
+            ["old_logp", "rollouts.temperature = 0.7"],
+        ),
         (("methods.grpo.advantage=group_nrm",), ["`methods.grpo.advantage`", "did you mean 'group_norm'"]),
         (("methods.grpo.filters=['positve']",), ["`methods.grpo.filters`", "did you mean 'positive'"]),
         (("methods.grpo.reward=corect",), ["`methods.grpo.reward`", "did you mean 'correct'"]),
@@ -151,13 +165,21 @@ def test_evaluation_seeds_do_not_depend_on_the_method() -> None:
         (("methods.sft.training.refresh_interval=4",), ["methods.sft.training.refresh_interval", "old_logp"]),
         (("methods.grpo.training.refresh_interval=4",), ["methods.grpo.training.refresh_interval", "offline"]),
         (("methods.grpo.online.refills=2",), ["methods.grpo.online.refills", "mixed_groups"]),
-        (("methods.grpo.online.importance_cap=0.5",), ["methods.grpo.online.importance_cap", "greater than or equal to 1"]),
-        (('methods.x={objective="sft", data="online", online={importance_cap=2.0}}',), ["x.online.importance_cap", "'sft' reads none"]),
+        (
+            ("methods.grpo.online.importance_cap=0.5",),
+            ["methods.grpo.online.importance_cap", "greater than or equal to 1"],
+        ),
+        (
+            ('methods.x={objective="sft", data="online", online={importance_cap=2.0}}',),
+            ["x.online.importance_cap", "'sft' reads none"],
+        ),
         (("sampling.shard_samples=0",), ["`sampling.shard_samples`", "greater than 0"]),
         (("methods.grpo.online.sync_interval=0",), ["methods.grpo.online.sync_interval", "greater than 0"]),
     ],
 )
-def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tuple[str, ...], parts: list[str]) -> None:
+def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(
+    overrides: tuple[str, ...], parts: list[str]
+) -> None:
     with pytest.raises(UserError) as caught:
         plan(*overrides)
     message = str(caught.value)
@@ -167,9 +189,14 @@ def test_what_is_wrong_is_refused_in_one_line_before_anything_runs(overrides: tu
 
 @pytest.mark.parametrize(
     ("kind", "field", "data"),
-    [("advantage", "entropy", "online"), ("row_filter", "value", "online"), ("row_filter", "old_value", "online"),
-     ("advantage", "sampler_logp", "demonstrations"), ("row_filter", "ref_logp", "rollouts.groups")],
-)  # fmt: skip
+    [
+        ("advantage", "entropy", "online"),
+        ("row_filter", "value", "online"),
+        ("row_filter", "old_value", "online"),
+        ("advantage", "sampler_logp", "demonstrations"),
+        ("row_filter", "ref_logp", "rollouts.groups"),
+    ],
+)
 def test_what_is_not_there_when_an_estimator_or_a_filter_is_called_is_refused_by_name(
     kind: str, field: str, data: str, tmp_path: Path
 ) -> None:
@@ -178,7 +205,9 @@ def test_what_is_not_there_when_an_estimator_or_a_filter_is_called_is_refused_by
     plugin.write_text(f"from rlbench import {kind}\n{decorated}")
     key, value = ("advantage", '"early"') if kind == "advantage" else ("filters", '["early"]')
     row = f'methods.x={{objective="sft", data="{data}", {key}={value}{", online={}" if data == "online" else ""}}}'
-    with pytest.raises(UserError, match=rf"^`methods\.x\.{key}`: 'early' reads {field}, which is not there when it is called"):
+    with pytest.raises(
+        UserError, match=rf"^`methods\.x\.{key}`: 'early' reads {field}, which is not there when it is called"
+    ):
         plan(f'plugins=["{plugin}"]', row)
 
 
@@ -195,7 +224,11 @@ def test_the_engine_is_vllm_where_it_is_installed_and_transformers_else_and_the_
     fingerprint = plan("sampling.engine=vllm").fingerprint
     monkeypatch.setattr("rlbench.pipeline.vllm_version", lambda: "0.31.0")
     assert plan("sampling.engine=vllm").fingerprint != fingerprint
-    overrides = ["sampling.engine=vllm", "sampling.vllm.gpu_memory_utilization=0.8", "sampling.vllm.colocated_memory_utilization=0.2"]
+    overrides = [
+        "sampling.engine=vllm",
+        "sampling.vllm.gpu_memory_utilization=0.8",
+        "sampling.vllm.colocated_memory_utilization=0.2",
+    ]
     stages = {stage.name: stage for stage in plan(*overrides).stages}
     assert engine_of(stages["train/grpo/seed0"].config) == "vllm 0.31.0"
     shares = [stages[name].config for name in ("rollouts/seed0",)] + [stages["train/grpo/seed0"].config["sampling"]]
@@ -229,7 +262,9 @@ def test_the_readme_names_every_objective() -> None:
 def test_a_row_by_trl_has_the_same_data_and_a_training_stage_of_its_own() -> None:
     planned = plan('methods.trl={objective="sft", data="demonstrations", backend="trl", training={learning_rate=1e-3}}')
     ours, theirs = (next(s for s in planned.stages if s.name == f"train/{name}/seed0") for name in ("sft", "trl"))
-    assert {name: stage.fingerprint for name, stage in ours.inputs.items()} == {name: s.fingerprint for name, s in theirs.inputs.items()}
+    assert {name: stage.fingerprint for name, stage in ours.inputs.items()} == {
+        name: s.fingerprint for name, s in theirs.inputs.items()
+    }
     assert theirs.function == "rlbench.training.trl_backend:train" and ours.fingerprint != theirs.fingerprint
     assert {**ours.config, "trl": theirs.config["trl"]} == theirs.config and theirs.config["trl"]
 
@@ -244,7 +279,9 @@ def test_an_objective_of_the_samplers_log_probabilities_is_refused_on_demonstrat
 
 def test_a_plugin_that_reads_what_it_does_not_declare_is_warned_of_and_the_rest_is_planned(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
-    plugin.write_text('from rlbench import objective\n@objective("mine")\ndef mine(batch):\n    return -batch.ref_logp\n')
+    plugin.write_text(
+        'from rlbench import objective\n@objective("mine")\ndef mine(batch):\n    return -batch.ref_logp\n'
+    )
     planned = plan(f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')
     (warning,) = planned.warnings
     assert f"{plugin}:4: objective 'mine' reads 'ref_logp'" in warning and "methods.mine" in warning
@@ -264,8 +301,16 @@ def test_a_plan_can_tell_smaller_differences_with_more_seeds_and_says_nothing_wh
 def test_the_papers_recipe_resolves_offline_with_its_generations() -> None:
     planned = plan(recipe="dft_vs_rl.toml")
     trained = ["sft", "dpo", "rft", "ppo", "grpo", "iw_sft", "dft"]
-    assert [row.method for row in planned.rows if row.seed in (None, 0)] == ["base", "base_bare", "base_few_shot", *trained]
-    by_kind = {kind: sum(estimate(s)["generations"] for s in planned.stages if s.kind == kind) for kind in ("rollouts", "evaluate")}
+    assert [row.method for row in planned.rows if row.seed in (None, 0)] == [
+        "base",
+        "base_bare",
+        "base_few_shot",
+        *trained,
+    ]
+    by_kind = {
+        kind: sum(estimate(s)["generations"] for s in planned.stages if s.kind == kind)
+        for kind in ("rollouts", "evaluate")
+    }
     assert by_kind["rollouts"] == 400_000
     problems = 500 + 272 + 674 + 30 + 40 + 4 * 100  # the paper's file of OlympiadBench has one more; and the clean sets
     base, development = (3 * 16 + 1) * problems, (3 * 16 + 1) * 500

@@ -31,8 +31,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     source = shutil.copytree(PACKAGE, folder / "source")
     if importlib.util.find_spec("setuptools") and importlib.util.find_spec("pip"):
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
-        done = subprocess.run([*pip, "--no-build-isolation", "--target", folder / "site", source], capture_output=True, text=True)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-index",
+            "--no-deps",
+        ]
+        done = subprocess.run(
+            [*pip, "--no-build-isolation", "--target", folder / "site", source], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     else:
         unpack(source, folder / "site")
@@ -46,8 +57,10 @@ def unpack(source: Path, site: Path) -> None:
     info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = (f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in group_points.items())
-              for group, group_points in project["entry-points"].items())  # fmt: skip
+    points = (
+        f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in group_points.items())
+        for group, group_points in project["entry-points"].items()
+    )
     (info / "entry_points.txt").write_text("".join(points))
 
 
@@ -77,23 +90,42 @@ def test_what_an_installed_package_registers_conforms(installed: Path, monkeypat
     assert [failure for report in reports.values() for failure in report.failures] == []
 
 
-def test_the_entry_points_are_enough_where_no_installer_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entry_points_are_enough_where_no_installer_has_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unpack(PACKAGE, tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
     catalogue = registry.describe()
     assert catalogue.objectives["awr"].module == "rlbench_example.regression"
-    assert {"ranks"} <= set(catalogue.advantages) and {"brief"} <= set(catalogue.rewards) and {"not_mastered"} <= set(catalogue.filters)
+    assert (
+        {"ranks"} <= set(catalogue.advantages)
+        and {"brief"} <= set(catalogue.rewards)
+        and {"not_mastered"} <= set(catalogue.filters)
+    )
 
 
 def test_a_row_of_nothing_but_installed_parts_is_filled_and_re_runs_nothing_else(
     installed: Path, tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
-    options = ("--executor", "local", "--store", tiny_store, "--out", tmp_path / "run", "--only", "awr", "--set", f"methods.awr={ROW}")
+    options = (
+        "--executor",
+        "local",
+        "--store",
+        tiny_store,
+        "--out",
+        tmp_path / "run",
+        "--only",
+        "awr",
+        "--set",
+        f"methods.awr={ROW}",
+    )
     done = rlbench("run", tiny_recipe, *options, site=installed)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = pd.read_csv(tmp_path / "run" / "summary.csv").set_index(["method", "benchmark", "decoding"])
     assert 0 <= summary.loc[("awr", "avg", "t1.0"), "avg_at_k"] <= 100
     stages = json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]
-    assert all("awr" in stage["name"] for stage in stages if not stage["cached"]) and any("awr" in stage["name"] for stage in stages)
+    assert all("awr" in stage["name"] for stage in stages if not stage["cached"]) and any(
+        "awr" in stage["name"] for stage in stages
+    )
     refused = rlbench("run", tiny_recipe, *options)
     assert refused.returncode == 2 and "unknown objective 'awr'" in refused.stderr

@@ -68,22 +68,37 @@ def test_entropy_is_computed_only_if_it_is_read() -> None:
 
 
 def test_a_sliding_window_is_kept_within_each_sequence() -> None:
-    options = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 0, "layer_types": ["sliding_attention"] * 2}
+    options = {
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 0,
+        "layer_types": ["sliding_attention"] * 2,
+    }
     rows = sequences(5)
     model = tiny_model(**options)
     expected = naive_logp(model, rows).detach()
-    torch.testing.assert_close(Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_another_architecture_trains_packed_too() -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, intermediate_size=48,
-        initializer_range=0.2, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        intermediate_size=48,
+        initializer_range=0.2,
+        tie_word_embeddings=False,
+    )
     model, rows = LlamaForCausalLM(config).eval(), sequences(4)
     expected = naive_logp(model, rows).detach()
-    torch.testing.assert_close(Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_model_whose_packed_values_would_be_wrong_is_refused() -> None:
@@ -94,7 +109,12 @@ def test_a_model_whose_packed_values_would_be_wrong_is_refused() -> None:
             return output
 
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, initializer_range=0.2
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        initializer_range=0.2,
     )
     with pytest.raises(UserError, match="off by up to"):
         Policy(Scaled(config))
@@ -102,10 +122,20 @@ def test_a_model_whose_packed_values_would_be_wrong_is_refused() -> None:
 
 def test_a_model_with_learned_positions_trains_packed_too() -> None:
     torch.manual_seed(0)
-    options = {"n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": 1}
+    options = {
+        "n_positions": 64,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 2,
+        "initializer_range": 0.2,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     model, rows = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **options)).eval(), sequences(4)
     expected = naive_logp(model, rows).detach()
-    torch.testing.assert_close(Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        Policy(model).outputs(pack(examples_of(rows, "sequences")))["logp"], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_dropout_is_off_while_training() -> None:
@@ -134,7 +164,9 @@ def test_a_critic_starts_at_zero_and_values_the_state_before_its_token() -> None
     assert critic.outputs(packed)["value"].tolist() == [0.0] * len(packed.token_id)
     torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(1))
     states = [model.model(torch.tensor([[*row.prompt_ids, *row.token_ids]])).last_hidden_state[0] for row in rows]
-    expected = torch.cat([critic.head(s[len(row.prompt_ids) - 1 : -1]).squeeze(-1) for s, row in zip(states, rows, strict=True)])
+    expected = torch.cat(
+        [critic.head(s[len(row.prompt_ids) - 1 : -1]).squeeze(-1) for s, row in zip(states, rows, strict=True)]
+    )
     torch.testing.assert_close(critic.outputs(packed)["value"], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -18,7 +18,14 @@ from rlbench.tasks import arithmetic
 from rlbench.tasks.arithmetic_documents import FORMS
 from rlbench.tasks.arithmetic_tokenizer import build_tokenizer
 from rlbench.training import pretraining
-from rlbench.training.pretraining import PretrainingConfig, build_batches, documents, excluded_expressions, learning_rate, pretrain
+from rlbench.training.pretraining import (
+    PretrainingConfig,
+    build_batches,
+    documents,
+    excluded_expressions,
+    learning_rate,
+    pretrain,
+)
 
 # A change of the documents, or of what is kept out of them, changes the digest, and then pretraining.VERSION rises with it.
 GOLDEN_VERSION = 1
@@ -188,7 +195,10 @@ def test_knobs_survive_json_and_a_form_is_replaced_alone():
         ({"tokens": 1e5}, "pretraining.tokens: 100000.0 is not a whole number"),
         ({"long_share": "0.1"}, "pretraining.long_share: '0.1' is not a number"),
         ({"habits": {"stroy": {}}}, "pretraining.habits: unknown key 'stroy' \\(did you mean 'story'"),
-        ({"habits": {"story": {"direkt": 1}}}, "pretraining.habits.story: unknown key 'direkt' \\(did you mean 'direct'"),
+        (
+            {"habits": {"story": {"direkt": 1}}},
+            "pretraining.habits.story: unknown key 'direkt' \\(did you mean 'direct'",
+        ),
         ({"habits": {"story": {"direct": 0.0}}}, "at least one is above"),
     ],
 )

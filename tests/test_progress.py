@@ -19,7 +19,13 @@ def lines_of(*results: tuple[str, float, str], left: tuple[str, ...] = (), cache
     printer = ProgressPrinter(list(stages.values()), stream)
     for name, seconds, status in results:
         printer(Started(stages[name], "local"))
-        printer(Finished(StageResult(stages[name], status, cached=cached, seconds=seconds, reason="why" if status != "done" else None)))
+        printer(
+            Finished(
+                StageResult(
+                    stages[name], status, cached=cached, seconds=seconds, reason="why" if status != "done" else None
+                )
+            )
+        )
     return stream.getvalue().splitlines()
 
 
@@ -78,8 +84,10 @@ def test_off_a_terminal_a_line_in_half_a_minute_says_how_far_the_running_stages_
         now[0] = float(second)
         printer(Progress(base, second, 200, ""))
     assert [line.split("]")[1].split("%")[0].strip() for line in stream.getvalue().splitlines()] == [
-        "base/seed0 15", "base/seed0 30", "base/seed0 45"
-    ]  # fmt: skip
+        "base/seed0 15",
+        "base/seed0 30",
+        "base/seed0 45",
+    ]
 
 
 def test_shards_have_a_line_each_and_a_models_evaluations_one_together() -> None:
@@ -89,12 +97,18 @@ def test_shards_have_a_line_each_and_a_models_evaluations_one_together() -> None
     graph = []
     for name in ("rollouts/seed0", "evaluate/sft/seed0/a/t1.0"):
         shards = [shard(name, 1), shard(name, 2)]
-        graph += [*shards, Stage(name, "m:merge", 1, {"shards": 2}, {f"shard{i + 1}": part for i, part in enumerate(shards)})]
+        graph += [
+            *shards,
+            Stage(name, "m:merge", 1, {"shards": 2}, {f"shard{i + 1}": part for i, part in enumerate(shards)}),
+        ]
     stream = io.StringIO()
     printer = ProgressPrinter(graph, stream)
     for part in graph:
         printer(Started(part, "local"))
         printer(Finished(StageResult(part, "done", seconds=2.0)))
     assert [line.split("]")[1].split()[0] for line in stream.getvalue().splitlines()] == [
-        "rollouts/seed0/shard1of2", "rollouts/seed0/shard2of2", "rollouts/seed0", "evaluate/sft/seed0"
-    ]  # fmt: skip
+        "rollouts/seed0/shard1of2",
+        "rollouts/seed0/shard2of2",
+        "rollouts/seed0",
+        "evaluate/sft/seed0",
+    ]

@@ -81,7 +81,10 @@ def stage(name: str, *inputs: Stage, function: str = "write", gpus: float = 0.0,
 
 def graph(sleep: float = 0.0) -> list[Stage]:
     base = stage("base", text="base", sleep=sleep)
-    return [stage(f"leaf{i}", stage(f"middle{i}", base, text=f"m{i}", sleep=sleep), text=f"l{i}", sleep=sleep) for i in range(3)]
+    return [
+        stage(f"leaf{i}", stage(f"middle{i}", base, text=f"m{i}", sleep=sleep), text=f"l{i}", sleep=sleep)
+        for i in range(3)
+    ]
 
 
 def contents(store: Store) -> dict[str, bytes]:
@@ -108,7 +111,14 @@ def session(package: Path) -> Iterator[RayExecutor]:
     """Ray with two cores and a GPU, whatever this machine has; the executor finds it running and leaves it so."""
     import ray
 
-    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     yield RayExecutor()
     assert ray.is_initialized()  # as it was found
     ray.shutdown()
@@ -152,7 +162,9 @@ def test_ray_gives_the_bytes_of_the_local_executor_and_runs_branches_at_once(
         most = max(most, len(running))
     assert most == 2
     told = [(e.stage.name, e.done, e.total, e.note) for e in events if isinstance(e, Progress)]
-    assert sorted(told) == sorted((result.stage.name, 1, 2, "half") for result in results.values())  # each once, however short
+    assert sorted(told) == sorted(
+        (result.stage.name, 1, 2, "half") for result in results.values()
+    )  # each once, however short
     assert {e.worker for e in events if isinstance(e, Started)} == {"worker 1", "worker 2"}
     assert results[graph(0.4)[0].fingerprint].counters == {"tokens": 8}
     assert results[graph(0.4)[0].fingerprint].seconds >= 0.4
@@ -167,7 +179,9 @@ def test_nothing_to_do_starts_no_ray(store: Store, package: Path) -> None:
     assert RayExecutor(address="nowhere:1").execute([done], store)[done.fingerprint].cached
 
 
-def test_workers_have_one_thread_and_a_worker_serves_many_stages(session: RayExecutor, store: Store, tmp_path: Path) -> None:
+def test_workers_have_one_thread_and_a_worker_serves_many_stages(
+    session: RayExecutor, store: Store, tmp_path: Path
+) -> None:
     (tmp_path / "pids").mkdir()
     many = [stage(f"s{i}", text=f"s{i}", pids=str(tmp_path / "pids")) for i in range(8)]
     environment = stage("environment", function="environment", x=0)
@@ -196,7 +210,10 @@ def test_a_killed_worker_is_replaced_and_its_stage_tried_again(session: RayExecu
 
 
 def test_failures_errors_and_impossible_needs_are_results(session: RayExecutor, store: Store) -> None:
-    failed, error = stage("failed", function="fail", **{"as": "failed"}), stage("error", function="fail", **{"as": "error"})
+    failed, error = (
+        stage("failed", function="fail", **{"as": "failed"}),
+        stage("error", function="fail", **{"as": "error"}),
+    )
     gpus = stage("gpus", gpus=1000)
     absent = Stage("absent", "nowhere_to_be_found:f", 1, {}, {})
     greedy = stage("greedy", cpus=10_000)
@@ -205,7 +222,9 @@ def test_failures_errors_and_impossible_needs_are_results(session: RayExecutor, 
     assert (results["failed"].status, results["failed"].reason) == ("failed", "in the worker")
     assert results["error"].status == "error"
     assert results["error"].reason.startswith("ValueError: in the worker (")
-    assert results["gpus"].reason.startswith("needs 1000 GPU(s) on one node, and no node of the Ray cluster has more than ")
+    assert results["gpus"].reason.startswith(
+        "needs 1000 GPU(s) on one node, and no node of the Ray cluster has more than "
+    )
     assert results["c"].reason == f"`gpus`: {results['gpus'].reason}"
     assert results["absent"].reason.startswith("ModuleNotFoundError: No module named 'nowhere_to_be_found'")
     assert results["greedy"].status == "done"
@@ -227,7 +246,10 @@ def test_a_tampered_input_is_made_again_before_it_is_read(session: RayExecutor, 
 
 def start_driver(package: Path, store: Store, graph: str, until: str) -> tuple[subprocess.Popen, list[str]]:
     """A process that runs the graph, once it has started the stage ``until``, and the lines it has printed by then."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(package), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(store.root), graph]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     # A shell may have started us with Ctrl-C ignored, which children inherit.
@@ -246,7 +268,9 @@ def descendants(pid: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            children.setdefault(int(status.read_text().rpartition(")")[2].split()[1]), []).append(int(status.parent.name))
+            children.setdefault(int(status.read_text().rpartition(")")[2].split()[1]), []).append(
+                int(status.parent.name)
+            )
         except OSError:
             continue  # it has just ended
     found: set[int] = set()
@@ -301,7 +325,9 @@ def test_the_import_path_of_workers_holds_no_standard_library(package: Path) -> 
     assert not any("site-packages" in folder or folder.endswith(("lib-dynload", "python3.11")) for folder in path)
 
 
-def test_idle_workers_make_room_for_a_stage_that_needs_something_else(session: RayExecutor, store: Store, tmp_path: Path) -> None:
+def test_idle_workers_make_room_for_a_stage_that_needs_something_else(
+    session: RayExecutor, store: Store, tmp_path: Path
+) -> None:
     """Two cores and one GPU (of which Ray only counts): whatever a stage needs, idle workers do not keep it from it."""
     (tmp_path / "pids").mkdir()
     first = [stage(f"cpu{i}", text=f"cpu{i}", sleep=0.3, pids=str(tmp_path / "pids")) for i in range(2)]

@@ -27,7 +27,9 @@ def test_every_recipe_of_the_project_loads(path: Path) -> None:
 
 
 def test_set_overrides_nested_keys_with_toml_values_and_plain_text() -> None:
-    recipe = load_recipe(QUICKSTART, ["rollouts.samples=8", "methods.dpo.hyperparameters.beta=0.3", "data.template=bare", "seeds=[3, 4]"])
+    recipe = load_recipe(
+        QUICKSTART, ["rollouts.samples=8", "methods.dpo.hyperparameters.beta=0.3", "data.template=bare", "seeds=[3, 4]"]
+    )
     assert recipe.rollouts.samples == 8
     assert recipe.methods["dpo"].hyperparameters["beta"] == 0.3
     assert recipe.data.template == "bare"
@@ -48,7 +50,12 @@ def test_extends_merges_tables_and_replaces_values(tmp_path: Path) -> None:
     child = tmp_path / "child.toml"
     child.write_text(f'extends = "{QUICKSTART}"\nname = "child"\nseeds = [7]\n[rollouts]\nsamples = 2\n')
     recipe = load_recipe(child)
-    assert (recipe.name, recipe.seeds, recipe.rollouts.samples, recipe.rollouts.max_new_tokens) == ("child", (7,), 2, 128)
+    assert (recipe.name, recipe.seeds, recipe.rollouts.samples, recipe.rollouts.max_new_tokens) == (
+        "child",
+        (7,),
+        2,
+        128,
+    )
 
 
 def test_a_sweep_gives_each_method_each_value() -> None:
@@ -56,8 +63,10 @@ def test_a_sweep_gives_each_method_each_value() -> None:
     names = [name for name in recipe.methods if name.startswith("dpo@")]
     rates = [recipe.training_of(recipe.methods[name]).learning_rate for name in names]
     assert len(rates) == 4
-    grids = {tuple(recipe.training_of(m).learning_rate for n, m in recipe.methods.items() if n.split("@")[0] == method)
-             for method in {name.split("@")[0] for name in recipe.methods}}  # fmt: skip
+    grids = {
+        tuple(recipe.training_of(m).learning_rate for n, m in recipe.methods.items() if n.split("@")[0] == method)
+        for method in {name.split("@")[0] for name in recipe.methods}
+    }
     assert grids == {tuple(rates)}, "every method must have the same grid"
 
 
@@ -67,7 +76,10 @@ def test_a_sweep_gives_each_method_each_value() -> None:
         ("rollouts.sample=4", ["`rollouts.sample`", "did you mean 'samples'"]),
         ("trainings=1", ["`trainings`", "did you mean 'training'"]),
         ("methods.sft.objektive=1", ["`methods.sft.objektive`", "did you mean 'objective'"]),
-        ("methods.sft.training.learning_rat=1e-4", ["`methods.sft.training.learning_rat`", "did you mean 'learning_rate'"]),
+        (
+            "methods.sft.training.learning_rat=1e-4",
+            ["`methods.sft.training.learning_rat`", "did you mean 'learning_rate'"],
+        ),
         ("rollouts.samples=many", ["`rollouts.samples`", "integer", "'many'"]),
         ("rollouts.samples=0", ["`rollouts.samples`", "greater than 0"]),
         ("evaluation.decodings=['warm']", ["'warm'", "greedy"]),
@@ -93,7 +105,8 @@ def test_a_missing_recipe_suggests_the_nearest_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("name = ", "not TOML"), ('extends = "self.toml"', "circle"), ("extends = 3", "path of one recipe")]
+    ("text", "part"),
+    [("name = ", "not TOML"), ('extends = "self.toml"', "circle"), ("extends = 3", "path of one recipe")],
 )
 def test_broken_files_are_named(tmp_path: Path, text: str, part: str) -> None:
     path = tmp_path / "self.toml"

@@ -12,9 +12,13 @@ def batch_of(*lengths: int) -> TokenBatch:
     sequence = torch.repeat_interleave(torch.arange(len(lengths)), counts)
     position = torch.cat([torch.arange(n) for n in lengths])
     return TokenBatch(
-        sequence=sequence, token_id=torch.zeros_like(sequence), position=position,
-        reward=torch.zeros(len(lengths)), group=torch.arange(len(lengths)), fields={"logp": torch.zeros(len(sequence))},
-    )  # fmt: skip
+        sequence=sequence,
+        token_id=torch.zeros_like(sequence),
+        position=position,
+        reward=torch.zeros(len(lengths)),
+        group=torch.arange(len(lengths)),
+        fields={"logp": torch.zeros(len(sequence))},
+    )
 
 
 TOKENS = torch.tensor([1.0, 2.0, 3.0, 10.0])  # of two sequences: three tokens and one
@@ -41,7 +45,9 @@ def test_each_reduction_has_its_hand_computed_value(reduction: str, values: torc
 def test_parts_of_micro_batches_add_up_to_the_value_of_the_step(reduction: str) -> None:
     totals = Totals(tokens=4, sequences=2, constant_length=8)
     whole = reduce_values(TOKENS, reduction, batch_of(3, 1), totals)
-    parts = reduce_values(TOKENS[:3], reduction, batch_of(3), totals) + reduce_values(TOKENS[3:], reduction, batch_of(1), totals)
+    parts = reduce_values(TOKENS[:3], reduction, batch_of(3), totals) + reduce_values(
+        TOKENS[3:], reduction, batch_of(1), totals
+    )
     torch.testing.assert_close(parts, whole)
 
 
@@ -52,7 +58,8 @@ def test_terms_have_coefficients_and_reductions_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reduction", "values"), [("token-mean", torch.zeros(2)), ("pair-mean", torch.zeros(4)), ("token-mean", torch.zeros(()))]
+    ("reduction", "values"),
+    [("token-mean", torch.zeros(2)), ("pair-mean", torch.zeros(4)), ("token-mean", torch.zeros(()))],
 )
 def test_values_of_another_shape_than_the_reduction_takes_are_refused(reduction: str, values: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=reduction):
@@ -69,7 +76,8 @@ def test_sequence_helpers_sum_average_and_expand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "hint"), [("ref_logp", r"reads=\('ref_logp',\)"), ("advantage", "estimator"), ("logits", "no field 'logits'")]
+    ("field", "hint"),
+    [("ref_logp", r"reads=\('ref_logp',\)"), ("advantage", "estimator"), ("logits", "no field 'logits'")],
 )
 def test_reading_what_is_not_there_says_what_to_declare(field: str, hint: str) -> None:
     with pytest.raises(AttributeError, match=hint):

@@ -53,7 +53,12 @@ def test_describing_everything_built_in_imports_no_torch() -> None:
 
 def test_built_in_objectives_are_described_as_their_source_says() -> None:
     dpo = registry.describe().objectives["dpo"]
-    assert (dpo.rows, dpo.reads, dpo.reduction, dpo.hyperparameters) == ("pairs", ("ref_logp",), "pair-mean", {"beta": 0.1})
+    assert (dpo.rows, dpo.reads, dpo.reduction, dpo.hyperparameters) == (
+        "pairs",
+        ("ref_logp",),
+        "pair-mean",
+        {"beta": 0.1},
+    )
     assert dpo.path.read_text().splitlines()[dpo.line - 1].startswith("def dpo(")
     assert "2305.18290" in dpo.docstring
 
@@ -72,7 +77,10 @@ def test_every_built_in_function_loads_and_carries_what_was_read_of_it() -> None
 def test_objectives_that_read_the_advantage_say_so() -> None:
     catalogue = registry.describe()
     clipped = {"ppo", "reinforce_pp", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"}
-    assert {name for name, found in catalogue.objectives.items() if found.uses_advantage} == clipped | {"reinforce", "dro"}
+    assert {name for name, found in catalogue.objectives.items() if found.uses_advantage} == clipped | {
+        "reinforce",
+        "dro",
+    }
 
 
 def test_a_plugin_is_described_without_running_and_loads_from_its_text_alone(tmp_path: Path) -> None:
@@ -127,7 +135,9 @@ def test_unknown_names_keys_and_types_are_refused_by_name(name: str, given: dict
 
 
 def test_a_name_that_is_taken_is_refused_with_both_places(tmp_path: Path) -> None:
-    refuse(tmp_path, '@objective("sft")\ndef mine(batch):\n    return -batch.logp\n', ":2", "already defined in", "sft.py")
+    refuse(
+        tmp_path, '@objective("sft")\ndef mine(batch):\n    return -batch.logp\n', ":2", "already defined in", "sft.py"
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +157,9 @@ def test_a_name_that_is_taken_is_refused_with_both_places(tmp_path: Path) -> Non
         ("def f(:", (":1", "not Python")),
     ],
 )
-def test_what_cannot_be_read_from_the_source_is_refused_with_file_and_line(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
+def test_what_cannot_be_read_from_the_source_is_refused_with_file_and_line(
+    tmp_path: Path, text: str, parts: tuple[str, ...]
+) -> None:
     refuse(tmp_path, text, *parts)
 
 
@@ -158,7 +170,9 @@ def test_reading_what_is_not_declared_is_noted_with_file_and_line_and_refused_by
     assert not [d.name for d in registry.describe().objectives.values() if d.problem]
 
 
-def test_a_broken_installed_plugin_keeps_nobody_from_what_does_not_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_installed_plugin_keeps_nobody_from_what_does_not_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "def f(:", "broken_losses.py")
     info = tmp_path / "broken_losses-1.0.dist-info"
     info.mkdir()
@@ -180,7 +194,10 @@ def test_what_a_function_raises_names_it_with_file_and_line(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ('@objective("a")\ndef f(batch): ...\n@objective("a")\ndef g(batch): ...\n', (":4", "already defined in", ":2")),
+        (
+            '@objective("a")\ndef f(batch): ...\n@objective("a")\ndef g(batch): ...\n',
+            (":4", "already defined in", ":2"),
+        ),
         ('@objective("a")\ndef f(batch): ...\n@objective("b")\ndef f(batch): ...\n', (":4", "replaces that of line 2")),
         ('@objective("a")\nclass F: ...\n', (":2", "plain function")),
         ("x = 1\n", ("registers nothing", "@objective(...)")),
@@ -191,7 +208,9 @@ def test_what_would_be_lost_in_silence_is_refused(tmp_path: Path, text: str, par
     refuse(tmp_path, text, *parts)
 
 
-def test_an_installed_plugin_that_cannot_be_imported_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_plugin_that_cannot_be_imported_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, PLUGIN + "\nraise ValueError('no')\n", "raising_losses.py")
     info = tmp_path / "raising_losses-1.0.dist-info"
     info.mkdir()
@@ -216,14 +235,20 @@ def test_a_plugin_named_twice_is_said_so_and_one_with_a_byte_order_mark_is_read(
         registry.describe([path, path])
 
 
-@pytest.mark.parametrize("line", ["import beside", "from beside import x", "from beside.deeper import x", "from . import x"])
+@pytest.mark.parametrize(
+    "line", ["import beside", "from beside import x", "from beside.deeper import x", "from . import x"]
+)
 def test_importing_from_beside_a_plugin_is_a_problem_since_no_fingerprint_holds_it(tmp_path: Path, line: str) -> None:
     write(tmp_path, "x = 1\n", "beside.py")
     write(tmp_path, "", "torch_like.py")
     path = write(tmp_path, "import torch, rlbench\n" + PLUGIN + f"\ndef late():\n    {line}\n")
     problem = registry.describe([path]).objectives["spotlight"].problem
     number = path.read_text().splitlines().index(f"    {line}") + 1
-    assert problem is not None and problem.startswith(f"{path}:{number}: it imports ") and "not be in the fingerprint" in problem
+    assert (
+        problem is not None
+        and problem.startswith(f"{path}:{number}: it imports ")
+        and "not be in the fingerprint" in problem
+    )
     (tmp_path / "other").mkdir()
     alone = write(tmp_path / "other", "import torch, rlbench, json\n" + PLUGIN)
     assert registry.describe([alone]).objectives["spotlight"].problem is None
@@ -233,7 +258,10 @@ def test_a_folder_of_modules_beside_a_plugin_counts_and_what_is_installed_may_li
     for folder in ("lib", "torch", "statistics"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, "x = 1\n", "helpers.py")
-    assert registry.describe([write(tmp_path, "import statistics, torch\n" + PLUGIN)]).objectives["spotlight"].problem is None
+    assert (
+        registry.describe([write(tmp_path, "import statistics, torch\n" + PLUGIN)]).objectives["spotlight"].problem
+        is None
+    )
     path = write(tmp_path, "from lib.helpers import x\n" + PLUGIN, "other.py")
     assert "it imports 'lib' from beside it" in str(registry.describe([path]).objectives["spotlight"].problem)
 
@@ -245,7 +273,9 @@ def test_a_working_directory_that_a_plugin_removes_keeps_nobody_else_from_workin
         '    return batch\n@objective("fine")\ndef fine(batch):\n    return batch\n'
     )
     path, here = write(tmp_path, text), os.getcwd()
-    with pytest.raises(UserError, match=r"objective 'gone' \(.*changes the working directory and torch's default dtype"):
+    with pytest.raises(
+        UserError, match=r"objective 'gone' \(.*changes the working directory and torch's default dtype"
+    ):
         registry.call(registry.load("objective", "gone", [path]), None, {})
     assert registry.call(registry.load("objective", "fine", [path]), 1, {}) == 1
     assert (os.getcwd(), torch.get_default_dtype()) == (here, torch.float32)
@@ -269,10 +299,21 @@ def test_what_only_another_function_of_the_file_uses_is_no_part_of_a_source(tmp_
 REACHED = {
     "a class that a base takes note of": (
         "class Kernel:\n    table = {}\n    def __init_subclass__(cls):\n        Kernel.table[cls.__name__] = cls\n"
-        "class Square(Kernel):\n    def f(self, x):\n        return x * FACTOR\n", 'Kernel.table["Sq" + "uare"]().f(batch.logp)'),
-    "a class whose body does something": ("TABLE = {}\nclass Setup:\n    TABLE['k'] = FACTOR\n", "batch.logp * TABLE['k']"),
-    "a default that does something": ("STATE = {}\ndef helper(x, _=STATE.update(k=FACTOR)):\n    return x\n", "batch.logp * STATE['k']"),
-    "a name in quotes": ("def helper(x):\n    return x * FACTOR\nimport sys\n", "getattr(sys, 'x', helper_of('helper'))(batch.logp)"),
+        "class Square(Kernel):\n    def f(self, x):\n        return x * FACTOR\n",
+        'Kernel.table["Sq" + "uare"]().f(batch.logp)',
+    ),
+    "a class whose body does something": (
+        "TABLE = {}\nclass Setup:\n    TABLE['k'] = FACTOR\n",
+        "batch.logp * TABLE['k']",
+    ),
+    "a default that does something": (
+        "STATE = {}\ndef helper(x, _=STATE.update(k=FACTOR)):\n    return x\n",
+        "batch.logp * STATE['k']",
+    ),
+    "a name in quotes": (
+        "def helper(x):\n    return x * FACTOR\nimport sys\n",
+        "getattr(sys, 'x', helper_of('helper'))(batch.logp)",
+    ),
     "its own globals": ("def helper(x):\n    return x * FACTOR\n", "a.__globals__['hel' + 'per'](batch.logp)"),
     "a conditional definition": ("if True:\n    def helper(x):\n        return x * FACTOR\n", "helper(batch.logp)"),
     "a name that is bound twice": ("scale = 1\nscale = scale * FACTOR\n", "batch.logp * scale"),
@@ -283,16 +324,24 @@ REACHED = {
 def test_an_edit_of_what_a_function_may_reach_is_in_its_source(how: str, tmp_path: Path) -> None:
     before, body = REACHED[how]
     text = before + f'@objective("a")\ndef a(batch):\n    return {body}\n'
-    first, second = (registry.describe([write(tmp_path, text.replace("FACTOR", number))]).objectives["a"].source for number in "23")
+    first, second = (
+        registry.describe([write(tmp_path, text.replace("FACTOR", number))]).objectives["a"].source for number in "23"
+    )
     assert first != second
 
 
 @pytest.mark.parametrize(
     ("line", "what"),
-    [("torch.set_default_dtype(torch.float64)", "torch's default dtype"), ("torch.set_grad_enabled(False)", "torch's gradient mode"),
-     ("os.chdir('/')", "the working directory"), ("torch.set_num_threads(torch.get_num_threads() + 1)", "torch's number of threads")],
-)  # fmt: skip
-def test_a_plugin_that_changes_what_all_rows_share_is_refused_and_the_change_undone(tmp_path: Path, line: str, what: str) -> None:
+    [
+        ("torch.set_default_dtype(torch.float64)", "torch's default dtype"),
+        ("torch.set_grad_enabled(False)", "torch's gradient mode"),
+        ("os.chdir('/')", "the working directory"),
+        ("torch.set_num_threads(torch.get_num_threads() + 1)", "torch's number of threads"),
+    ],
+)
+def test_a_plugin_that_changes_what_all_rows_share_is_refused_and_the_change_undone(
+    tmp_path: Path, line: str, what: str
+) -> None:
     def shared() -> tuple:
         return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.getcwd()
 
@@ -310,13 +359,19 @@ def test_a_plugin_that_changes_what_all_rows_share_is_refused_and_the_change_und
 
 
 @pytest.mark.parametrize("line", ["del spotlight", "def spotlight(batch):\n    return -batch.logp", "spotlight = None"])
-def test_what_is_not_the_registered_function_any_more_once_the_file_has_run_is_refused(tmp_path: Path, line: str) -> None:
+def test_what_is_not_the_registered_function_any_more_once_the_file_has_run_is_refused(
+    tmp_path: Path, line: str
+) -> None:
     path = write(tmp_path, PLUGIN + f"\n{line}\n")
-    with pytest.raises(UserError, match=rf"{path}:\d+: objective 'spotlight': once its file has run, 'spotlight' is something else"):
+    with pytest.raises(
+        UserError, match=rf"{path}:\d+: objective 'spotlight': once its file has run, 'spotlight' is something else"
+    ):
         registry.load("objective", "spotlight", [path])
 
 
-def test_an_installed_plugin_is_found_by_its_entry_point_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_plugin_is_found_by_its_entry_point_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "some_package").mkdir()
     write(tmp_path / "some_package", "raise RuntimeError('imported')", "__init__.py")
     write(tmp_path / "some_package", PLUGIN, "losses.py")

@@ -41,12 +41,25 @@ def cell(method, seed, benchmark, decoding, correct, *, split="test", **changes)
     """Samples of one method under one seed; ``correct`` is problems x samples."""
     return [
         {
-            "method": method, "seed": seed, "split": split, "benchmark": benchmark, "problem_id": f"p{p}", "decoding": decoding,
-            "sample_index": k, "output": f"so \\boxed{{{int(right)}}}", "answer": str(int(right)), "gold": "1",
-            "verdict": "correct" if right else "wrong", "grader": "math-verify", "finish_reason": "stop", "n_tokens": 10, **changes,
+            "method": method,
+            "seed": seed,
+            "split": split,
+            "benchmark": benchmark,
+            "problem_id": f"p{p}",
+            "decoding": decoding,
+            "sample_index": k,
+            "output": f"so \\boxed{{{int(right)}}}",
+            "answer": str(int(right)),
+            "gold": "1",
+            "verdict": "correct" if right else "wrong",
+            "grader": "math-verify",
+            "finish_reason": "stop",
+            "n_tokens": 10,
+            **changes,
         }
-        for p, problem in enumerate(correct) for k, right in enumerate(problem)
-    ]  # fmt: skip
+        for p, problem in enumerate(correct)
+        for k, right in enumerate(problem)
+    ]
 
 
 def frame(*cells):
@@ -56,10 +69,22 @@ def frame(*cells):
 def drawn(chances, *, decodings, problems=60, samples=8, benchmarks=("a", "b"), seeds=SEEDS):
     """Samples of methods whose chance of being right is ``chances[method][decoding]`` on every problem."""
     rng = np.random.default_rng(0)
-    return frame(*(
-        cell(method, seed, benchmark, decoding, rng.random((problems, 1 if decoding == "greedy" else samples)) < chances[method][decoding])
-        for method in chances for seed in seeds for benchmark in benchmarks for decoding in decodings if decoding in chances[method]
-    ))  # fmt: skip
+    return frame(
+        *(
+            cell(
+                method,
+                seed,
+                benchmark,
+                decoding,
+                rng.random((problems, 1 if decoding == "greedy" else samples)) < chances[method][decoding],
+            )
+            for method in chances
+            for seed in seeds
+            for benchmark in benchmarks
+            for decoding in decodings
+            if decoding in chances[method]
+        )
+    )
 
 
 def cell_of(summary, method, benchmark, decoding="t1.0"):
@@ -70,12 +95,19 @@ def cell_of(summary, method, benchmark, decoding="t1.0"):
 
 @pytest.fixture(scope="module")
 def typical():
-    chances = {"base": {"t1.0": 0.3, "t0.5": 0.5, "greedy": 0.4}, "sft": {"t1.0": 0.45, "greedy": 0.5}, "rft": {"t1.0": 0.7, "greedy": 0.6}}
+    chances = {
+        "base": {"t1.0": 0.3, "t0.5": 0.5, "greedy": 0.4},
+        "sft": {"t1.0": 0.45, "greedy": 0.5},
+        "rft": {"t1.0": 0.7, "greedy": 0.6},
+    }
     return drawn(chances, decodings=("t1.0", "t0.5", "greedy"))
 
 
-TYPICAL_ROWS = [*ROWS, RowInfo("rft", "RFT", "sft", "rollouts.correct", train_tokens=312_000, bank_tokens=198_000, learning_rate=5e-4),
-                RowInfo("ppo", "PPO", "ppo", "online", reason="no finite loss", sampled_tokens=50_000)]  # fmt: skip
+TYPICAL_ROWS = [
+    *ROWS,
+    RowInfo("rft", "RFT", "sft", "rollouts.correct", train_tokens=312_000, bank_tokens=198_000, learning_rate=5e-4),
+    RowInfo("ppo", "PPO", "ppo", "online", reason="no finite loss", sampled_tokens=50_000),
+]
 
 
 def test_the_summary_has_the_stable_columns_in_a_stable_order(typical):
@@ -91,9 +123,11 @@ def test_the_summary_has_the_stable_columns_in_a_stable_order(typical):
 
 def test_scores_are_percent_by_hand():
     samples = frame(
-        cell("base", 0, "a", "t1.0", [[1, 0], [0, 0]]), cell("base", 1, "a", "t1.0", [[1, 1], [0, 1]]),
-        cell("base", 0, "b", "t1.0", [[0, 0]] * 3, verdict="unparsed", finish_reason="length"), cell("base", 1, "b", "t1.0", [[0, 0]] * 3),
-    )  # fmt: skip
+        cell("base", 0, "a", "t1.0", [[1, 0], [0, 0]]),
+        cell("base", 1, "a", "t1.0", [[1, 1], [0, 1]]),
+        cell("base", 0, "b", "t1.0", [[0, 0]] * 3, verdict="unparsed", finish_reason="length"),
+        cell("base", 1, "b", "t1.0", [[0, 0]] * 3),
+    )
     summary = summarise(samples, ROWS[:1], SEEDS)
     a, b, average = (cell_of(summary, "base", name) for name in ("a", "b", "avg"))
     assert (a.avg_at_k, a.pass_at_k, a.n_seeds, a.n_problems, a.k) == (50, 75, 2, 2, 2)
@@ -109,10 +143,15 @@ def test_one_model_that_serves_all_seeds_has_a_null_seed_and_is_paired_with_each
     samples = pd.concat([base, typical[typical.method != "base"]]).astype({"seed": "Int64"})
     results = Results(samples, TYPICAL_ROWS, SEEDS)
     assert results.estimate("base", "avg", "t1.0").n_seeds == 1
-    assert any(note.endswith("for new problems only: Base.") for note in tables.main_table(summary_of(results), TYPICAL_ROWS).notes)
+    assert any(
+        note.endswith("for new problems only: Base.")
+        for note in tables.main_table(summary_of(results), TYPICAL_ROWS).notes
+    )
     difference = results.difference("rft", "t1.0", "base", "t0.5")
     assert difference.n_seeds == 3 and difference.includes_training_noise
-    assert difference.mean == pytest.approx(results.estimate("rft", "avg", "t1.0").mean - results.estimate("base", "avg", "t0.5").mean)
+    assert difference.mean == pytest.approx(
+        results.estimate("rft", "avg", "t1.0").mean - results.estimate("base", "avg", "t0.5").mean
+    )
 
 
 def test_a_failed_row_stands_there_with_empty_cells(typical, tmp_path):
@@ -129,14 +168,18 @@ def test_rows_stand_empty_even_where_nothing_was_evaluated():
 
 
 def test_avg_is_empty_where_a_benchmark_is_missing():
-    samples = frame(*(cell(method, 0, name, "t1.0", [[1], [0]]) for method, name in (("base", "a"), ("base", "b"), ("sft", "a"))))
+    samples = frame(
+        *(cell(method, 0, name, "t1.0", [[1], [0]]) for method, name in (("base", "a"), ("base", "b"), ("sft", "a")))
+    )
     summary = summarise(samples, ROWS, SEEDS)
     assert cell_of(summary, "sft", "a").avg_at_k == 50
     assert np.isnan(cell_of(summary, "sft", "b").avg_at_k) and np.isnan(cell_of(summary, "sft", "avg").avg_at_k)
 
 
 def test_avg_is_over_the_seeds_that_have_every_benchmark():
-    samples = frame(*(cell("base", seed, "a", "t1.0", [[seed], [0]]) for seed in (0, 1)), cell("base", 1, "b", "t1.0", [[1], [1]]))
+    samples = frame(
+        *(cell("base", seed, "a", "t1.0", [[seed], [0]]) for seed in (0, 1)), cell("base", 1, "b", "t1.0", [[1], [1]])
+    )
     assert cell_of(summarise(samples, ROWS, SEEDS), "base", "avg")[["n_seeds", "avg_at_k"]].tolist() == [1, 75]
 
 
@@ -145,12 +188,15 @@ def test_greedy_alone_is_one_sample():
     assert cell_of(summary, "base", "a", "greedy")[["k", "avg_at_k", "pass_at_k"]].tolist() == [1, 50, 50]
 
 
-@pytest.mark.parametrize(("second", "complaint"), [
-    (cell("base", 0, "a", "t1.0", [[1], [0]]), "twice"),
-    (cell("base", 1, "a", "t1.0", [[1], [0], [1]]), "not every seed has every problem"),
-    (cell("base", 1, "a", "t1.0", [[1, 1], [0, 0]]), "not every seed has every problem"),
-    (cell("base", None, "a", "t1.0", [[1], [0]]), "some have a seed and some have none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("second", "complaint"),
+    [
+        (cell("base", 0, "a", "t1.0", [[1], [0]]), "twice"),
+        (cell("base", 1, "a", "t1.0", [[1], [0], [1]]), "not every seed has every problem"),
+        (cell("base", 1, "a", "t1.0", [[1, 1], [0, 0]]), "not every seed has every problem"),
+        (cell("base", None, "a", "t1.0", [[1], [0]]), "some have a seed and some have none"),
+    ],
+)
 def test_samples_that_contradict_themselves_are_refused(second, complaint):
     with pytest.raises(UserError, match=f"'base'.*{complaint}"):
         summarise(frame(cell("base", 0, "a", "t1.0", [[1], [0]]), second), ROWS, SEEDS)
@@ -166,25 +212,33 @@ def test_reading_samples_names_what_is_wrong(tmp_path, typical):
     with pytest.raises(UserError, match="cannot be read"):
         read_samples(tmp_path / "text.parquet")
     typical.to_parquet(tmp_path / "samples.parquet")
-    pd.testing.assert_frame_equal(summarise(read_samples(tmp_path / "samples.parquet"), ROWS, SEEDS), summarise(typical, ROWS, SEEDS))
+    pd.testing.assert_frame_equal(
+        summarise(read_samples(tmp_path / "samples.parquet"), ROWS, SEEDS), summarise(typical, ROWS, SEEDS)
+    )
 
 
 def test_the_control_tells_ability_from_sharpening(typical):
     control = sharpening(Results(typical, TYPICAL_ROWS, SEEDS)).set_index("method")
     # SFT is above the base at temperature 1, and no better than the base at temperature 0.5.
     assert control.verdict.to_dict() == {"base": "-", "sft": "sharpening", "rft": "ability", "ppo": "-"}
-    assert control.base_best_decoding.unique().tolist() == ["t0.5"] and control.chosen_on.unique().tolist() == ["the same problems"]
+    assert control.base_best_decoding.unique().tolist() == ["t0.5"] and control.chosen_on.unique().tolist() == [
+        "the same problems"
+    ]
     assert control.sampled_minus_best["rft"] == pytest.approx(control.sampled["rft"] - control.base_best["rft"])
 
 
 def test_a_row_that_is_the_base_again_is_neither(typical):
     again = typical[(typical.method == "base") & (typical.decoding != "t0.5")].assign(method="sft")
-    control = sharpening(Results(pd.concat([typical[typical.method == "base"], again]), ROWS, SEEDS)).set_index("method")
+    control = sharpening(Results(pd.concat([typical[typical.method == "base"], again]), ROWS, SEEDS)).set_index(
+        "method"
+    )
     assert control.verdict["sft"] == "neither" and control.sampled_minus_base["sft"] == 0
 
 
 def test_a_greedy_gain_alone_is_ability():
-    samples = drawn({"base": {"t1.0": 0.3, "greedy": 0.4}, "sft": {"t1.0": 0.3, "greedy": 0.8}}, decodings=("t1.0", "greedy"))
+    samples = drawn(
+        {"base": {"t1.0": 0.3, "greedy": 0.4}, "sft": {"t1.0": 0.3, "greedy": 0.8}}, decodings=("t1.0", "greedy")
+    )
     assert sharpening(Results(samples, ROWS, SEEDS)).verdict.tolist() == ["-", "ability"]
 
 
@@ -222,7 +276,10 @@ def test_development_runs_are_reported_as_such(tmp_path, typical):
 
 @pytest.mark.parametrize("width", [120, 100, 80])
 def test_the_terminal_table_keeps_to_its_width_and_names_every_row(typical, width):
-    rows = [*TYPICAL_ROWS[:-1], RowInfo("ppo", "A very long label for proximal policy optimisation", reason="no finite loss\nat step 3")]
+    rows = [
+        *TYPICAL_ROWS[:-1],
+        RowInfo("ppo", "A very long label for proximal policy optimisation", reason="no finite loss\nat step 3"),
+    ]
     names = ("in_domain_and_more", "other_wording", "steps", "two_digits", "additions", "fractions", "geometry")
     samples = pd.concat([typical[typical.benchmark == "a"].assign(benchmark=name) for name in names])
     text = tables.terminal_table(summarise(samples, rows, SEEDS), rows, width=width)
@@ -238,7 +295,15 @@ def test_markdown_holds_whatever_a_label_holds():
 
 
 def test_numbers_are_written_as_people_write_them():
-    assert [tables.count(x) for x in (None, 0, 980, 31_200, 999_960, 4_120_000, 2.5e9)] == ["-", "0", "980", "31.2k", "1M", "4.12M", "2.5G"]
+    assert [tables.count(x) for x in (None, 0, 980, 31_200, 999_960, 4_120_000, 2.5e9)] == [
+        "-",
+        "0",
+        "980",
+        "31.2k",
+        "1M",
+        "4.12M",
+        "2.5G",
+    ]
     assert [tables.seconds(x) for x in (None, 12.44, 119, 186, 9360)] == ["-", "12.4 s", "119.0 s", "3.1 min", "2.6 h"]
     assert [tables.rate(x) for x in (None, 0.0, 5e-4, 1e-6, 2.5e-5)] == ["-", "0", "5e-4", "1e-6", "2.5e-5"]
     assert tables.interval(26.5, 26.2, 26.8) == "26.5 ± 0.3"
@@ -248,9 +313,18 @@ def test_numbers_are_written_as_people_write_them():
 
 
 def test_failed_seeds_are_told_with_their_reasons():
-    rows = [RowInfo("a", "A", reason="whole row"), RowInfo("b", "B", reasons_by_seed={0: "nan", 2: "nan", 1: "killed"}),
-            RowInfo("c", "C", reason="none", reasons_by_seed={None: "no checkpoint"}), RowInfo("d", "D")]  # fmt: skip
-    told = [("A", "whole row"), ("B", "seed 0, seed 2: nan"), ("B", "seed 1: killed"), ("C", "every seed: no checkpoint")]
+    rows = [
+        RowInfo("a", "A", reason="whole row"),
+        RowInfo("b", "B", reasons_by_seed={0: "nan", 2: "nan", 1: "killed"}),
+        RowInfo("c", "C", reason="none", reasons_by_seed={None: "no checkpoint"}),
+        RowInfo("d", "D"),
+    ]
+    told = [
+        ("A", "whole row"),
+        ("B", "seed 0, seed 2: nan"),
+        ("B", "seed 1: killed"),
+        ("C", "every seed: no checkpoint"),
+    ]
     assert tables.failures(rows) == told
 
 
@@ -292,9 +366,18 @@ def test_the_page_is_safe_whatever_a_model_wrote(tmp_path, typical):
     samples = typical.assign(output=sampled, answer=sampled, gold=sampled)
     rows = [RowInfo("base", HOSTILE), *TYPICAL_ROWS[1:3], RowInfo("ppo", "PPO", reason=HOSTILE)]
     report = write_report(
-        tmp_path, samples=samples, rows=rows, seeds=SEEDS, recipe_name="r", title=HOSTILE, notes=[HOSTILE], deviations=[HOSTILE],
-        command=HOSTILE, manifest={"x": HOSTILE, "stages": [{"name": HOSTILE, "fingerprint": "f"}]}, problems={("a", "p0"): HOSTILE},
-    )  # fmt: skip
+        tmp_path,
+        samples=samples,
+        rows=rows,
+        seeds=SEEDS,
+        recipe_name="r",
+        title=HOSTILE,
+        notes=[HOSTILE],
+        deviations=[HOSTILE],
+        command=HOSTILE,
+        manifest={"x": HOSTILE, "stages": [{"name": HOSTILE, "fingerprint": "f"}]},
+        problems={("a", "p0"): HOSTILE},
+    )
     page = report.page_path.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
@@ -306,24 +389,65 @@ def test_the_page_is_safe_whatever_a_model_wrote(tmp_path, typical):
 
 
 def test_the_page_needs_no_network_and_no_script(tmp_path, typical):
-    page = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r").page_path.read_text()
+    page = write_report(
+        tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r"
+    ).page_path.read_text()
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
     assert "default-src 'none'" in page and "width=device-width" in page and "prefers-color-scheme: dark" in page
 
 
 def test_the_page_tells_all_of_it(tmp_path, typical):
-    stage = {"name": "train/sft/seed0", "fingerprint": "ab" * 32, "status": "done", "cached": True, "seconds": 12.0, "tokens": 1000}
-    manifest = {"recipe": {"training": {"batch": 64}}, "examples": [["a list of lists"]], "versions": {"torch": "2.13.0"},
-                "stages": [{**stage, "peak_memory_bytes": 2**30}]}  # fmt: skip
-    report = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="quick", title="A title", notes=["a note"],
-                          deviations=["a deviation"], manifest=manifest, command="rlbench run quick.toml",
-                          problems={("a", "p0"): "What is 1?"})  # fmt: skip
+    stage = {
+        "name": "train/sft/seed0",
+        "fingerprint": "ab" * 32,
+        "status": "done",
+        "cached": True,
+        "seconds": 12.0,
+        "tokens": 1000,
+    }
+    manifest = {
+        "recipe": {"training": {"batch": 64}},
+        "examples": [["a list of lists"]],
+        "versions": {"torch": "2.13.0"},
+        "stages": [{**stage, "peak_memory_bytes": 2**30}],
+    }
+    report = write_report(
+        tmp_path,
+        samples=typical,
+        rows=TYPICAL_ROWS,
+        seeds=SEEDS,
+        recipe_name="quick",
+        title="A title",
+        notes=["a note"],
+        deviations=["a deviation"],
+        manifest=manifest,
+        command="rlbench run quick.toml",
+        problems={("a", "p0"): "What is 1?"},
+    )
     page, text = report.page_path.read_text(), report.markdown_path.read_text()
-    for said in ("A title", "a note", "a deviation", "rlbench run quick.toml", "no finite loss", "sharpening", "RFT", "198k"):
+    for said in (
+        "A title",
+        "a note",
+        "a deviation",
+        "rlbench run quick.toml",
+        "no finite loss",
+        "sharpening",
+        "RFT",
+        "198k",
+    ):
         assert said in page and said in text
     assert "a list of lists" not in page
     assert "&#34;batch&#34;: 64" in page
-    for said in ("What is 1?", "train/sft/seed0", "abababababab", "versions.torch", "2.13.0", "cached", "1.0 GiB", "so \\boxed{"):
+    for said in (
+        "What is 1?",
+        "train/sft/seed0",
+        "abababababab",
+        "versions.torch",
+        "2.13.0",
+        "cached",
+        "1.0 GiB",
+        "so \\boxed{",
+    ):
         assert said in page
 
 
@@ -345,12 +469,17 @@ def test_a_run_in_which_everything_failed_still_has_a_report(tmp_path):
 
 def test_long_outputs_are_cut_and_say_so(tmp_path, typical):
     samples = typical.assign(output="x" * 5000)
-    page = write_report(tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r").page_path.read_text()
+    page = write_report(
+        tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r"
+    ).page_path.read_text()
     assert "2000 more characters" in page and "x" * 3001 not in page
 
 
 def test_a_plot_places_marks_on_its_axis():
-    rows = [plots.PlotRow("A", "online", (plots.Mark(50.0, 40.0, 60.0), plots.Mark(100.0, filled=False))), plots.PlotRow("B", "base", ())]
+    rows = [
+        plots.PlotRow("A", "online", (plots.Mark(50.0, 40.0, 60.0), plots.Mark(100.0, filled=False))),
+        plots.PlotRow("B", "base", ()),
+    ]
     svg = plots.dot_plot(rows, reference=0.0, axis=(0.0, 100.0))
     assert 'class="filled" cx="50.00%"' in svg and 'class="hollow" cx="98.00%"' in svg
     assert 'class="bar filled" x1="40.40%" x2="59.60%"' in svg and 'class="reference" x1="2.00%"' in svg
@@ -374,11 +503,17 @@ def test_every_row_is_compared_with_the_base_and_a_reference_with_one_correction
     results = Results(typical, TYPICAL_ROWS, SEEDS)
     alone, both = comparisons(results), comparisons(results, "sft")
     assert list(zip(both.method, both.reference, strict=True)) == [
-        ("sft", "base"), ("rft", "base"), ("ppo", "base"), ("rft", "sft"), ("ppo", "sft")
-    ]  # fmt: skip
+        ("sft", "base"),
+        ("rft", "base"),
+        ("ppo", "base"),
+        ("rft", "sft"),
+        ("ppo", "sft"),
+    ]
     of = both.set_index(["method", "reference"])
     assert of.loc[("rft", "base"), "verdict"] == "better" and of.loc[("ppo", "base"), "verdict"] == "-"
-    assert of.loc[("rft", "base"), "difference"] == pytest.approx(results.difference("rft", "t1.0", "base", "t1.0").mean)
+    assert of.loc[("rft", "base"), "difference"] == pytest.approx(
+        results.difference("rft", "t1.0", "base", "t1.0").mean
+    )
     known = both.p_holm.notna()
     assert (both.p_holm[known] >= both.p_value[known]).all()
     # Three comparisons stand in the wider family and two in the narrower one.
@@ -420,7 +555,9 @@ def test_beside_a_score_stand_the_majority_and_what_could_not_be_graded():
 def test_the_bases_decoding_is_chosen_on_development_sets_of_other_names():
     chances = {"base": {"t1.0": 0.3, "t0.5": 0.6}, "sft": {"t1.0": 0.5}}
     test = drawn(chances, decodings=("t1.0", "t0.5"))
-    opposite = drawn({"base": {"t1.0": 0.9, "t0.5": 0.2}}, decodings=("t1.0", "t0.5"), benchmarks=("other",)).assign(split="development")
+    opposite = drawn({"base": {"t1.0": 0.9, "t0.5": 0.2}}, decodings=("t1.0", "t0.5"), benchmarks=("other",)).assign(
+        split="development"
+    )
     control = sharpening(Results(pd.concat([test, opposite], ignore_index=True), ROWS, SEEDS))
     assert set(control.base_best_decoding) == {"t1.0"} and set(control.chosen_on) == {"development"}
     assert set(sharpening(Results(test, ROWS, SEEDS)).base_best_decoding) == {"t0.5"}
@@ -429,7 +566,9 @@ def test_the_bases_decoding_is_chosen_on_development_sets_of_other_names():
 def test_the_controls_cost_is_what_the_main_table_has_no_use_for(typical):
     results = Results(typical, TYPICAL_ROWS, SEEDS)
     extra = typical[typical.decoding != "t1.0"]
-    assert control_cost(results, typical).startswith(f"The control took {len(extra):,} of {len(typical):,} evaluation samples")
+    assert control_cost(results, typical).startswith(
+        f"The control took {len(extra):,} of {len(typical):,} evaluation samples"
+    )
 
 
 def test_ranks_that_flip_between_graders_are_named(typical, tmp_path):
@@ -439,21 +578,37 @@ def test_ranks_that_flip_between_graders_are_named(typical, tmp_path):
     scores, differing = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"lenient": other})
     assert flips(scores, "math-verify", "lenient") == [("rft", "base"), ("rft", "sft")]
     assert differing == {"lenient": (verdicts != typical.verdict).sum()}
-    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", regraded={"lenient": other})
+    write_report(
+        tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", regraded={"lenient": other}
+    )
     assert "RFT above SFT by math-verify, below by lenient" in (tmp_path / "report.md").read_text()
     same = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"same": typical[["verdict", "answer"]]})[0]
     assert flips(same, "math-verify", "same") == []
 
 
 def test_contamination_is_a_share_with_its_interval_beside_the_score(typical, tmp_path):
-    probes = pd.DataFrame([
-        {"seed": s, "benchmark": "a", "problem_id": f"p{p}", "share": 0.6, "rest": "r", "completion": "c", "verbatim": p < 30,
-         "rouge_l": 0.5, "verdict": "correct" if p < 6 else "unparsed"}
-        for s in SEEDS for p in range(60)
-    ])  # fmt: skip
+    probes = pd.DataFrame(
+        [
+            {
+                "seed": s,
+                "benchmark": "a",
+                "problem_id": f"p{p}",
+                "share": 0.6,
+                "rest": "r",
+                "completion": "c",
+                "verbatim": p < 30,
+                "rouge_l": 0.5,
+                "verdict": "correct" if p < 6 else "unparsed",
+            }
+            for s in SEEDS
+            for p in range(60)
+        ]
+    )
     found = contamination(Results(typical, TYPICAL_ROWS, SEEDS), probes).iloc[0]
     assert (found.problems, found.verbatim, found.rouge_l, found.correct) == (60, 50.0, 50.0, 10.0)
-    assert found.low == pytest.approx(37.7, abs=0.1) and found.high == pytest.approx(62.3, abs=0.1)  # of 60 problems, not of 180 probes
+    assert found.low == pytest.approx(37.7, abs=0.1) and found.high == pytest.approx(
+        62.3, abs=0.1
+    )  # of 60 problems, not of 180 probes
     write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", probes=probes)
     for name in ("report.md", "report.html"):
         assert "Contamination" in (tmp_path / name).read_text()

@@ -23,9 +23,17 @@ from rlbench.tasks.arithmetic_tokenizer import build_tokenizer
 TEMPLATE = "<bos>{problem}\n"
 PROBLEMS = [Problem(f"p{i}", f"{i}+{i}", str(2 * i)) for i in range(1, 6)]
 CONFIG = {
-    "samples": 6, "temperature": 1.0, "max_new_tokens": 24, "drop_truncated": False, "template": TEMPLATE, "seed": 3, "dtype": "float32",
-    "engine": "transformers", "batch_rows": 16, "grader": {"name": "rlbench"},
-}  # fmt: skip
+    "samples": 6,
+    "temperature": 1.0,
+    "max_new_tokens": 24,
+    "drop_truncated": False,
+    "template": TEMPLATE,
+    "seed": 3,
+    "dtype": "float32",
+    "engine": "transformers",
+    "batch_rows": 16,
+    "grader": {"name": "rlbench"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +44,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write_problems(folder / "problems" / "problems.jsonl", PROBLEMS)
     torch.manual_seed(0)
     shape = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
-        max_position_embeddings=128, initializer_range=0.2, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        eos_token_id=tokenizer.eos_token_id,
+    )
     LlamaForCausalLM(shape).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     return {"model": folder / "model", "problems": folder / "problems"}
@@ -78,15 +93,26 @@ def test_every_sample_is_a_record_with_its_seed_text_answer_and_reward(inputs: d
     assert [r.reward for r in rollouts] == [1.0, 0.0, 0.0, 1.0]
     assert [r.answer for r in rollouts] == ["2", "3", None, "4"]
     assert [r.finish_reason for r in rollouts] == finish
-    assert [r.token_ids for r in rollouts] == ids and rollouts[0].prompt_ids == [5, 6] and rollouts[2].prompt_ids == [5, 7, 8]
+    assert (
+        [r.token_ids for r in rollouts] == ids
+        and rollouts[0].prompt_ids == [5, 6]
+        and rollouts[2].prompt_ids == [5, 7, 8]
+    )
     assert all("<eos>" not in r.text for r in rollouts)
-    assert [r.seed for r in engine.requests] == [request_seed("rollouts", 7, p, i) for p in ("p1", "p2") for i in (0, 1)]
+    assert [r.seed for r in engine.requests] == [
+        request_seed("rollouts", 7, p, i) for p in ("p1", "p2") for i in (0, 1)
+    ]
 
 
 def test_samples_of_a_problem_do_not_depend_on_the_other_problems(inputs: dict[str, Path]) -> None:
     model, tokenizer = load_model(inputs["model"]), load_tokenizer(inputs["model"])
-    engine, params = TransformersEngine(model, batch_rows=8), SamplingParams(1.0, 24, stop_token_ids(model.generation_config, tokenizer))
-    prompts = [tokenizer(TEMPLATE.replace("{problem}", p.problem), add_special_tokens=False)["input_ids"] for p in PROBLEMS]
+    engine, params = (
+        TransformersEngine(model, batch_rows=8),
+        SamplingParams(1.0, 24, stop_token_ids(model.generation_config, tokenizer)),
+    )
+    prompts = [
+        tokenizer(TEMPLATE.replace("{problem}", p.problem), add_special_tokens=False)["input_ids"] for p in PROBLEMS
+    ]
     with Grader() as grader:
         together = sample(engine, tokenizer, grader, PROBLEMS, prompts, params, 4, ("x",))
         alone = sample(engine, tokenizer, grader, PROBLEMS[3:4], prompts[3:4], params, 4, ("x",))
@@ -94,7 +120,9 @@ def test_samples_of_a_problem_do_not_depend_on_the_other_problems(inputs: dict[s
 
 
 @pytest.mark.parametrize(("prompt", "reason"), [([], "is empty"), ([5] * 128, "128 tokens.*context of 128")])
-def test_a_prompt_that_cannot_be_continued_names_its_problem(inputs: dict[str, Path], prompt: list[int], reason: str) -> None:
+def test_a_prompt_that_cannot_be_continued_names_its_problem(
+    inputs: dict[str, Path], prompt: list[int], reason: str
+) -> None:
     tokenizer, engine = load_tokenizer(inputs["model"]), TransformersEngine(load_model(inputs["model"]))
     with Grader() as grader, pytest.raises(UserError, match=f"problem 'p2': its prompt .*{reason}"):
         sample(engine, tokenizer, grader, PROBLEMS[:2], [[5], prompt], SamplingParams(1.0, 4, ()), 2, ())
@@ -106,8 +134,11 @@ def test_the_stage_writes_the_bank_its_summary_and_its_counts(inputs: dict[str, 
     assert len(rollouts) == len(table) == 30 and list(table.problem_id.unique()) == [p.id for p in PROBLEMS]
     tokens = sum(len(r.token_ids) for r in rollouts)
     assert {key: summary[key] for key in ("prompts", "samples", "tokens", "dropped")} == {
-        "prompts": 5, "samples": 30, "tokens": tokens, "dropped": 0,
-    }  # fmt: skip
+        "prompts": 5,
+        "samples": 30,
+        "tokens": tokens,
+        "dropped": 0,
+    }
     correct = [r for r in rollouts if r.verdict == "correct"]
     assert summary["correct"] == len(correct) and summary["correct_rate"] == len(correct) / 30
     assert summary["solved_rate"] == len({r.problem_id for r in correct}) / 5
@@ -116,7 +147,9 @@ def test_the_stage_writes_the_bank_its_summary_and_its_counts(inputs: dict[str, 
     assert context.counters["tokens"] == tokens and context.counters["samples"] == 30 and context.seen[-1] == (30, 30)
 
 
-def test_the_stage_gives_the_same_bytes_again_and_others_for_another_seed(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_the_stage_gives_the_same_bytes_again_and_others_for_another_seed(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
     files = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         bank(inputs, tmp_path / name, seed=seed)
@@ -124,7 +157,9 @@ def test_the_stage_gives_the_same_bytes_again_and_others_for_another_seed(inputs
     assert files[0] == files[1] != files[2]
 
 
-def test_samples_that_the_limit_cut_off_are_left_out_on_request_and_counted(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_samples_that_the_limit_cut_off_are_left_out_on_request_and_counted(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
     everything, _, _ = bank(inputs, tmp_path / "all")
     kept, summary, context = bank(inputs, tmp_path / "whole", drop_truncated=True)
     assert kept == [r for r in everything if r.finish_reason == "stop"]
@@ -135,5 +170,7 @@ def test_samples_that_the_limit_cut_off_are_left_out_on_request_and_counted(inpu
 def test_a_stop_token_that_the_tokenizer_does_not_have_is_refused(inputs: dict[str, Path]) -> None:
     tokenizer, config = load_tokenizer(inputs["model"]), load_model(inputs["model"]).generation_config
     config.eos_token_id = [tokenizer.eos_token_id, 99_999]
-    with pytest.raises(UserError, match=r"token 99999 .`eos_token_id`., which its tokenizer of \d+ tokens does not have"):
+    with pytest.raises(
+        UserError, match=r"token 99999 .`eos_token_id`., which its tokenizer of \d+ tokens does not have"
+    ):
         stop_token_ids(config, tokenizer)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_model import VOCABULARY, tiny_model
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
 
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling import cache as cache_module
@@ -21,7 +29,13 @@ from rlbench.sampling.transformers_engine import TransformersEngine, default_bat
 STOP = (7, 8)
 GREEDY = SamplingParams(temperature=0.0, max_new_tokens=30, stop_ids=STOP)
 SAMPLED = SamplingParams(temperature=1.0, max_new_tokens=40, stop_ids=(7, 8, 9))
-SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.2,
+}
 ROPE = {**SHAPE, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 128}
 
 
@@ -31,19 +45,27 @@ def model_of(kind: str) -> PreTrainedModel:
         "qwen2, tied": lambda: tiny_model(),
         "qwen2, untied": lambda: tiny_model(tie_word_embeddings=False),
         "qwen2, eager": lambda: tiny_model(attn_implementation="eager"),
-        "qwen2, sliding window in one layer": lambda: tiny_model(use_sliding_window=True, sliding_window=9, max_window_layers=1),
+        "qwen2, sliding window in one layer": lambda: tiny_model(
+            use_sliding_window=True, sliding_window=9, max_window_layers=1
+        ),
         "llama, one head a key": lambda: LlamaForCausalLM(LlamaConfig(**{**ROPE, "num_key_value_heads": 4})),
         "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**ROPE, sliding_window=11)),
-        "gpt2, learned positions": lambda: GPT2LMHeadModel(GPT2Config(
-            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.3)),
-    }  # fmt: skip
+        "gpt2, learned positions": lambda: GPT2LMHeadModel(
+            GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.3)
+        ),
+    }
     return made[kind]().eval()
 
 
 KINDS = [
-    "qwen2, tied", "qwen2, untied", "qwen2, eager", "qwen2, sliding window in one layer", "llama, one head a key",
-    "mistral, sliding window", "gpt2, learned positions",
-]  # fmt: skip
+    "qwen2, tied",
+    "qwen2, untied",
+    "qwen2, eager",
+    "qwen2, sliding window in one layer",
+    "llama, one head a key",
+    "mistral, sliding window",
+    "gpt2, learned positions",
+]
 
 
 def prompts_of(lengths: list[int], seed: int = 0) -> list[tuple[int, ...]]:
@@ -52,19 +74,29 @@ def prompts_of(lengths: list[int], seed: int = 0) -> list[tuple[int, ...]]:
 
 
 def requests_of(prompts: list[tuple[int, ...]], samples: int = 1) -> list[Request]:
-    return [Request(prompt, request_seed("test", number, index)) for number, prompt in enumerate(prompts) for index in range(samples)]
+    return [
+        Request(prompt, request_seed("test", number, index))
+        for number, prompt in enumerate(prompts)
+        for index in range(samples)
+    ]
 
 
 def naive(model: PreTrainedModel, prompt: tuple[int, ...], params: SamplingParams) -> list[int]:
     ids = torch.tensor([prompt])
     out = model.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=params.max_new_tokens, eos_token_id=list(params.stop_ids),
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=params.max_new_tokens,
+        eos_token_id=list(params.stop_ids),
         pad_token_id=0,
-    )  # fmt: skip
+    )
     return out[0, len(prompt) :].tolist()
 
 
-def teacher_forced(model: PreTrainedModel, request: Request, completion: Completion, temperature: float) -> torch.Tensor:
+def teacher_forced(
+    model: PreTrainedModel, request: Request, completion: Completion, temperature: float
+) -> torch.Tensor:
     """Log-probabilities [tokens] of a completion from one pass over the whole sequence."""
     with torch.no_grad():
         ids = torch.tensor([[*request.prompt_ids, *completion.token_ids]])
@@ -82,7 +114,9 @@ def test_greedy_equals_generate_of_one_prompt_at_a_time(kind: str) -> None:
 
 def test_rows_end_at_different_times_and_say_why() -> None:
     model = tiny_model()
-    completions = TransformersEngine(model, batch_rows=32).generate(requests_of(prompts_of([4, 9, 20, 30]), 16), SAMPLED)
+    completions = TransformersEngine(model, batch_rows=32).generate(
+        requests_of(prompts_of([4, 9, 20, 30]), 16), SAMPLED
+    )
     lengths = {len(completion.token_ids) for completion in completions}
     assert len(lengths) > 10 and max(lengths) == SAMPLED.max_new_tokens
     for completion in completions:
@@ -99,8 +133,12 @@ def test_log_probabilities_are_those_of_a_pass_over_the_whole_sequence(kind: str
     model = model_of(kind)
     requests = requests_of(prompts_of([3, 50, 21, 8]), 6)
     params = SamplingParams(temperature, 30, STOP)
-    for request, completion in zip(requests, TransformersEngine(model, batch_rows=16).generate(requests, params), strict=True):
-        assert torch.allclose(torch.tensor(completion.logps), teacher_forced(model, request, completion, temperature), atol=1e-5, rtol=0)
+    for request, completion in zip(
+        requests, TransformersEngine(model, batch_rows=16).generate(requests, params), strict=True
+    ):
+        assert torch.allclose(
+            torch.tensor(completion.logps), teacher_forced(model, request, completion, temperature), atol=1e-5, rtol=0
+        )
 
 
 def test_the_same_requests_give_the_same_bytes_in_any_order() -> None:
@@ -191,7 +229,9 @@ def test_the_model_is_left_as_it_was_found_and_can_be_trained_on() -> None:
         for parameter in model.parameters():
             parameter -= 0.05 * parameter.grad.sign()
     model.eval()
-    assert [c.token_ids for c in engine.generate(requests, GREEDY)] == [naive(model, r.prompt_ids, GREEDY) for r in requests]
+    assert [c.token_ids for c in engine.generate(requests, GREEDY)] == [
+        naive(model, r.prompt_ids, GREEDY) for r in requests
+    ]
 
 
 def test_the_model_is_put_back_when_sampling_fails() -> None:
@@ -218,7 +258,9 @@ def test_progress_counts_requests() -> None:
     engine = TransformersEngine(tiny_model(), batch_rows=4)
     found = engine.generate(requests_of(prompts_of([3, 5, 7]), 3), GREEDY, lambda *now: seen.append(now))
     assert [now[:2] for now in seen] == [(4, 9), (8, 9), (9, 9)]
-    assert [tokens for _, _, tokens in seen] == list(accumulate(sum(len(c.token_ids) for c in found[i : i + 4]) for i in (0, 4, 8)))
+    assert [tokens for _, _, tokens in seen] == list(
+        accumulate(sum(len(c.token_ids) for c in found[i : i + 4]) for i in (0, 4, 8))
+    )
     assert TransformersEngine(tiny_model()).generate([], GREEDY) == []
 
 
@@ -250,7 +292,18 @@ def test_the_random_numbers_of_a_request_are_its_own() -> None:
 
 def test_seeds_do_not_collide_by_concatenation_and_never_change() -> None:
     assert request_seed("rollouts", 0, "p1", 3) == 5576508316657758632
-    assert len({request_seed("ab", "c"), request_seed("a", "bc"), request_seed("a", "b", "c"), request_seed("1"), request_seed(1)}) == 5
+    assert (
+        len(
+            {
+                request_seed("ab", "c"),
+                request_seed("a", "bc"),
+                request_seed("a", "b", "c"),
+                request_seed("1"),
+                request_seed(1),
+            }
+        )
+        == 5
+    )
     with pytest.raises(TypeError, match="strings and integers"):
         request_seed(1.5)  # type: ignore[arg-type]
 

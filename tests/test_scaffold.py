@@ -25,8 +25,11 @@ def test_a_new_objective_begins_as_the_one_it_is_like(tmp_path: Path) -> None:
     assert (path, test) == (tmp_path / "softer.py", tmp_path / "test_softer.py")
     found, model = registry.describe([path]).objectives["softer"], registry.describe().objectives["grpo"]
     assert (found.rows, found.reads, found.reduction, found.hyperparameters) == (
-        model.rows, model.reads, model.reduction, model.hyperparameters
-    )  # fmt: skip
+        model.rows,
+        model.reads,
+        model.reduction,
+        model.hyperparameters,
+    )
     assert found.docstring == model.docstring
     assert "from rlbench.objectives" not in path.read_text() and "#   reads " in path.read_text()
 
@@ -35,11 +38,16 @@ def test_a_new_objective_begins_as_the_one_it_is_like(tmp_path: Path) -> None:
 def test_every_objective_can_be_begun_from_and_the_files_are_tidy(like: str, tmp_path: Path) -> None:
     path, test = new_objective("mine", like, tmp_path)
     assert callable(registry.load("objective", "mine", [path]))
-    line = next(line for line in path.read_text().splitlines() if line.startswith("Run it:")).replace("mine.py", str(path))
+    line = next(line for line in path.read_text().splitlines() if line.startswith("Run it:")).replace(
+        "mine.py", str(path)
+    )
     words = shlex.split(line)
     overrides = [word for before, word in itertools.pairwise(words) if before == "--set"]
     rows = build(load_recipe(RECIPES / "quickstart.toml", overrides, only=[words[words.index("--only") + 1]])).rows
-    assert any((row.trained.config if row.trained else {}).get("objective", {}).get("name") == "mine" or "value" in like for row in rows)
+    assert any(
+        (row.trained.config if row.trained else {}).get("objective", {}).get("name") == "mine" or "value" in like
+        for row in rows
+    )
     compile(test.read_text(), str(test), "exec")
     for file in (path, test):
         assert file.read_text().endswith("\n") and "\n\n\n\n" not in file.read_text()
@@ -58,10 +66,14 @@ def test_the_test_that_is_written_passes_as_it_is_and_fails_when_the_formula_cha
 
 def test_what_cannot_be_begun_is_refused_and_nothing_is_written_over(tmp_path: Path) -> None:
     for name, like, message in (
-        ("torch", "dft", "something else"), ("stop_gradient", "dft", "something else"), ("_u", "dft", "letters, digits and _"),
-        ("two words", "dft", "letters, digits and _"), ("lambda", "dft", "letters, digits and _"), ("sft", "dft", "already defined"),
+        ("torch", "dft", "something else"),
+        ("stop_gradient", "dft", "something else"),
+        ("_u", "dft", "letters, digits and _"),
+        ("two words", "dft", "letters, digits and _"),
+        ("lambda", "dft", "letters, digits and _"),
+        ("sft", "dft", "already defined"),
         ("mine", "dtf", "did you mean 'dft'"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UserError, match=message):
             new_objective(name, like, tmp_path)
     new_objective("mine", "dft", tmp_path)
@@ -106,7 +118,11 @@ def test_the_command_lists_shows_and_begins(tmp_path: Path) -> None:
         assert part in shown
     assert "def gae(" in output("gae")
     (only,) = json.loads(output("dft", "--json"))
-    assert (only["name"], only["reduction"], only["reference"]) == ("dft", "token-mean", "Wu et al. 2025, eq. 9 (arXiv:2508.05629).")
+    assert (only["name"], only["reduction"], only["reference"]) == (
+        "dft",
+        "token-mean",
+        "Wu et al. 2025, eq. 9 (arXiv:2508.05629).",
+    )
     assert "Wrote" in output("new", "mine", "--like", "dpo", "--folder", str(tmp_path))
     assert "mine " in output("--plugin", str(tmp_path / "mine.py"))
 

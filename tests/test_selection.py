@@ -17,7 +17,9 @@ from rlbench.records import EvalSample, UserError, write_records
 from rlbench.runner import Results, run
 from rlbench.training import offline
 
-DEVELOPMENT = 'evaluation.development=["arithmetic:development/in_domain", {source="arithmetic:development/steps", limit=4}]'
+DEVELOPMENT = (
+    'evaluation.development=["arithmetic:development/in_domain", {source="arithmetic:development/steps", limit=4}]'
+)
 
 
 def test_checkpoints_are_at_like_distances_and_the_last_is_the_end() -> None:
@@ -30,7 +32,9 @@ def test_checkpoints_are_at_like_distances_and_the_last_is_the_end() -> None:
 def evaluated(folder: Path, right: list[bool]) -> Path:
     folder.mkdir()
     rows = [
-        EvalSample("development", "b", f"p{i}", "t1.0", 0, "", "1", "1", "correct" if r else "wrong", "rlbench", "stop", 3)
+        EvalSample(
+            "development", "b", f"p{i}", "t1.0", 0, "", "1", "1", "correct" if r else "wrong", "rlbench", "stop", 3
+        )
         for i, r in enumerate(right)
     ]
     write_records(folder / "samples.parquet", EvalSample, rows)
@@ -39,7 +43,13 @@ def evaluated(folder: Path, right: list[bool]) -> Path:
 
 def test_the_best_mean_over_benchmarks_is_taken_and_of_equals_the_earlier(tmp_path: Path) -> None:
     # Means over benchmarks 1/2 (0 and 1), 5/8, 5/8: the benchmarks count the same, however many problems they have.
-    right = {(1, 1): [False] * 4, (1, 2): [True, True], (2, 1): [True] * 3 + [False], (2, 2): [True, False], (3, 1): [True, False] * 2}
+    right = {
+        (1, 1): [False] * 4,
+        (1, 2): [True, True],
+        (2, 1): [True] * 3 + [False],
+        (2, 2): [True, False],
+        (3, 1): [True, False] * 2,
+    }
     right[3, 2] = [True, True, True, False]
     inputs = {}
     for number in (1, 2, 3):
@@ -50,7 +60,9 @@ def test_the_best_mean_over_benchmarks_is_taken_and_of_equals_the_earlier(tmp_pa
             inputs[f"evaluation{number}_{place}"] = evaluated(tmp_path / f"e{number}{place}", right[number, place])
     (tmp_path / "out").mkdir()
     context = Context()
-    selection.select({"checkpoints": 3, "benchmarks": ["b", "c"], "decoding": "t1.0"}, inputs, tmp_path / "out", context)  # type: ignore[arg-type]
+    selection.select(
+        {"checkpoints": 3, "benchmarks": ["b", "c"], "decoding": "t1.0"}, inputs, tmp_path / "out", context
+    )  # type: ignore[arg-type]
     assert (tmp_path / "out" / "config.json").read_text() == "model 2"
     table = json.loads((tmp_path / "out" / "selection.json").read_text())
     assert table == {"chosen": 2, "decoding": "t1.0", "benchmarks": ["b", "c"], "scores": [50.0, 62.5, 62.5]}
@@ -91,7 +103,9 @@ def selected(tiny_run: Results, tiny_recipe: Path, tiny_store: Path) -> Results:
     return run(tiny_recipe, out=folder, store=tiny_store, executor="local", only=only, overrides=overrides)
 
 
-def test_a_row_is_evaluated_with_its_best_checkpoint_and_the_manifest_shows_that_the_test_was_read_once(selected: Results) -> None:
+def test_a_row_is_evaluated_with_its_best_checkpoint_and_the_manifest_shows_that_the_test_was_read_once(
+    selected: Results,
+) -> None:
     assert selected.exit_code == 0
     rows = {row["method"]: row for row in selected.manifest["rows"]}
     for method in ("sft", "grpo"):
@@ -101,8 +115,10 @@ def test_a_row_is_evaluated_with_its_best_checkpoint_and_the_manifest_shows_that
     names = [stage["name"] for stage in selected.manifest["stages"]]
     for method in ("sft", "grpo"):
         assert [n for n in names if n.startswith(f"evaluate/{method}@")] == [
-            f"evaluate/{method}@{number}/seed0/development-{benchmark}/t1.0" for number in (1, 2, 3) for benchmark in ("in_domain", "steps")
-        ]  # fmt: skip
+            f"evaluate/{method}@{number}/seed0/development-{benchmark}/t1.0"
+            for number in (1, 2, 3)
+            for benchmark in ("in_domain", "steps")
+        ]
     splits = selected.samples.groupby("method")["split"].unique().map(set).to_dict()
     assert splits == {"base": {"test", "development"}, "sft": {"test"}, "grpo": {"test"}, "bare": {"test"}}
     assert "Checkpoints, chosen on development sets" in (selected.out / "report.md").read_text()
@@ -115,7 +131,12 @@ def test_the_bases_decoding_is_chosen_on_the_development_sets_even_if_they_have_
 
 def test_problem_sets_stand_there_with_the_hash_of_their_content(selected: Results) -> None:
     sets = {(s["name"], s["split"]): s for s in selected.manifest["problem_sets"]}
-    assert sets.keys() == {("in_domain", "test"), ("add_sub", "test"), ("in_domain", "development"), ("steps", "development")}
+    assert sets.keys() == {
+        ("in_domain", "test"),
+        ("add_sub", "test"),
+        ("in_domain", "development"),
+        ("steps", "development"),
+    }
     assert all(len(s["content"]) == 64 for s in sets.values()) and sets["steps", "development"]["problems"] == 4
 
 
@@ -127,30 +148,39 @@ def test_the_base_under_another_prompt_is_a_row_that_says_so(selected: Results) 
     assert len(both) == len(bare) > 0 and (both["output_x"] != both["output_y"]).any()
     assert next(row for row in selected.manifest["rows"] if row["method"] == "bare")["deviations"] == [
         "evaluated with the prompt miniature-raw"
-    ]  # fmt: skip
+    ]
 
 
 def test_probes_and_comparisons_with_a_reference_are_in_the_report(selected: Results) -> None:
     text = (selected.out / "report.md").read_text()
     assert "Contamination" in text and "Better or worse?" in text
     assert list(zip(selected.compared["method"], selected.compared["reference"], strict=True)) == [
-        ("sft", "base"), ("grpo", "base"), ("bare", "base"), ("grpo", "sft"), ("bare", "sft")
-    ]  # fmt: skip
+        ("sft", "base"),
+        ("grpo", "base"),
+        ("bare", "base"),
+        ("grpo", "sft"),
+        ("bare", "sft"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
         (("evaluation.checkpoints=2",), ["`evaluation.checkpoints`", "`evaluation.development`"]),
-        (('evaluation.development=["arithmetic:test/add_sub"]', 'evaluation.benchmarks=["arithmetic:test/add_sub"]'),
-         ["`evaluation.development`", "not held out"]),
+        (
+            ('evaluation.development=["arithmetic:test/add_sub"]', 'evaluation.benchmarks=["arithmetic:test/add_sub"]'),
+            ["`evaluation.development`", "not held out"],
+        ),
         (("evaluation.reference=sfd",), ["`evaluation.reference`", "did you mean 'sft'"]),
         (('methods.x={checkpoint="base"}',), ["`methods.x`", "`template`"]),
         (('methods.x={checkpoint="base", template="miniatur"}',), ["did you mean 'miniature'"]),
-        (('methods.sft.backend="trl"', DEVELOPMENT, "evaluation.checkpoints=2"), ["`methods.sft.backend`", "evaluation.checkpoints is 1"]),
+        (
+            ('methods.sft.backend="trl"', DEVELOPMENT, "evaluation.checkpoints=2"),
+            ["`methods.sft.backend`", "evaluation.checkpoints is 1"],
+        ),
         (("evaluation.contamination={share=1.5}",), ["`evaluation.contamination.share`", "less than 1"]),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_held_out_is_refused(overrides: tuple[str, ...], parts: list[str], tiny_recipe: Path) -> None:
     with pytest.raises(UserError) as caught:
         build(load_recipe(tiny_recipe, overrides), tiny_recipe)

@@ -25,11 +25,23 @@ from rlbench.runner import Results, sample_banks
 from rlbench.sampling.rollouts import merge_rollouts, rollouts_stage
 from rlbench.tasks.base import expected_rows
 
-CONFIG = {"template": "<bos>{problem}\n", "seed": 3, "dtype": "float32", "engine": "transformers", "batch_rows": 16, "samples": 4,
-          "grader": {"name": "rlbench"}}  # fmt: skip
+CONFIG = {
+    "template": "<bos>{problem}\n",
+    "seed": 3,
+    "dtype": "float32",
+    "engine": "transformers",
+    "batch_rows": 16,
+    "samples": 4,
+    "grader": {"name": "rlbench"},
+}
 BANK = {**CONFIG, "temperature": 1.0, "max_new_tokens": 24, "drop_truncated": False}
 EVALUATION = {**CONFIG, "benchmark": "b", "split": "test", "decoding": "t1.0", "temperature": 1.0, "max_new_tokens": 24}
-SLOW_BANK = ("rollouts.samples=16", "sampling.shard_samples=256", "sampling.batch_rows=2", "seeds=[0]")  # three shards of some seconds
+SLOW_BANK = (
+    "rollouts.samples=16",
+    "sampling.shard_samples=256",
+    "sampling.batch_rows=2",
+    "seeds=[0]",
+)  # three shards of some seconds
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +103,10 @@ def test_the_recipe_alone_says_how_many_shards_there_are_and_they_cost_what_the_
     assert sums[0] == sums[1] > 0
     trained = [sum(estimate(stage)["trained_tokens"] for stage in plan.stages) for plan in (whole, cut)]
     assert trained[0] == trained[1] > 0
-    same = [build(load_recipe(tiny_recipe, ["sampling.shard_samples=50", f"resources.workers={n}"])).fingerprint for n in (1, 7)]
+    same = [
+        build(load_recipe(tiny_recipe, ["sampling.shard_samples=50", f"resources.workers={n}"])).fingerprint
+        for n in (1, 7)
+    ]
     assert same[0] == same[1] == cut.fingerprint != whole.fingerprint
 
 
@@ -116,12 +131,17 @@ def bank(recipe: Path, store: Path, **options: object) -> tuple[pd.DataFrame, di
     loaded = load_recipe(recipe, SLOW_BANK)
     found = sample_banks(loaded, store=store, **options)  # type: ignore[arg-type]
     opened = Store(store)
-    made = {s.name: opened.path(s.fingerprint).joinpath("manifest.json").stat().st_mtime_ns for s in topological(banks(loaded))}
+    made = {
+        s.name: opened.path(s.fingerprint).joinpath("manifest.json").stat().st_mtime_ns
+        for s in topological(banks(loaded))
+    }
     return pd.read_parquet(found[0]["path"]), {name: str(time) for name, time in made.items()}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def undisturbed(
+    tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> pd.DataFrame:
     store = tmp_path_factory.mktemp("undisturbed") / "store"
     shutil.copytree(tiny_store, store)
     return bank(tiny_recipe, store, executor="local")[0]
@@ -134,7 +154,9 @@ def store(tiny_run: Results, tiny_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_killed_engine_is_replaced_and_only_its_shard_is_done_again(undisturbed: pd.DataFrame, tiny_recipe: Path, store: Path) -> None:
+def test_a_killed_engine_is_replaced_and_only_its_shard_is_done_again(
+    undisturbed: pd.DataFrame, tiny_recipe: Path, store: Path
+) -> None:
     killed: list[str] = []
     started: list[str] = []
 
@@ -153,9 +175,13 @@ def test_a_killed_engine_is_replaced_and_only_its_shard_is_done_again(undisturbe
 
 
 @pytest.mark.slow
-def test_a_killed_driver_goes_on_at_the_shards_that_are_left(undisturbed: pd.DataFrame, tiny_recipe: Path, store: Path) -> None:
+def test_a_killed_driver_goes_on_at_the_shards_that_are_left(
+    undisturbed: pd.DataFrame, tiny_recipe: Path, store: Path
+) -> None:
     options = [part for override in SLOW_BANK for part in ("--set", override)]
-    killed = stop_at("shard1of3 ", signal.SIGKILL, "rollouts", tiny_recipe, "--store", store, "--executor", "local", *options)
+    killed = stop_at(
+        "shard1of3 ", signal.SIGKILL, "rollouts", tiny_recipe, "--store", store, "--executor", "local", *options
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     first = banks(load_recipe(tiny_recipe, SLOW_BANK))[0].inputs["shard1"]
     made = Store(store).path(first.fingerprint).joinpath("manifest.json").stat().st_mtime_ns

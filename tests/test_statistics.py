@@ -42,7 +42,9 @@ def test_the_variance_of_the_mean_is_the_two_way_layout_by_hand():
     # MS_seed = 3 * 50 = 150, MS_problem = 2 * 400 = 800, MS_interaction = 100 / 2 = 50; Var = (150 + 800 - 50) / 6.
     assert estimate.mean == pytest.approx(25)
     assert estimate.standard_error**2 == pytest.approx(150)
-    assert (estimate.seed_variance, estimate.problem_variance, estimate.interaction_variance) == pytest.approx((100 / 6, 125, 50 / 6))
+    assert (estimate.seed_variance, estimate.problem_variance, estimate.interaction_variance) == pytest.approx(
+        (100 / 6, 125, 50 / 6)
+    )
     assert estimate.includes_training_noise and estimate.method == "t" and estimate.estimand == "seeds and problems"
 
 
@@ -73,7 +75,9 @@ def test_where_seeds_are_all_of_the_variance_it_is_students_t_over_seeds():
     scores = np.array([[-6.0], [1.0], [5.0]]) + np.zeros((1, 200))
     difference = paired_difference([scores], [np.zeros((1, 200))])
     p = stats.ttest_1samp([-6.0, 1.0, 5.0], 0.0).pvalue
-    assert difference.p_value == pytest.approx(p, rel=1e-3) and difference.degrees_of_freedom == pytest.approx(2, rel=1e-2)
+    assert difference.p_value == pytest.approx(p, rel=1e-3) and difference.degrees_of_freedom == pytest.approx(
+        2, rel=1e-2
+    )
 
 
 def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems():
@@ -156,7 +160,12 @@ def test_each_estimand_has_its_own_variance_and_says_so():
 
 def test_one_seed_says_nothing_of_new_seeds_and_an_unknown_estimand_is_refused():
     estimate = mean_interval([np.array([[1.0, 2.0, 3.0]])], estimand="seeds")
-    assert estimate.mean == 2 and math.isnan(estimate.low) and estimate.method == "none" and not estimate.includes_training_noise
+    assert (
+        estimate.mean == 2
+        and math.isnan(estimate.low)
+        and estimate.method == "none"
+        and not estimate.includes_training_noise
+    )
     with pytest.raises(ValueError, match="estimand"):
         mean_interval([np.ones((2, 3))], estimand="samples")
 
@@ -206,7 +215,9 @@ def test_one_problem_gives_no_interval():
     assert estimate.mean == 15 and math.isnan(estimate.low) and math.isnan(estimate.high) and estimate.method == "none"
 
 
-@pytest.mark.parametrize("strata", [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]])
+@pytest.mark.parametrize(
+    "strata", [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]]
+)
 def test_incomplete_matrices_are_refused(strata):
     with pytest.raises(ValueError):
         mean_interval(strata)
@@ -277,7 +288,9 @@ def test_the_detectable_effect_is_found_with_its_power():
     assert effect == pytest.approx(2.0 * (stats.t.ppf(0.975, 20) + stats.t.ppf(0.8, 20)))
     # The noncentral t's power there is what was asked for, to the approximation's accuracy.
     assert stats.nct.sf(stats.t.ppf(0.975, 20), 20, effect / 2.0) == pytest.approx(0.8, abs=0.01)
-    assert minimum_detectable_effect(a_difference(0.0, 2.0, math.inf)) == pytest.approx(2 * (1.959964 + 0.841621), rel=1e-6)
+    assert minimum_detectable_effect(a_difference(0.0, 2.0, math.inf)) == pytest.approx(
+        2 * (1.959964 + 0.841621), rel=1e-6
+    )
     assert minimum_detectable_effect(estimate, level=0.99) > effect > minimum_detectable_effect(estimate, power=0.5)
 
 
@@ -289,7 +302,9 @@ def test_no_variance_gives_no_detectable_effect():
 def test_verdicts_by_significance_then_equivalence():
     assert verdict(a_difference(3.0, 0.5), adjusted_p=0.01) == "better"
     assert verdict(a_difference(-3.0, 0.5), adjusted_p=0.01) == "worse"
-    assert verdict(a_difference(0.3, 0.1), adjusted_p=0.01) == "better"  # within the margin, and significant all the same
+    assert (
+        verdict(a_difference(0.3, 0.1), adjusted_p=0.01) == "better"
+    )  # within the margin, and significant all the same
     assert verdict(a_difference(0.1, 0.3), adjusted_p=0.7) == "tied"
     assert verdict(a_difference(0.1, 0.3), adjusted_p=0.7, margin=0.5) == "underpowered"
     assert verdict(a_difference(3.0, 2.0), adjusted_p=0.2) == "underpowered"
@@ -328,8 +343,11 @@ def test_a_plans_effect_in_closed_form():
 
 
 def test_a_plans_effect_is_found_about_as_often_as_it_says():
-    effect, rng = expected_effect(5, 60, samples=1, solve_rate=0, seed_sd=2, problem_sd=5, interaction_sd=10), np.random.default_rng(0)
-    drawn = (effect + rng.normal(0, 2, (2000, 5, 1)) + rng.normal(0, 5, (2000, 1, 60)) + rng.normal(0, 10, (2000, 5, 60)))  # fmt: skip
+    effect, rng = (
+        expected_effect(5, 60, samples=1, solve_rate=0, seed_sd=2, problem_sd=5, interaction_sd=10),
+        np.random.default_rng(0),
+    )
+    drawn = effect + rng.normal(0, 2, (2000, 5, 1)) + rng.normal(0, 5, (2000, 1, 60)) + rng.normal(0, 10, (2000, 5, 60))
     assert (tail(layout([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
 
 
@@ -338,8 +356,11 @@ def process(name):
 
 
 SMALL = (
-    "score, middling, seed sd 4", "score, olympiad, seed sd 0", "equals, average of 3, seed sd 4", "8 equals of a base, Holm, seed sd 1",
-)  # fmt: skip
+    "score, middling, seed sd 4",
+    "score, olympiad, seed sd 0",
+    "equals, average of 3, seed sd 4",
+    "8 equals of a base, Holm, seed sd 1",
+)
 
 
 def test_the_simulation_holds_the_bounds_in_a_small_case():
@@ -360,7 +381,9 @@ def test_the_simulation_shows_a_wrong_reference_distribution(monkeypatch, freedo
     def wrong(of, value, *, estimand="seeds and problems", bounds=None):
         a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
         variance = np.maximum(a - e, 0) + np.maximum(b - e, 0) + e
-        squares = a**2 / (of.n_seeds - 1) + (of.problem**2 / of.problem_freedom + of.noise**2 / of.noise_freedom).sum(axis=-1)
+        squares = a**2 / (of.n_seeds - 1) + (of.problem**2 / of.problem_freedom + of.noise**2 / of.noise_freedom).sum(
+            axis=-1
+        )
         return 2 * stats.t.sf(np.abs(of.mean - value) / np.sqrt(variance), freedom or variance**2 / squares)
 
     case = Process("score, middling, seed sd 8", (MIDDLING,), 8.0)
@@ -375,10 +398,14 @@ def test_the_simulation_is_the_same_every_time_and_a_process_stands_by_itself():
 
 
 def test_the_command_prints_cells_and_refuses_one_seed():
-    run = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "2", "--problems", "10,12", "--repeats", "8", "--json"])
+    run = CliRunner().invoke(
+        cli, ["bench", "statistics", "--seeds", "2", "--problems", "10,12", "--repeats", "8", "--json"]
+    )
     cells = json.loads(run.stdout)
     assert run.exit_code == 0 and [(cell["seeds"], cell["problems"]) for cell in cells] == [(2, 10), (2, 12)]
-    assert all(0 <= cell["coverage"] <= cell["coverage_highest"] <= 1 and 0 <= cell["false_positive"] <= 1 for cell in cells)
+    assert all(
+        0 <= cell["coverage"] <= cell["coverage_highest"] <= 1 and 0 <= cell["false_positive"] <= 1 for cell in cells
+    )
     table = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "2", "--problems", "10", "--repeats", "8"])
     assert "lowest coverage" in table.stdout
     refused = CliRunner().invoke(cli, ["bench", "statistics", "--seeds", "1,2"])
@@ -388,6 +415,8 @@ def test_the_command_prints_cells_and_refuses_one_seed():
 def test_an_interval_over_problems_alone_would_be_far_too_narrow():
     """Guards the simulation itself: without the seed term it must be able to fail."""
     rng = np.random.default_rng(0)
-    hits = [abs(mean_interval([row]).mean - 50) <= (e := mean_interval([row])).high - e.mean
-            for row in (50 + 10 * rng.standard_normal((200, 1, 1)) + rng.normal(0, 10, (200, 1, 100)))]  # fmt: skip
+    hits = [
+        abs(mean_interval([row]).mean - 50) <= (e := mean_interval([row])).high - e.mean
+        for row in (50 + 10 * rng.standard_normal((200, 1, 1)) + rng.normal(0, 10, (200, 1, 100)))
+    ]
     assert np.mean(hits) < 0.5

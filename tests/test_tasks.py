@@ -13,7 +13,16 @@ import pytest
 
 from rlbench.records import Problem, UserError, read_problems
 from rlbench.tasks import base
-from rlbench.tasks.base import Loaded, content_digest, describe_source, get_task, load_source, problems_stage, task, task_names
+from rlbench.tasks.base import (
+    Loaded,
+    content_digest,
+    describe_source,
+    get_task,
+    load_source,
+    problems_stage,
+    task,
+    task_names,
+)
 from rlbench.tasks.hub import SETS, load_hub
 
 LINE = '{"id": "%s", "problem": "1+1?", "answer": "2"}\n'
@@ -52,7 +61,13 @@ def test_a_registered_function_is_loaded_by_split_with_its_default(registry: Non
 
     assert [p.id for p in load_source("toy", limit=2)] == ["test/0", "test/1"]
     assert len(load_source("toy:train")) == 5
-    assert describe_source("toy", limit=2) == {"task": "toy", "split": "test", "limit": 2, "revision": None, "version": 3}
+    assert describe_source("toy", limit=2) == {
+        "task": "toy",
+        "split": "test",
+        "limit": 2,
+        "revision": None,
+        "version": 3,
+    }
 
 
 def test_a_revision_reaches_the_function_that_takes_one_and_is_refused_elsewhere(registry: None) -> None:
@@ -100,7 +115,10 @@ def test_finding_and_describing_tasks_imports_neither_torch_nor_datasets() -> No
         "for name in task_names(): describe_source(name)\n"
         "print([m for m in ('torch', 'datasets', 'transformers', 'pandas', 'numpy', 'ray') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        == "[]"
+    )
 
 
 # Sources and the stage ----------------------------------------------------------------------------------------------------------
@@ -144,9 +162,13 @@ def test_a_pinned_set_whose_content_has_changed_is_refused_as_another_benchmark(
     pinned = content_digest(load_source(str(path)))
     problems_stage({"source": describe_source(str(path), content=pinned[:12])}, {}, tmp_path, Counter(path=str(path)))
     path.write_text(LINE.replace('"2"', '"3"') % "a")
-    with pytest.raises(UserError, match=r"'p.jsonl' is not the one that is pinned.*a changed benchmark is a different benchmark"):
+    with pytest.raises(
+        UserError, match=r"'p.jsonl' is not the one that is pinned.*a changed benchmark is a different benchmark"
+    ):
         problems_stage({"source": describe_source(str(path), content=pinned)}, {}, tmp_path, Counter(path=str(path)))
-    path.write_text((LINE % "z").replace("{", '{"level": 3, '))  # neither ids nor what stands beside a problem are its content
+    path.write_text(
+        (LINE % "z").replace("{", '{"level": 3, ')
+    )  # neither ids nor what stands beside a problem are its content
     assert content_digest(load_source(str(path))) == pinned
     assert "content" not in describe_source(str(path))
 
@@ -173,23 +195,34 @@ def test_the_stage_counts_dropped_rows_and_refuses_a_source_without_problems(reg
 
 # The hub sets -------------------------------------------------------------------------------------------------------------------
 
-BOXED = {"problem": "p", "solution": r"\boxed{1}, then $\boxed{\frac{1}{2}}$.", "source": "olympiads", "level": "5", "type": "Algebra"}
+BOXED = {
+    "problem": "p",
+    "solution": r"\boxed{1}, then $\boxed{\frac{1}{2}}$.",
+    "source": "olympiads",
+    "level": "5",
+    "type": "Algebra",
+}
 PROOF = {**BOXED, "solution": "A proof; nothing is boxed."}
 # Rows as the hub has them, and what they are to become: (problem, answer, solution).
 ROWS: dict[str, tuple[str, list[dict[str, Any]], tuple[str, str, str | None]]] = {
     "math500": ("test", [{"problem": "p", "answer": r"\frac12 ", "solution": "s", "level": 2}], ("p", r"\frac12", "s")),
     "minerva_math": ("test", [{"question": "p", "answer": "1e-8"}], ("p", "1e-8", None)),
     "olympiadbench": (
-        "test", [{"id": 1606, "question": "p", "final_answer": [r"$\frac{1}{2}$", "3"], "unit": None, "subfield": "Algebra"}],
+        "test",
+        [{"id": 1606, "question": "p", "final_answer": [r"$\frac{1}{2}$", "3"], "unit": None, "subfield": "Algebra"}],
         ("p", r"\frac{1}{2}, 3", None),
     ),
-    "aime24": ("test", [{"id": 60, "problem": "p", "solution": "s", "answer": "025", "url": "u", "year": "2024"}], ("p", "25", "s")),
+    "aime24": (
+        "test",
+        [{"id": 60, "problem": "p", "solution": "s", "answer": "025", "url": "u", "year": "2024"}],
+        ("p", "25", "s"),
+    ),
     "aime25": ("test", [{"id": 7, "problem": "p", "answer": 70}], ("p", "70", None)),
     "amc23": ("test", [{"id": 0, "question": "p", "answer": 27.0, "url": "u"}], ("p", "27", None)),
     "gsm8k": ("test", [{"question": "p", "answer": "So 5*5.\n#### 1,234"}], ("p", "1234", "So 5*5.\n#### 1,234")),
     "numina_math": ("train", [BOXED], ("p", r"\frac{1}{2}", BOXED["solution"])),
     "math_train": ("train", [BOXED], ("p", r"\frac{1}{2}", BOXED["solution"])),
-}  # fmt: skip
+}
 
 
 def hub_folder(folder: Path, name: str, split: str, rows: list[dict[str, Any]], kind: str = "jsonl") -> str:
@@ -206,7 +239,9 @@ def hub_folder(folder: Path, name: str, split: str, rows: list[dict[str, Any]], 
 
         pq.write_table(pa.Table.from_pylist(rows), folder / file)
     files = f"  - split: {hub.splits[split]}\n    path: {file}\n"
-    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {hub.config or 'default'}\n  data_files:\n{files}---\n")
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: {hub.config or 'default'}\n  data_files:\n{files}---\n"
+    )
     return str(folder)
 
 
@@ -253,7 +288,9 @@ def test_a_missing_column_is_named_with_those_that_are_there(cache: Path) -> Non
 
 def test_a_set_that_cannot_be_loaded_is_named_and_a_local_file_offered(cache: Path) -> None:
     get_task("aime24")
-    with pytest.raises(UserError, match=r"task 'aime24': dataset '.*nowhere' cannot be loaded .*a local JSONL file") as caught:
+    with pytest.raises(
+        UserError, match=r"task 'aime24': dataset '.*nowhere' cannot be loaded .*a local JSONL file"
+    ) as caught:
         load_hub("aime24", SETS["aime24"], "test", location=str(cache / "nowhere"))
     assert "\n" not in str(caught.value)
 
@@ -265,6 +302,10 @@ def test_an_unreachable_hub_is_an_error_of_one_line() -> None:
         "except Exception as error: print(type(error).__name__, error)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent"}
-    output = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
-    assert output.startswith("UserError task 'math500': dataset 'HuggingFaceH4/MATH-500' at revision 'abc' cannot be loaded")
+    output = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.startswith(
+        "UserError task 'math500': dataset 'HuggingFaceH4/MATH-500' at revision 'abc' cannot be loaded"
+    )
     assert output.count("\n") == 1

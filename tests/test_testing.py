@@ -271,7 +271,12 @@ BAD: list[tuple[Callable[..., Any], set[str], str, str]] = [
         r"reads 'old_logp' at \S+test_testing\.py:\d+ and does not declare it: add it to reads",
     ),
     (unread, {"reads"}, "reads", r"declares 'entropy', which is never read .* take it out of reads"),
-    (two_networks, {"reads", "micro-batches"}, "reads", r"reads 'logp' at \S+, which the policy gives, .* make two objectives"),
+    (
+        two_networks,
+        {"reads", "micro-batches"},
+        "reads",
+        r"reads 'logp' at \S+, which the policy gives, .* make two objectives",
+    ),
     (scalar, {"result"}, "result", r"takes values of \[30\].*returned \(\): return the losses unreduced"),
     (by_group, {"result"}, "result", r"'sequence-mean' takes values of \[30\] or \[8\].*returned \(3,\)"),
     (nothing, {"result"}, "result", r"returned NoneType, not a tensor or a Loss"),
@@ -284,8 +289,18 @@ BAD: list[tuple[Callable[..., Any], set[str], str, str]] = [
     (raises, {"result"}, "result", r"AttributeError.*no_such_method"),
     (in_place, {"purity"}, "purity", r"changes batch\.advantage: make a new tensor"),
     (clamps_in_place, {"purity"}, "purity", r"changes batch\.logp: make a new tensor"),
-    (noisy, {"purity", "locality", "micro-batches", "finite differences"}, "purity", r"two calls with the same batch differ"),
-    (remembers, {"purity", "locality", "micro-batches", "finite differences"}, "purity", r"keep nothing from call to call"),
+    (
+        noisy,
+        {"purity", "locality", "micro-batches", "finite differences"},
+        "purity",
+        r"two calls with the same batch differ",
+    ),
+    (
+        remembers,
+        {"purity", "locality", "micro-batches", "finite differences"},
+        "purity",
+        r"keep nothing from call to call",
+    ),
     (
         whitened,
         {"locality", "micro-batches", "extremes"},
@@ -294,22 +309,47 @@ BAD: list[tuple[Callable[..., Any], set[str], str, str]] = [
     ),
     (neighbour, {"locality", "micro-batches"}, "locality", r"promises that no sequence depends on its neighbours"),
     (group_baseline, {"locality", "micro-batches"}, "locality", r"the loss of sequences \[0\] alone"),
-    (across_in_its_gradient_only, {"locality"}, "locality", r"the gradient with respect to logp of sequences \[0\] alone"),
+    (
+        across_in_its_gradient_only,
+        {"locality"},
+        "locality",
+        r"the gradient with respect to logp of sequences \[0\] alone",
+    ),
     (
         large_batches_differ,
         {"micro-batches"},
         "micro-batches",
         r"gradient of a step changes by \d\.\de-04 of its size w",
     ),
-    (centred_and_back, {"micro-batches"}, "micro-batches", r"in float32 the gradient of a step changes .* added and taken away again"),
+    (
+        centred_and_back,
+        {"micro-batches"},
+        "micro-batches",
+        r"in float32 the gradient of a step changes .* added and taken away again",
+    ),
     (weight_of_the_batch, {"locality"}, "locality", r"the loss of sequences \[0\] alone"),
     (logs_a_mean, {"result"}, "result", r"its statistic 'probability' has shape \(\): return it unreduced"),
     (logs_its_neighbours, {"locality"}, "locality", r"the statistic 'rank' of sequences \[1\] alone"),
-    (unbounded, {"extremes"}, "extremes", r"not finite for .* log-probabilities of 0, older ones of -100 .* with bounded_ratio"),
+    (
+        unbounded,
+        {"extremes"},
+        "extremes",
+        r"not finite for .* log-probabilities of 0, older ones of -100 .* with bounded_ratio",
+    ),
     (odds, {"extremes"}, "extremes", r"not finite for .* with log-probabilities of 0.* clamp what is divided by"),
     (statistic_overflows, {"extremes"}, "extremes", r"statistic 'ratio' is not finite"),
-    (plain_detach, {"finite differences"}, "finite differences", r"has to go through stop_gradient\(x\), not \.detach\(\)"),
-    (no_grad, {"finite differences"}, "finite differences", r"derivative with respect to entropy is 0, and finite differences give"),
+    (
+        plain_detach,
+        {"finite differences"},
+        "finite differences",
+        r"has to go through stop_gradient\(x\), not \.detach\(\)",
+    ),
+    (
+        no_grad,
+        {"finite differences"},
+        "finite differences",
+        r"derivative with respect to entropy is 0, and finite differences give",
+    ),
     (
         one_small_term_detached,
         {"finite differences"},
@@ -317,8 +357,18 @@ BAD: list[tuple[Callable[..., Any], set[str], str, str]] = [
         r"derivative with respect to logp is 0, and finite differences",
     ),
     (critic_detached, {"finite differences"}, "finite differences", r"derivative with respect to value"),
-    (stops_now_and_then, {"finite differences"}, "finite differences", r"calls stop_gradient \d times and, .* (more often|\d times):"),
-    (stops_where_it_is_sure, {"finite differences"}, "finite differences", r"calls stop_gradient \d times and, for nearly the same batch"),
+    (
+        stops_now_and_then,
+        {"finite differences"},
+        "finite differences",
+        r"calls stop_gradient \d times and, .* (more often|\d times):",
+    ),
+    (
+        stops_where_it_is_sure,
+        {"finite differences"},
+        "finite differences",
+        r"calls stop_gradient \d times and, for nearly the same batch",
+    ),
     (bent, {"finite differences"}, "finite differences", r"bends or jumps at 90 of 90 random places"),
 ]
 
@@ -491,7 +541,11 @@ def eats_tokens(rollout: Rollout) -> float:
 
 
 BAD_COMPONENTS: list[tuple[Callable[..., Any], set[str], str]] = [
-    (halves, {"result"}, r"its advantage is \(4,\), and has to be \[T\] or \[S\], here with T=30, S=8, for mixed rewards"),
+    (
+        halves,
+        {"result"},
+        r"its advantage is \(4,\), and has to be \[T\] or \[S\], here with T=30, S=8, for mixed rewards",
+    ),
     (divides, {"result"}, r"its returns is not finite, for every reward 0"),
     (centres_in_place, {"purity"}, r"changes batch\.reward"),
     (running_mean, {"order"}, r"its advantage depends on the order of the sequences"),
@@ -510,7 +564,9 @@ BAD_COMPONENTS: list[tuple[Callable[..., Any], set[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "checks", "message"), BAD_COMPONENTS, ids=[case[0].__name__ for case in BAD_COMPONENTS])
+@pytest.mark.parametrize(
+    ("function", "checks", "message"), BAD_COMPONENTS, ids=[case[0].__name__ for case in BAD_COMPONENTS]
+)
 def test_what_is_wrong_with_an_estimator_a_filter_or_a_reward_is_found(
     function: Callable[..., Any], checks: set[str], message: str
 ) -> None:
@@ -572,7 +628,15 @@ def test_a_file_that_conforms_exits_0_with_a_line_for_each_check(tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"objective weighted ({file}:7)"
-    assert [line.split()[1] for line in lines[1:8]] == ["reads", "result", "purity", "locality", "micro-batches", "extremes", "finite"]
+    assert [line.split()[1] for line in lines[1:8]] == [
+        "reads",
+        "result",
+        "purity",
+        "locality",
+        "micro-batches",
+        "extremes",
+        "finite",
+    ]
     assert "BAD" not in done.stdout and "advantage centred" in done.stdout and "reward short" in done.stdout
 
 
@@ -582,7 +646,13 @@ def test_a_file_with_failures_exits_1_and_two_processes_find_what_asks_where_it_
     done = command(file, "--json")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     first, second = json.loads(done.stdout)
-    assert (first["name"], first["ok"], second["kind"], second["name"], second["ok"]) == ("asks_its_rank", False, "reward", "half", False)
+    assert (first["name"], first["ok"], second["kind"], second["name"], second["ok"]) == (
+        "asks_its_rank",
+        False,
+        "reward",
+        "half",
+        False,
+    )
     found = {check["name"]: check["detail"] for check in first["checks"] if not check["ok"]}
     assert list(found) == ["processes"]
     assert f"({file}:5): over two processes the gradient of a step changes by 1.0e+00" in found["processes"]
@@ -597,8 +667,12 @@ def test_hyperparameters_are_set_on_the_command_line_and_a_wrong_one_is_refused(
     assert command(file, "--no-processes").returncode == 0
     done = command(file, "--no-processes", "--set", "power.k=2")
     assert done.returncode == 1 and "with {'k': 2.0} the loss of sequences" in done.stdout
-    for wrong, message in (("power.kk=2", "no hyper-parameter 'kk'"), ("k=2", "write it as NAME.key=value"),
-                           ("powr.k=2", "registers nothing called 'powr' (did you mean 'power'?)"), ("power.k=x", "a float")):  # fmt: skip
+    for wrong, message in (
+        ("power.kk=2", "no hyper-parameter 'kk'"),
+        ("k=2", "write it as NAME.key=value"),
+        ("powr.k=2", "registers nothing called 'powr' (did you mean 'power'?)"),
+        ("power.k=x", "a float"),
+    ):
         done = command(file, "--set", wrong)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and message in done.stderr
 
@@ -618,7 +692,9 @@ def test_a_file_that_cannot_be_checked_exits_2_with_one_line(tmp_path: Path, tex
         file.write_text(text)
     done = command(file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"rlbench.testing: {file}") and message in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith(f"rlbench.testing: {file}") and message in done.stderr and done.stderr.count("\n") == 1
+    )
 
 
 def test_a_file_that_fails_while_it_is_imported_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -642,7 +718,10 @@ def test_what_only_the_source_shows_is_told_too(tmp_path: Path) -> None:
         'from rlbench import objective\n@objective("rare")\ndef rare(batch):\n'
         "    return -batch.logp if batch.n_tokens < 10**6 else -batch.ref_logp\n"
     )
-    assert f"{file}:4: objective 'rare' reads 'ref_logp' and does not declare it" in failing(check_file(file)["rare"])["reads"]
+    assert (
+        f"{file}:4: objective 'rare' reads 'ref_logp' and does not declare it"
+        in failing(check_file(file)["rare"])["reads"]
+    )
 
 
 def test_two_processes_need_a_function_that_both_can_load() -> None:

@@ -34,7 +34,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("problems")
-    write_problems(folder / "problems.jsonl", [Problem(f"p{i}", f"{i} + {i % 7}", str(i + i % 7)) for i in range(2, 14)])
+    write_problems(
+        folder / "problems.jsonl", [Problem(f"p{i}", f"{i} + {i % 7}", str(i + i % 7)) for i in range(2, 14)]
+    )
     return folder
 
 
@@ -65,9 +67,13 @@ def distance(first: Path, second: Path, start: Path) -> float:
 
 @pytest.mark.parametrize("budget", [100_000, 150], ids=["whole", "accumulated"])
 @pytest.mark.parametrize("name", ["sft", "dft", "dpo"])
-def test_on_full_batches_trl_and_the_engine_train_the_same_model(name: str, budget: int, tmp_path: Path, base: Path) -> None:
+def test_on_full_batches_trl_and_the_engine_train_the_same_model(
+    name: str, budget: int, tmp_path: Path, base: Path
+) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for(name))}
-    settings = config(name, batch_size=16, epochs=3, schedule="constant", weight_decay=0.3, tokens_per_microbatch=budget)
+    settings = config(
+        name, batch_size=16, epochs=3, schedule="constant", weight_decay=0.3, tokens_per_microbatch=budget
+    )
     ours, _ = run(tmp_path, inputs, settings, offline.train)
     theirs, context = run(tmp_path, inputs, settings)
     log, expected = lines(theirs), lines(ours)
@@ -97,7 +103,8 @@ def noted(rollout):
 
 
 @pytest.mark.parametrize(
-    ("reduction", "normalise", "budget"), [("sequence-mean", True, 10_000), ("token-mean", True, 200), ("constant", False, 200)]
+    ("reduction", "normalise", "budget"),
+    [("sequence-mean", True, 10_000), ("token-mean", True, 200), ("constant", False, 200)],
 )
 def test_one_online_step_of_grpo_is_the_engines_step_on_the_same_samples(
     reduction: str, normalise: bool, budget: int, tmp_path: Path, base: Path, problems: Path
@@ -105,16 +112,23 @@ def test_one_online_step_of_grpo_is_the_engines_step_on_the_same_samples(
     notes = tmp_path / "samples.jsonl"
     plugin = {"path": "noted.py", "source": NOTED.format(path=str(notes))}
     settings = online_config(
-        "grpo", online={"steps": 1, "mini_batches": 1}, training={"tokens_per_microbatch": budget, "schedule": "constant", "eps": 1e-3},
-        reward={"name": "noted", "hyperparameters": {}}, advantage={"name": "group_norm", "hyperparameters": {"normalise": normalise}},
-    )  # fmt: skip
+        "grpo",
+        online={"steps": 1, "mini_batches": 1},
+        training={"tokens_per_microbatch": budget, "schedule": "constant", "eps": 1e-3},
+        reward={"name": "noted", "hyperparameters": {}},
+        advantage={"name": "group_norm", "hyperparameters": {"normalise": normalise}},
+    )
     # That eps is large, because a first step of Adam is the sign of the gradient where the gradient is mere rounding.
     settings["objective"]["reduction"] = reduction
     theirs, _ = run(tmp_path, {"model": base, "problems": problems}, settings, plugins=[plugin])
     samples = [json.loads(line) for line in notes.read_text().splitlines()]
     assert len(samples) == 16
     rows = [TrainingSequence(i, group, prompt, ids, [], value) for i, (group, prompt, ids, value) in enumerate(samples)]
-    training = {**settings["training"], "batch_size": 16, "max_length": 12}  # the constant of the reduction is offline the longest row
+    training = {
+        **settings["training"],
+        "batch_size": 16,
+        "max_length": 12,
+    }  # the constant of the reduction is offline the longest row
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows)}
     ours, _ = run(tmp_path, inputs, {**settings, "training": training, "online": None}, offline.train)
     assert distance(ours, theirs, base) < 1e-4
@@ -127,7 +141,18 @@ def test_grpo_takes_its_optimiser_steps_and_says_what_it_sampled(tmp_path: Path,
     output, context = run(tmp_path, {"model": base, "problems": problems}, settings)
     log = lines(output)
     assert [(line["step"], line["online_step"]) for line in log] == [(i + 1, 1 + i // 4) for i in range(8)]
-    keys = {"loss", "grad_norm", "learning_rate", "tokens", "sequences", "reward", "correct", "response_tokens", "truncated", "entropy"}
+    keys = {
+        "loss",
+        "grad_norm",
+        "learning_rate",
+        "tokens",
+        "sequences",
+        "reward",
+        "correct",
+        "response_tokens",
+        "truncated",
+        "entropy",
+    }
     assert all(line.keys() >= keys for line in log)
     assert all(line["sequences"] == 8 for line in log)
     assert log[2]["clip_fraction"] > 0  # by the second epoch the policy has left the one that sampled
@@ -137,7 +162,9 @@ def test_grpo_takes_its_optimiser_steps_and_says_what_it_sampled(tmp_path: Path,
     models.load_model(output)
 
 
-def test_grpo_starts_from_the_prompts_of_the_other_rows_whatever_the_tokenizer_adds(tmp_path: Path, problems: Path) -> None:
+def test_grpo_starts_from_the_prompts_of_the_other_rows_whatever_the_tokenizer_adds(
+    tmp_path: Path, problems: Path
+) -> None:
     folders = [write_model(tmp_path / name) for name in ("plain", "adding")]
     tokenizer = models.load_tokenizer(folders[1])
     bos = (tokenizer.bos_token, tokenizer.bos_token_id)
@@ -150,11 +177,16 @@ def test_grpo_starts_from_the_prompts_of_the_other_rows_whatever_the_tokenizer_a
 
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "grpo"])
-def test_two_runs_give_the_same_bytes_also_after_one_that_failed(name: str, tmp_path: Path, base: Path, problems: Path) -> None:
+def test_two_runs_give_the_same_bytes_also_after_one_that_failed(
+    name: str, tmp_path: Path, base: Path, problems: Path
+) -> None:
     if name == "grpo":
         inputs, settings = {"model": base, "problems": problems}, online_config(name)
     else:
-        inputs, settings = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for(name, 12))}, config(name)
+        inputs, settings = (
+            {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for(name, 12))},
+            config(name),
+        )
     first, _ = run(tmp_path, inputs, settings)
     with pytest.raises(StageFailure, match=r"objective '\w+' by TRL"):
         run(tmp_path, inputs, {**settings, "training": {**settings["training"], "learning_rate": 1e30}})
@@ -165,7 +197,9 @@ def test_two_runs_give_the_same_bytes_also_after_one_that_failed(name: str, tmp_
 
 def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base: Path) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
-    with pytest.raises(StageFailure, match=r"objective 'sft' by TRL: the (loss|gradient norm) became (nan|inf) at step 2 of 8"):
+    with pytest.raises(
+        StageFailure, match=r"objective 'sft' by TRL: the (loss|gradient norm) became (nan|inf) at step 2 of 8"
+    ):
         run(tmp_path, inputs, config("sft", learning_rate=1e30))
 
 
@@ -174,7 +208,9 @@ def test_a_policy_that_breaks_before_it_samples_again_fails_the_stage_by_step(
     learning_rate: float, tmp_path: Path, base: Path, problems: Path
 ) -> None:
     settings = online_config("grpo", online={"mini_batches": 1}, training={"learning_rate": learning_rate})
-    with pytest.raises(StageFailure, match=r"objective 'grpo' by TRL: the (loss|gradient norm) became (nan|inf) at step 2 of 2"):
+    with pytest.raises(
+        StageFailure, match=r"objective 'grpo' by TRL: the (loss|gradient norm) became (nan|inf) at step 2 of 2"
+    ):
         run(tmp_path, {"model": base, "problems": problems}, settings)
 
 
@@ -198,12 +234,20 @@ def test_no_row_is_cut_however_long_it_is(name: str, tmp_path: Path, base: Path)
 
 def test_epochs_steps_and_schedules_are_counted_as_in_the_engine(tmp_path: Path, base: Path) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft", 10))}
-    for changes in ({"schedule": "cosine"}, {"schedule": "linear", "max_steps": 4}, {"schedule": "linear", "max_steps": 100}):
+    for changes in (
+        {"schedule": "cosine"},
+        {"schedule": "linear", "max_steps": 4},
+        {"schedule": "linear", "max_steps": 100},
+    ):
         settings = config("sft", **changes)
-        ours, theirs = (lines(run(tmp_path, inputs, settings, train)[0]) for train in (offline.train, trl_backend.train))
+        ours, theirs = (
+            lines(run(tmp_path, inputs, settings, train)[0]) for train in (offline.train, trl_backend.train)
+        )
         for key in ("step", "sequences"):
             assert [line[key] for line in theirs] == [line[key] for line in ours], (changes, key)
-        assert [line["learning_rate"] for line in theirs] == pytest.approx([line["learning_rate"] for line in ours]), changes
+        assert [line["learning_rate"] for line in theirs] == pytest.approx([line["learning_rate"] for line in ours]), (
+            changes
+        )
     warm = [line["learning_rate"] for line in lines(run(tmp_path, inputs, config("sft", warmup=0.5))[0])]
     rates = [1e-3 * schedule_factor(step, 6, "cosine", 0.5) for step in range(6)]
     assert warm == pytest.approx([0.0, *rates[:2], *rates[3:]])  # one step behind in the warm-up, level after it
@@ -226,9 +270,14 @@ def test_what_decays_is_what_decays_in_the_engine(tmp_path: Path, base: Path) ->
     models_ = [models.load_model(base) for _ in range(2)]
     trainer: Any = trl_backend.offline_trainer(settings, inputs, models_[0], Context(tmp_path / "scratch"))
     learner = Learner(
-        Policy(models_[1]), BoundObjective.load(settings["objective"], ()), TrainingConfig.model_validate(settings["training"]),
-        learning_rate=1e-3, steps=1, constant_length=1, device=torch.device("cpu"),
-    )  # fmt: skip
+        Policy(models_[1]),
+        BoundObjective.load(settings["objective"], ()),
+        TrainingConfig.model_validate(settings["training"]),
+        learning_rate=1e-3,
+        steps=1,
+        constant_length=1,
+        device=torch.device("cpu"),
+    )
     decays = []
     for model, optimiser in zip(models_, (trainer.create_optimizer(), learner.optimiser), strict=True):
         decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
@@ -237,16 +286,24 @@ def test_what_decays_is_what_decays_in_the_engine(tmp_path: Path, base: Path) ->
 
 
 def test_nothing_is_printed_and_nothing_written_beside_the_output(
-    tmp_path: Path, problems: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    problems: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     base = write_model(tmp_path / "base")
     told = json.loads((base / "generation_config.json").read_text())
-    (base / "generation_config.json").write_text(json.dumps({**told, "bos_token_id": 5}))  # not the tokenizer's: a reason to warn
+    (base / "generation_config.json").write_text(
+        json.dumps({**told, "bos_token_id": 5})
+    )  # not the tokenizer's: a reason to warn
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
     (tmp_path / "cwd").mkdir()
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)  # its handler writes to where pytest does not look
+    monkeypatch.setattr(
+        logging.getLogger("transformers"), "propagate", True
+    )  # its handler writes to where pytest does not look
     capfd.readouterr()
     _, offline_context = run(tmp_path / "runs", inputs, config("sft"))
     _, online_context = run(tmp_path / "runs", {"model": base, "problems": problems}, online_config("grpo"))
@@ -261,7 +318,11 @@ def test_what_is_left_to_train_on_is_checked(tmp_path: Path, base: Path, problem
     with pytest.raises(StageFailure, match="no row to train on"):
         run(tmp_path, {"model": base, "sequences": write_sequences(tmp_path / "none", [])}, config("sft"))
     with pytest.raises(StageFailure, match="pair 0 differ in their prompts"):
-        run(tmp_path, {"model": base, "sequences": write_sequences(tmp_path / "odd", sequences(4, unit=2))}, config("dpo"))
+        run(
+            tmp_path,
+            {"model": base, "sequences": write_sequences(tmp_path / "odd", sequences(4, unit=2))},
+            config("dpo"),
+        )
     with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
         run(tmp_path, {"model": base, "problems": problems}, online_config("grpo", online={"prompts_per_step": 13}))
     with pytest.raises(StageFailure, match="backend trl trains sft, dft, dpo, grpo, not iw_sft"):
@@ -270,7 +331,9 @@ def test_what_is_left_to_train_on_is_checked(tmp_path: Path, base: Path, problem
 
 def test_prompts_without_room_for_an_answer_are_left_out(tmp_path: Path, base: Path, problems: Path) -> None:
     settings = online_config("grpo", online={"steps": 1})
-    prompts = models.encode_prompts(models.load_tokenizer(base), settings["template"], read_problems(problems / "problems.jsonl"))
+    prompts = models.encode_prompts(
+        models.load_tokenizer(base), settings["template"], read_problems(problems / "problems.jsonl")
+    )
     longest = max(map(len, prompts))
     fitting = sum(len(ids) < longest for ids in prompts)
     assert 4 <= fitting < 12
@@ -306,7 +369,9 @@ def test_a_micro_batch_divides_the_step_and_fits_the_budget() -> None:
 # What the planner asks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "data"), [("sft", "rollouts.correct"), ("dft", "demonstrations"), ("dpo", "rollouts.pairs")])
+@pytest.mark.parametrize(
+    ("name", "data"), [("sft", "rollouts.correct"), ("dft", "demonstrations"), ("dpo", "rollouts.pairs")]
+)
 def test_offline_methods_that_trl_has_are_let_through(name: str, data: str) -> None:
     assert refuse(config(name), data) is None
 
@@ -325,7 +390,11 @@ def test_grpo_is_let_through_in_trls_three_reductions(reduction: str) -> None:
         (lambda: config("iw_sft"), "demonstrations", "trains sft, dft, dpo, grpo, not iw_sft"),
         (lambda: config("grpo"), "rollouts.groups", "samples for itself, so its data is online, not rollouts.groups"),
         (lambda: online_config("sft"), "online", "TRL's sft does not sample, not online"),
-        (lambda: {**config("sft"), "objective": {**table("sft"), "reduction": "constant"}}, "demonstrations", "token-mean, not by const"),
+        (
+            lambda: {**config("sft"), "objective": {**table("sft"), "reduction": "constant"}},
+            "demonstrations",
+            "token-mean, not by const",
+        ),
         (lambda: {**config("sft"), "filters": [{"name": "positive"}]}, "demonstrations", "no filters, here 'positive'"),
         (lambda: online_config("grpo", critic=table("value")), "online", "no critic"),
         (lambda: config("sft", refresh_interval=2), "demonstrations", "no training.refresh_interval"),
@@ -340,7 +409,11 @@ def test_grpo_is_let_through_in_trls_three_reductions(reduction: str) -> None:
         (lambda: online_config("grpo", online={"importance_cap": 2.0}), "online", "no online.importance_cap"),
         (lambda: online_config("grpo", online={"refills": 3}), "online", "refills is 0, not 3"),
         (lambda: online_config("grpo", online={"samples_per_prompt": 1}), "online", "samples_per_prompt of at least 2"),
-        (lambda: online_config("grpo", online={"mini_batches": 3}), "online", "16 samples do not divide by online.mini_batches = 3"),
+        (
+            lambda: online_config("grpo", online={"mini_batches": 3}),
+            "online",
+            "16 samples do not divide by online.mini_batches = 3",
+        ),
     ],
 )
 def test_what_trl_cannot_do_is_refused_with_its_reason(settings: Any, data: str, reason: str) -> None:
@@ -349,7 +422,9 @@ def test_what_trl_cannot_do_is_refused_with_its_reason(settings: Any, data: str,
 
 
 def test_a_row_can_say_what_trl_takes_otherwise() -> None:
-    assert differences(config("sft"), "demonstrations") == ("trained by TRL's trainer, the order of the data that of its sampler",)
+    assert differences(config("sft"), "demonstrations") == (
+        "trained by TRL's trainer, the order of the data that of its sampler",
+    )
     assert any("learning rate 0" in note for note in differences(config("sft", warmup=0.1), "demonstrations"))
     assert any("mean of means" in note for note in differences(config("dpo"), "rollouts.pairs"))
     online = online_config("grpo")

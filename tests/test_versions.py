@@ -19,13 +19,28 @@ from rlbench import contamination, evaluation, pipeline, views
 from rlbench.models import encode_prompts, load_tokenizer
 from rlbench.objectives import registry
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.records import EvalSample, Probe, Problem, Rollout, TrainingSequence, read_records, write_problems, write_records
+from rlbench.records import (
+    EvalSample,
+    Probe,
+    Problem,
+    Rollout,
+    TrainingSequence,
+    read_records,
+    write_problems,
+    write_records,
+)
 from rlbench.sampling import rollouts
 from rlbench.tasks import arithmetic
 from rlbench.training import offline, online, pretraining, trl_backend
 
 TEMPLATE = "<bos>{problem}\n"
-SAMPLING = {"engine": "transformers", "batch_rows": 8, "dtype": "float32", "device": "cpu", "grader": {"name": "rlbench"}}
+SAMPLING = {
+    "engine": "transformers",
+    "batch_rows": 8,
+    "dtype": "float32",
+    "device": "cpu",
+    "grader": {"name": "rlbench"},
+}
 
 # Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1 %.
 GOLDEN = {
@@ -34,14 +49,23 @@ GOLDEN = {
     "rlbench.views:build": (2, "1cafadb7b6c10e7a"),
     "rlbench.evaluation:evaluate": (1, "ecdacb8e11dce8fb"),
     "rlbench.training.offline:train": (
-        2, {"dft": [0.041468, 0.030273, 0.033864], "iw_sft": [5.299637, 4.966184, 5.139765], "dpo": [0.693147, 0.725739],
-            "topr": [13.656824, 35.220749, 0.954093]}
+        2,
+        {
+            "dft": [0.041468, 0.030273, 0.033864],
+            "iw_sft": [5.299637, 4.966184, 5.139765],
+            "dpo": [0.693147, 0.725739],
+            "topr": [13.656824, 35.220749, 0.954093],
+        },
     ),
-    "rlbench.training.trl_backend:train": (1, {"sft": [5.671106, 5.368159, 5.224933], "grpo": [0.0, 0.763072, 0.091494, -0.121611]}),
+    "rlbench.training.trl_backend:train": (
+        1,
+        {"sft": [5.671106, 5.368159, 5.224933], "grpo": [0.0, 0.763072, 0.091494, -0.121611]},
+    ),
     "rlbench.training.online:train": (
-        2, {"grpo": [0.091494, 0.016856, 0.0, 0.045577], "ppo": [0.258199, -0.138946, -0.530325, 0.545289]}
+        2,
+        {"grpo": [0.091494, 0.016856, 0.0, 0.045577], "ppo": [0.258199, -0.138946, -0.530325, 0.545289]},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +86,25 @@ def digest(value: object) -> str:
 
 def training(name: str, **options: object) -> dict:
     described = registry.describe().find(name, "objective")
-    objective = {"name": name, "hyperparameters": described.hyperparameters, "rows": described.rows, "reads": list(described.reads)}
+    objective = {
+        "name": name,
+        "hyperparameters": described.hyperparameters,
+        "rows": described.rows,
+        "reads": list(described.reads),
+    }
     config = TrainingConfig(learning_rate=1e-2, batch_size=4, max_steps=3).model_dump()
-    return {"objective": {**objective, "reduction": described.reduction}, "training": config, "seed": 0, "dtype": "float32",
-            "advantage": None, "filters": [], "critic": None, "reward": {"name": "correct", "hyperparameters": {}},
-            "online": None, **options}  # fmt: skip
+    return {
+        "objective": {**objective, "reduction": described.reduction},
+        "training": config,
+        "seed": 0,
+        "dtype": "float32",
+        "advantage": None,
+        "filters": [],
+        "critic": None,
+        "reward": {"name": "correct", "hyperparameters": {}},
+        "online": None,
+        **options,
+    }
 
 
 def losses(output: Path) -> list[float]:
@@ -75,23 +113,49 @@ def losses(output: Path) -> list[float]:
 
 def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> None:
     assert pipeline.VERSIONS["rlbench.training.pretraining:pretrain"] == pretraining.VERSION
-    elsewhere = {"rlbench.tasks.base:problems_stage", "rlbench.training.pretraining:pretrain", "rlbench.models:link"}  # in their own tests
-    elsewhere |= {"rlbench.sampling.rollouts:merge_rollouts", "rlbench.evaluation:merge_samples"}  # equal to the whole, there
+    elsewhere = {
+        "rlbench.tasks.base:problems_stage",
+        "rlbench.training.pretraining:pretrain",
+        "rlbench.models:link",
+    }  # in their own tests
+    elsewhere |= {
+        "rlbench.sampling.rollouts:merge_rollouts",
+        "rlbench.evaluation:merge_samples",
+    }  # equal to the whole, there
     elsewhere |= {"rlbench.selection:checkpoint", "rlbench.selection:select"}  # they copy files that are given there
     assert set(GOLDEN) == set(pipeline.VERSIONS) - elsewhere
-    assert {name: version for name, (version, _) in GOLDEN.items()} == {name: pipeline.VERSIONS[name] for name in GOLDEN}
+    assert {name: version for name, (version, _) in GOLDEN.items()} == {
+        name: pipeline.VERSIONS[name] for name in GOLDEN
+    }
 
 
 def test_rollouts_give_their_golden_tokens(model: Path, problems: Path, tmp_path: Path) -> None:
-    config = {"samples": 2, "temperature": 1.0, "max_new_tokens": 12, "drop_truncated": False, "template": TEMPLATE, "seed": 0, **SAMPLING}
+    config = {
+        "samples": 2,
+        "temperature": 1.0,
+        "max_new_tokens": 12,
+        "drop_truncated": False,
+        "template": TEMPLATE,
+        "seed": 0,
+        **SAMPLING,
+    }
     rollouts.rollouts_stage(config, {"model": model, "problems": problems}, tmp_path, Context())
     tokens = [row.token_ids for row in read_records(tmp_path / "rollouts.parquet", Rollout)]
     assert digest(tokens) == GOLDEN["rlbench.sampling.rollouts:rollouts_stage"][1]
 
 
 def test_evaluation_gives_its_golden_outputs(model: Path, problems: Path, tmp_path: Path) -> None:
-    config = {"benchmark": "b", "split": "test", "decoding": "t0.7", "temperature": 0.7, "samples": 2, "max_new_tokens": 12,
-              "template": TEMPLATE, "seed": 0, **SAMPLING}  # fmt: skip
+    config = {
+        "benchmark": "b",
+        "split": "test",
+        "decoding": "t0.7",
+        "temperature": 0.7,
+        "samples": 2,
+        "max_new_tokens": 12,
+        "template": TEMPLATE,
+        "seed": 0,
+        **SAMPLING,
+    }
     evaluation.evaluate(config, {"model": model, "problems": problems}, tmp_path, Context())
     samples = read_records(tmp_path / "samples.parquet", EvalSample)
     found = [(s.problem_id, s.sample_index, s.output, s.verdict, s.n_tokens) for s in samples]
@@ -109,7 +173,18 @@ def test_probes_give_their_golden_completions(model: Path, problems: Path, tmp_p
 def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
     verdicts = ["correct" if i % 3 else "wrong" for i in range(16)]
     rows = [
-        Rollout(f"p{i // 4}", i % 4, [1, 5, 6], [7 + i, 8, 2], [-0.5, -0.25, -1.0], "", str(i), verdict, verdict == "correct", "stop")
+        Rollout(
+            f"p{i // 4}",
+            i % 4,
+            [1, 5, 6],
+            [7 + i, 8, 2],
+            [-0.5, -0.25, -1.0],
+            "",
+            str(i),
+            verdict,
+            verdict == "correct",
+            "stop",
+        )
         for i, verdict in enumerate(verdicts)
     ]
     (tmp_path / "bank").mkdir()
@@ -119,13 +194,20 @@ def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
     rows = [dataclasses.replace(row, prompt_ids=sampled) if row.problem_id == "p0" else row for row in rows]
     write_records(tmp_path / "bank" / "rollouts.parquet", Rollout, rows)
     found = {}
-    for view, anew in (("rollouts.correct", False), ("rollouts.pairs", False), ("rollouts.groups", False), ("rollouts.groups", True)):
+    for view, anew in (
+        ("rollouts.correct", False),
+        ("rollouts.pairs", False),
+        ("rollouts.groups", False),
+        ("rollouts.groups", True),
+    ):
         output = tmp_path / f"{view}{anew}"
         output.mkdir()
         config = {"view": view, "options": {}, "template": TEMPLATE, "max_length": 64, "over_length": "drop"}
         inputs = {"model": model, "rollouts": tmp_path / "bank", **({"problems": tmp_path} if anew else {})}
         views.build(config, inputs, output, Context())
-        found[output.name] = [dataclasses.astuple(row) for row in read_records(output / "sequences.parquet", TrainingSequence)]
+        found[output.name] = [
+            dataclasses.astuple(row) for row in read_records(output / "sequences.parquet", TrainingSequence)
+        ]
     assert digest(found) == GOLDEN["rlbench.views:build"][1]
 
 
@@ -140,16 +222,24 @@ def online_losses(name: str, model: Path, problems: Path, folder: Path, train: C
     # Rewards at random, for the weights are.
     sizes = OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8)
     critic = {**training("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
-    config = training(name, advantage={"name": "gae" if critic else "group_norm", "hyperparameters": {}}, critic=critic,
-                      reward={"name": "random", "hyperparameters": {}}, online=sizes.model_dump(), template=TEMPLATE,
-                      sampling={"engine": "transformers", "batch_rows": 8})  # fmt: skip
+    config = training(
+        name,
+        advantage={"name": "gae" if critic else "group_norm", "hyperparameters": {}},
+        critic=critic,
+        reward={"name": "random", "hyperparameters": {}},
+        online=sizes.model_dump(),
+        template=TEMPLATE,
+        sampling={"engine": "transformers", "batch_rows": 8},
+    )
     train(config, {"model": model, "problems": problems}, folder, Context(folder / "scratch"))
     return losses(folder)
 
 
 @pytest.mark.parametrize("name", ["dft", "iw_sft", "dpo", "topr"])
 def test_offline_training_gives_its_golden_losses(name: str, model: Path, tmp_path: Path) -> None:
-    assert offline_losses(name, model, tmp_path) == pytest.approx(GOLDEN["rlbench.training.offline:train"][1][name], rel=1e-3)
+    assert offline_losses(name, model, tmp_path) == pytest.approx(
+        GOLDEN["rlbench.training.offline:train"][1][name], rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo"])

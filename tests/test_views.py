@@ -57,10 +57,14 @@ def test_correct_keeps_all_correct_rollouts_and_no_other_in_the_banks_order(bank
 
 
 @given(banks(), st.integers(1, 4), st.integers(0, 3))
-def test_pairs_are_a_correct_and_a_wrong_sample_of_one_problem_each_used_once(bank: list[Rollout], per_problem: int, seed: int) -> None:
+def test_pairs_are_a_correct_and_a_wrong_sample_of_one_problem_each_used_once(
+    bank: list[Rollout], per_problem: int, seed: int
+) -> None:
     verdicts = {(r.problem_id, r.sample_index): r.verdict for r in bank}
     right = Counter(r.problem_id for r in bank if r.verdict == "correct")
-    wrong = Counter(r.problem_id for r in bank if r.verdict in ("wrong", "unparsed"))  # what could not be graded is neither
+    wrong = Counter(
+        r.problem_id for r in bank if r.verdict in ("wrong", "unparsed")
+    )  # what could not be graded is neither
     expected = {p: n for p in right if (n := min(right[p], wrong[p], per_problem))}
     if not expected:
         with pytest.raises(StageFailure, match="no pair: none of"):
@@ -120,7 +124,9 @@ def test_lengths_are_bounded_and_units_stay_whole(bank: list[Rollout], max_lengt
 
 
 def test_truncation_cuts_the_completion_on_the_right() -> None:
-    (row,), dropped = views.bound_length([TrainingSequence(0, "a", [1, 2], [3, 4, 5], [-1.0, -2.0, -3.0], 1.0)], 4, "truncate")
+    (row,), dropped = views.bound_length(
+        [TrainingSequence(0, "a", [1, 2], [3, 4, 5], [-1.0, -2.0, -3.0], 1.0)], 4, "truncate"
+    )
     assert (row.token_ids, row.sampler_logp, dropped) == ([3, 4], [-1.0, -2.0], 0)
 
 
@@ -176,7 +182,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def built(folder: Path, model: Path, config: dict[str, object], **inputs: Path) -> tuple[list[TrainingSequence], dict[str, int]]:
+def built(
+    folder: Path, model: Path, config: dict[str, object], **inputs: Path
+) -> tuple[list[TrainingSequence], dict[str, int]]:
     output = folder / f"output{len(list(folder.iterdir()))}"
     output.mkdir()
     context = Context()
@@ -188,28 +196,42 @@ def built(folder: Path, model: Path, config: dict[str, object], **inputs: Path) 
     return rows, sizes
 
 
-def test_the_stage_encodes_demonstrations_with_the_template_and_ends_them_with_the_end_of_text(tmp_path: Path, model: Path) -> None:
+def test_the_stage_encodes_demonstrations_with_the_template_and_ends_them_with_the_end_of_text(
+    tmp_path: Path, model: Path
+) -> None:
     write_problems(tmp_path / "problems.jsonl", [Problem("a", "1+2?", "3", "=3"), Problem("b", "1?", "1", "=1")])
     rows, sizes = built(tmp_path, model, {"view": "demonstrations"}, problems=tmp_path)
     words = {word: i for i, word in enumerate(["<unk>", "<bos>", "<eos>", "\n", *"0123456789+?="])}
-    assert rows[0] == TrainingSequence(0, "a", [words[w] for w in ("<bos>", *"1+2?\n")], [words["="], words["3"], words["<eos>"]], [], 1.0)
+    assert rows[0] == TrainingSequence(
+        0, "a", [words[w] for w in ("<bos>", *"1+2?\n")], [words["="], words["3"], words["<eos>"]], [], 1.0
+    )
     assert sizes == {"sequences": 2, "units": 2, "tokens": 6, "problems": 2, "dropped_over_length": 0}
 
 
-def test_the_stage_keeps_sampled_ids_and_encodes_prompts_anew_only_where_it_has_the_problems(tmp_path: Path, model: Path) -> None:
+def test_the_stage_keeps_sampled_ids_and_encodes_prompts_anew_only_where_it_has_the_problems(
+    tmp_path: Path, model: Path
+) -> None:
     bank = [rollout("a", 0), rollout("a", 1, "wrong"), rollout("b", 0, "wrong")]
     write_records(tmp_path / "rollouts.parquet", Rollout, bank)
-    write_problems(tmp_path / "problems.jsonl", [Problem("a", "1?", "1"), Problem("b", "2?", "1"), Problem("unused", "3?", "1")])
+    write_problems(
+        tmp_path / "problems.jsonl", [Problem("a", "1?", "1"), Problem("b", "2?", "1"), Problem("unused", "3?", "1")]
+    )
     sampled, sizes = built(tmp_path, model, {"view": "rollouts.pairs", "options": {"seed": 1}}, rollouts=tmp_path)
     assert [(row.prompt_ids, row.token_ids) for row in sampled] == [([1, 1], [10, 10, 10]), ([1, 1], [11, 11, 11])]
     assert sizes == {"sequences": 2, "units": 1, "tokens": 6, "problems": 1, "dropped_over_length": 0}
     anew, _ = built(tmp_path, model, {"view": "rollouts.pairs"}, rollouts=tmp_path, problems=tmp_path)
-    assert [row.prompt_ids for row in anew] == [[1, 5, 15, 3]] * 2 and [row.token_ids for row in anew] == [row.token_ids for row in sampled]
+    assert [row.prompt_ids for row in anew] == [[1, 5, 15, 3]] * 2 and [row.token_ids for row in anew] == [
+        row.token_ids for row in sampled
+    ]
 
 
 def test_the_stage_counts_what_it_drops_for_its_length(tmp_path: Path, model: Path) -> None:
-    write_records(tmp_path / "rollouts.parquet", Rollout, [rollout("a", 0, length=9), rollout("a", 1), rollout("b", 0, length=9)])
-    rows, sizes = built(tmp_path, model, {"view": "rollouts.groups", "max_length": 6, "over_length": "drop"}, rollouts=tmp_path)
+    write_records(
+        tmp_path / "rollouts.parquet", Rollout, [rollout("a", 0, length=9), rollout("a", 1), rollout("b", 0, length=9)]
+    )
+    rows, sizes = built(
+        tmp_path, model, {"view": "rollouts.groups", "max_length": 6, "over_length": "drop"}, rollouts=tmp_path
+    )
     assert len(rows) == 1 and sizes["dropped_over_length"] == 2
 
 

@@ -29,18 +29,36 @@ Pair = tuple[VllmEngine, Qwen2ForCausalLM]
 def tiny_qwen2(**options: object) -> Qwen2ForCausalLM:
     """Heads of 32, the smallest that vLLM's attention has on the CPU."""
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=96,
-        max_position_embeddings=128, initializer_range=0.1, **options,
-    )).eval()  # fmt: skip
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=VOCABULARY,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            intermediate_size=96,
+            max_position_embeddings=128,
+            initializer_range=0.1,
+            **options,
+        )
+    ).eval()
 
 
 # With an engine of their own: a process has one at a time.
 
 
-def test_a_recipe_samples_its_bank_and_its_evaluations_by_vllm_and_the_manifest_says_so(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_recipe_samples_its_bank_and_its_evaluations_by_vllm_and_the_manifest_says_so(
+    tiny_recipe: Path, tmp_path: Path
+) -> None:
     overrides = ["sampling.engine=vllm", "model.pretraining.tokens=20000", "rollouts.max_new_tokens=8"]
-    found = run(tiny_recipe, out=tmp_path / "run", store=tmp_path / "store", executor="local", only=["sft", "rft"], overrides=overrides)
+    found = run(
+        tiny_recipe,
+        out=tmp_path / "run",
+        store=tmp_path / "store",
+        executor="local",
+        only=["sft", "rft"],
+        overrides=overrides,
+    )
     assert not [row for row in found.failures if row[0] != "rft"]  # which may have no correct rollout to train on
     engines = {(stage["name"].split("/")[0], stage["engine"]) for stage in found.manifest["stages"] if stage["engine"]}
     assert engines == {(kind, f"vllm {found.manifest['versions']['vllm']}") for kind in ("rollouts", "evaluate")}
@@ -56,14 +74,22 @@ def test_a_shard_is_the_same_on_another_engine_and_nearly_the_same_as_part_of_a_
     with closing(VllmEngine(tmp_path, dtype="float32", device="cpu")) as another:
         assert another.generate(shards[1], SAMPLED) == one[1]
     same = sum(a.token_ids == b.token_ids for a, b in zip(whole, [*one[0], *one[1]], strict=True))
-    assert same >= 0.9 * len(requests)  # what is computed together moves the last bits of logits, and so now and then a draw
+    assert same >= 0.9 * len(
+        requests
+    )  # what is computed together moves the last bits of logits, and so now and then a draw
 
 
 def test_options_reach_the_engine(tmp_path: Path) -> None:
     tiny_qwen2(tie_word_embeddings=True).save_pretrained(tmp_path)
-    with closing(VllmEngine(tmp_path, dtype="float32", device="cpu", options=VllmConfig(max_model_len=64, max_num_seqs=3))) as engine:
+    with closing(
+        VllmEngine(tmp_path, dtype="float32", device="cpu", options=VllmConfig(max_model_len=64, max_num_seqs=3))
+    ) as engine:
         found = engine.generate(requests_of(prompts_of([4]), 5), SAMPLED)
-        assert (engine.context, engine.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs, len(found)) == (64, 3, 5)
+        assert (engine.context, engine.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs, len(found)) == (
+            64,
+            3,
+            5,
+        )
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -91,7 +117,9 @@ def test_greedy_tokens_are_those_of_transformers(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_log_probabilities_are_those_of_transformers_of_the_distribution_that_was_sampled_from(pair: Pair, temperature: float) -> None:
+def test_log_probabilities_are_those_of_transformers_of_the_distribution_that_was_sampled_from(
+    pair: Pair, temperature: float
+) -> None:
     engine, model = pair
     requests = requests_of(prompts_of([3, 50, 21, 8]), 4)
     params = SamplingParams(temperature, 24, (7, 8))
@@ -161,5 +189,7 @@ def test_what_cannot_be_sampled_is_refused(pair: Pair) -> None:
     engine, _ = pair
     with pytest.raises(UserError, match="request 1 has an empty prompt"):
         engine.generate([Request((1,), 0), Request((), 0)], GREEDY)
-    with pytest.raises(UserError, match="request 0 has a prompt of 128 tokens, which leaves no room in the context of 128"):
+    with pytest.raises(
+        UserError, match="request 0 has a prompt of 128 tokens, which leaves no room in the context of 128"
+    ):
         engine.generate([Request((1,) * 128, 0)], GREEDY)

@@ -33,9 +33,12 @@ def sampler_of(folder: Path, tied: bool, dtype: str = "float32", sync_interval: 
     if not folder.exists():
         write_model(folder, tie_word_embeddings=tied, **SHAPE)
     config = {
-        "online": OnlineConfig(sync_interval=sync_interval).model_dump(), "dtype": dtype, "seed": 0, "sampling": {"engine": "vllm"},
+        "online": OnlineConfig(sync_interval=sync_interval).model_dump(),
+        "dtype": dtype,
+        "seed": 0,
+        "sampling": {"engine": "vllm"},
         "training": TrainingConfig(learning_rate=0.0, max_length=100).model_dump(),
-    }  # fmt: skip
+    }
     with closing(Sampler(config, folder, Policy(load_model(folder), dtype=dtype))) as sampler:
         yield sampler
 
@@ -43,7 +46,9 @@ def sampler_of(folder: Path, tied: bool, dtype: str = "float32", sync_interval: 
 def off(sampler: Sampler) -> dict[str, float]:
     """How far the engine is from the policy whose weights it is meant to have, on tokens that it draws."""
     probed = sampler._probe()
-    return mismatch(trainer_logp(sampler.policy, probed, 4096), torch.cat([example.fields["sampler_logp"] for example in probed]))
+    return mismatch(
+        trainer_logp(sampler.policy, probed, 4096), torch.cat([example.fields["sampler_logp"] for example in probed])
+    )
 
 
 def trained(sampler: Sampler) -> None:
@@ -58,7 +63,9 @@ PROMPTS = prompts_of([4, 9, 20, 30, 12, 7, 5, 18])
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_after_a_push_the_engine_samples_with_the_trainers_weights_and_before_it_with_the_old_ones(tied: bool, tmp_path: Path) -> None:
+def test_after_a_push_the_engine_samples_with_the_trainers_weights_and_before_it_with_the_old_ones(
+    tied: bool, tmp_path: Path
+) -> None:
     with sampler_of(tmp_path / "model", tied) as sampler:
         assert sampler.engine.context == 100
         before = {name: weight.clone() for name, weight in sampler.trained.module.named_parameters()}
@@ -71,7 +78,9 @@ def test_after_a_push_the_engine_samples_with_the_trainers_weights_and_before_it
         sampler.follow()
         with sampler.awake() as engine:
             assert off(sampler)["sampler_mismatch_max"] < 1e-4
-            assert engine.generate(requests_of(PROMPTS), SamplingParams(1.0, 16, ())) != first  # nor are old prompts' states in use
+            assert (
+                engine.generate(requests_of(PROMPTS), SamplingParams(1.0, 16, ())) != first
+            )  # nor are old prompts' states in use
 
 
 def test_a_policy_that_follows_now_and_then_is_what_the_engine_samples_with(tmp_path: Path) -> None:
@@ -83,7 +92,10 @@ def test_a_policy_that_follows_now_and_then_is_what_the_engine_samples_with(tmp_
         sampler.follow()
         with sampler.awake():
             assert off(sampler)["sampler_mismatch_max"] < 1e-4
-        assert all(torch.equal(a, b) for a, b in zip(sampler.policy.module.parameters(), sampler.trained.module.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(sampler.policy.module.parameters(), sampler.trained.module.parameters(), strict=True)
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -94,12 +106,16 @@ def test_a_push_that_does_nothing_is_refused_before_the_first_sample(
     with sampler_of(tmp_path / "model", tied, dtype) as sampler:
         sampler.start(PROMPTS)  # as it should be
         monkeypatch.setattr(sampler.engine, "load_weights", lambda weights: None)
-        with pytest.raises(NotSynchronised, match=r"was given changed weights, .* set sampling\.online_engine = \"transformers\""):
+        with pytest.raises(
+            NotSynchronised, match=r"was given changed weights, .* set sampling\.online_engine = \"transformers\""
+        ):
             sampler.start(PROMPTS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_output_layer_that_is_left_behind_its_embeddings_is_refused(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_layer_that_is_left_behind_its_embeddings_is_refused(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vllm_engine, "_pack_tied_head", lambda model: None)
     with sampler_of(tmp_path / "model", True, dtype) as sampler:
         before = {name: weight.clone() for name, weight in sampler.trained.module.named_parameters()}
@@ -108,7 +124,9 @@ def test_an_output_layer_that_is_left_behind_its_embeddings_is_refused(dtype: st
         assert all(torch.equal(weight, before[name]) for name, weight in sampler.trained.module.named_parameters())
 
 
-def test_weights_that_training_changed_are_verified_when_they_are_pushed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_training_changed_are_verified_when_they_are_pushed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with sampler_of(tmp_path / "model", True) as sampler:
         sampler.start(PROMPTS)
         trained(sampler)
@@ -118,18 +136,32 @@ def test_weights_that_training_changed_are_verified_when_they_are_pushed_first(t
             pass
 
 
-def test_online_rows_of_a_recipe_sample_by_vllm_and_stay_with_the_trainer_step_by_step(tiny_recipe: Path, tmp_path: Path) -> None:
+def test_online_rows_of_a_recipe_sample_by_vllm_and_stay_with_the_trainer_step_by_step(
+    tiny_recipe: Path, tmp_path: Path
+) -> None:
     overrides = [
-        "sampling.engine=vllm", "model.pretraining.tokens=50000", "methods.grpo.online.steps=4", "methods.grpo.online.importance_cap=2.0",
+        "sampling.engine=vllm",
+        "model.pretraining.tokens=50000",
+        "methods.grpo.online.steps=4",
+        "methods.grpo.online.importance_cap=2.0",
         "methods.grpo.reward=random",
-    ]  # fmt: skip
+    ]
     logs = []
     for name in ("first", "again"):
         found = run(
-            tiny_recipe, out=tmp_path / name, store=tmp_path / f"{name}-store", executor="local", only=["grpo", "ppo"], overrides=overrides
+            tiny_recipe,
+            out=tmp_path / name,
+            store=tmp_path / f"{name}-store",
+            executor="local",
+            only=["grpo", "ppo"],
+            overrides=overrides,
         )
         assert not found.failures
-        engines = {stage["name"].split("/")[1]: stage["engine"] for stage in found.manifest["stages"] if stage["name"].startswith("train/")}
+        engines = {
+            stage["name"].split("/")[1]: stage["engine"]
+            for stage in found.manifest["stages"]
+            if stage["name"].startswith("train/")
+        }
         assert engines == dict.fromkeys(("grpo", "ppo"), f"vllm {found.manifest['versions']['vllm']}")
         store = Store(tmp_path / f"{name}-store")
         for row in ("grpo", "ppo"):
@@ -138,6 +170,11 @@ def test_online_rows_of_a_recipe_sample_by_vllm_and_stay_with_the_trainer_step_b
     assert logs[:2] == logs[2:]  # the same recipe, seed and machine
     lines = [json.loads(line) for log in logs[:2] for line in log.splitlines()]
     assert max(line["online_step"] for line in lines) == 4
-    assert max(line["sampler_mismatch_max"] for line in lines) < 1e-3 and 0 <= max(line["sampler_kl"] for line in lines) < 1e-6
+    assert (
+        max(line["sampler_mismatch_max"] for line in lines) < 1e-3
+        and 0 <= max(line["sampler_kl"] for line in lines) < 1e-6
+    )
     corrected = [line for line in lines if "importance_weight" in line]
-    assert corrected and all(abs(line["importance_weight"] - 1) < 1e-3 and line["importance_capped"] == 0 for line in corrected)
+    assert corrected and all(
+        abs(line["importance_weight"] - 1) < 1e-3 and line["importance_capped"] == 0 for line in corrected
+    )

@@ -23,22 +23,36 @@ def tiny_model(seed: int = 0, **overrides: object) -> Qwen2ForCausalLM:
 
 def _shape(**overrides: object) -> dict[str, object]:
     return {
-        "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "intermediate_size": 48, "max_position_embeddings": 128, "initializer_range": 0.2, "tie_word_embeddings": True, **overrides,
-    }  # fmt: skip
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": True,
+        **overrides,
+    }
 
 
 def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
     """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own tokenizer."""
     tokenizer = build_tokenizer()
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     torch.manual_seed(seed)
     LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids, **overrides))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def sequences(count: int, *, seed: int = 0, group: int = 1, unit: int = 1, sampled: bool = False) -> list[TrainingSequence]:
+def sequences(
+    count: int, *, seed: int = 0, group: int = 1, unit: int = 1, sampled: bool = False
+) -> list[TrainingSequence]:
     """Random sequences of unequal lengths: ``unit`` neighbours make a unit, ``group`` a group; every other one has reward 1."""
     draw = random.Random(seed)
     rows = []

@@ -33,9 +33,16 @@ def available() -> tuple[str, ...]:
 
 
 def bench_generate(
-    plan: Plan, store: Path, engines: Sequence[str] = (), *, prompts: int = 512, samples: int = 4, rounds: int = 3,
-    on_event: OnEvent | None = None, say: Callable[[str], None] = lambda text: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    plan: Plan,
+    store: Path,
+    engines: Sequence[str] = (),
+    *,
+    prompts: int = 512,
+    samples: int = 4,
+    rounds: int = 3,
+    on_event: OnEvent | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
     """Measure engines on the model and the prompts that a plan's rollout bank is sampled with.
 
     Args:
@@ -81,7 +88,9 @@ def bank_of(plan: Plan) -> Stage:
     """The first bank that a plan samples; what is measured is its model on its prompts. UserError: there is none."""
     bank = next((stage for stage in plan.stages if stage.kind == "rollouts"), None)
     if bank is None:
-        raise UserError(f"recipe {plan.recipe.name!r} samples no bank, so there is nothing to take model and prompts from")
+        raise UserError(
+            f"recipe {plan.recipe.name!r} samples no bank, so there is nothing to take model and prompts from"
+        )
     return bank
 
 
@@ -95,10 +104,16 @@ def _job(plan: Plan, store: Path, prompts: int, samples: int, on_event: OnEvent 
     return {
         "model": str(opened.open(bank.inputs["model"].fingerprint).resolve()),
         "problems": str(opened.open(bank.inputs["problems"].fingerprint).resolve() / "problems.jsonl"),
-        "template": config["template"], "temperature": config["temperature"], "max_new_tokens": config["max_new_tokens"],
-        "dtype": config["dtype"], "device": config["device"], "prompts": prompts, "samples": samples,
-        "batch_rows": sampling.batch_rows, **sampling.vllm.model_dump(),
-    }  # fmt: skip
+        "template": config["template"],
+        "temperature": config["temperature"],
+        "max_new_tokens": config["max_new_tokens"],
+        "dtype": config["dtype"],
+        "device": config["device"],
+        "prompts": prompts,
+        "samples": samples,
+        "batch_rows": sampling.batch_rows,
+        **sampling.vllm.model_dump(),
+    }
 
 
 class _Worker:
@@ -109,9 +124,13 @@ class _Worker:
         environment = {**os.environ, **(single_thread_environment() if device == "cpu" else {})}
         self.errors = job.with_name(f"{engine}.txt").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rlbench.bench.worker", engine, str(job)], env=environment, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.errors, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "rlbench.bench.worker", engine, str(job)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
         self._answer()
 
     def _answer(self) -> Mapping[str, Any]:
@@ -141,12 +160,15 @@ class _Worker:
             return statistics.median(round_[name] for round_ in self.measured)
 
         return {
-            "engine": self.engine, "device": device,
+            "engine": self.engine,
+            "device": device,
             "tokens_per_second": statistics.median(r["tokens"] / r["seconds"] for r in self.measured),
             "tokens_per_cpu_second": statistics.median(r["tokens"] / r["cpu_seconds"] for r in self.measured),
-            "first_token_seconds": median("first_token_seconds"), "peak_memory_bytes": max(r["peak_memory_bytes"] for r in self.measured),
-            "tokens": int(median("tokens")), "rounds": len(self.measured),
-        }  # fmt: skip
+            "first_token_seconds": median("first_token_seconds"),
+            "peak_memory_bytes": max(r["peak_memory_bytes"] for r in self.measured),
+            "tokens": int(median("tokens")),
+            "rounds": len(self.measured),
+        }
 
     def close(self) -> None:
         """End the process, whatever it does."""

@@ -73,7 +73,11 @@ def _polynomial(draw: random.Random) -> tuple[str, str, str]:
 
 def _function(draw: random.Random) -> tuple[str, str, str]:
     a, b = draw.randint(2, 99), draw.randint(2, 99)
-    return rf"\frac{{{a}}}{{{b}}} e^{{-t}} \cos t", rf"\frac{{{a} \cos(t)}}{{{b} e^t}}", rf"\frac{{{a}}}{{{b}}} e^{{-t}} \sin t"
+    return (
+        rf"\frac{{{a}}}{{{b}}} e^{{-t}} \cos t",
+        rf"\frac{{{a} \cos(t)}}{{{b} e^t}}",
+        rf"\frac{{{a}}}{{{b}}} e^{{-t}} \sin t",
+    )
 
 
 def _equation(draw: random.Random) -> tuple[str, str, str]:
@@ -83,9 +87,19 @@ def _equation(draw: random.Random) -> tuple[str, str, str]:
 
 # Form -> its share. Of the 1,517 golds of those benchmarks 58 % are integers and decimals, and 9 % of answers drawn at random need sympy.
 ORDINARY: dict[Form, float] = {
-    _integer: 0.55, _fraction: 0.12, _decimal: 0.06, _root: 0.07, _multiple_of_pi: 0.03, _tuple: 0.04, _several: 0.03, _interval: 0.02,
-    _angle: 0.02, _polynomial: 0.03, _function: 0.02, _equation: 0.01,
-}  # fmt: skip
+    _integer: 0.55,
+    _fraction: 0.12,
+    _decimal: 0.06,
+    _root: 0.07,
+    _multiple_of_pi: 0.03,
+    _tuple: 0.04,
+    _several: 0.03,
+    _interval: 0.02,
+    _angle: 0.02,
+    _polynomial: 0.03,
+    _function: 0.02,
+    _equation: 0.01,
+}
 MIXES: dict[str, dict[Form, float]] = {
     "plain": {_integer: 1.0},
     "ordinary": ORDINARY,
@@ -106,7 +120,12 @@ def cases(mix: str, count: int, seed: int) -> list[Case]:
 
 
 def bench_grade(
-    graders: Sequence[str] = (), *, answers: int = 2000, workers: int = 2, rounds: int = 3, say: Callable[[str], None] = lambda text: None
+    graders: Sequence[str] = (),
+    *,
+    answers: int = 2000,
+    workers: int = 2,
+    rounds: int = 3,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Measure graders on each mix.
 
@@ -146,7 +165,13 @@ def _measure(grader: Grader, mix: str, answers: int, rounds: int) -> dict[str, A
     rules = grader.spec.rules()
     fast = sum(rules.fast(gold, grade.answer) is not None for (gold, _), grade in zip(batch, graded, strict=True))
     return {
-        "grader": grader.name, "version": grader.version, "mix": mix, "answers": answers, "workers": grader.workers,
-        "answers_per_second": round(statistics.median(speeds), 1), "fast_share": round(fast / answers, 4),
-        "verdicts": dict(Counter(grade.verdict for grade in graded)), "rounds": rounds,
-    }  # fmt: skip
+        "grader": grader.name,
+        "version": grader.version,
+        "mix": mix,
+        "answers": answers,
+        "workers": grader.workers,
+        "answers_per_second": round(statistics.median(speeds), 1),
+        "fast_share": round(fast / answers, 4),
+        "verdicts": dict(Counter(grade.verdict for grade in graded)),
+        "rounds": rounds,
+    }

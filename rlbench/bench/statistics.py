@@ -73,7 +73,10 @@ PROCESSES = (
     *(Process(f"score, hard, seed sd {sd:g}", (HARD,), sd) for sd in (0, 1, 4)),
     *(Process(f"score, olympiad, seed sd {sd:g}", (OLYMPIAD,), sd) for sd in (0, 1, 2)),
     *(Process(f"score, average of 3, seed sd {sd:g}", _AVERAGE, sd) for sd in (0, 1, 4)),
-    *(Process(f"equals, middling, seed sd {sd:g}", (MIDDLING,), sd, 1, common_numbers=True) for sd in (0, 0.5, 1, 2, 4)),
+    *(
+        Process(f"equals, middling, seed sd {sd:g}", (MIDDLING,), sd, 1, common_numbers=True)
+        for sd in (0, 0.5, 1, 2, 4)
+    ),
     Process("equals, middling, nothing but sampling", (MIDDLING,), 0, 1, same=True),
     Process("equals, olympiad, seed sd 1", (OLYMPIAD,), 1, 1, common_numbers=True),
     *(Process(f"equals, average of 3, seed sd {sd:g}", _AVERAGE, sd, 1, common_numbers=True) for sd in (1, 4)),
@@ -84,9 +87,13 @@ PROCESSES = (
 
 
 def bench_statistics(
-    seeds: Sequence[int] = (2, 3, 5, 10), problems: Sequence[int] = (30, 100, 300, 700), *, repeats: int = 2000,
-    processes: Iterable[Process] = PROCESSES, say: Callable[[str], None] = lambda text: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    seeds: Sequence[int] = (2, 3, 5, 10),
+    problems: Sequence[int] = (30, 100, 300, 700),
+    *,
+    repeats: int = 2000,
+    processes: Iterable[Process] = PROCESSES,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
     """Coverage of the 95 % interval for new seeds and new problems, and false "better", on a grid.
 
     Args:
@@ -122,9 +129,15 @@ def _cell(n_seeds: int, n_problems: int, by_process: list[dict[str, Any]]) -> di
     coverage, coverage_error = _worst(by_process, "coverage", min, LEVEL)
     positive, positive_error = _worst(by_process, "false_positive", max, LEVEL)
     return {
-        "seeds": n_seeds, "problems": n_problems, "coverage": coverage, "coverage_highest": _worst(by_process, "coverage", max, LEVEL)[0],
-        "false_positive": positive, "coverage_error": coverage_error, "false_positive_error": positive_error, "by_process": by_process,
-    }  # fmt: skip
+        "seeds": n_seeds,
+        "problems": n_problems,
+        "coverage": coverage,
+        "coverage_highest": _worst(by_process, "coverage", max, LEVEL)[0],
+        "false_positive": positive,
+        "coverage_error": coverage_error,
+        "false_positive_error": positive_error,
+        "by_process": by_process,
+    }
 
 
 def _worst(
@@ -182,10 +195,15 @@ def _tail(strata: Sequence[Floats], value: float, bounds: tuple[float, float]) -
     return p
 
 
-def _draw(rng: np.random.Generator, process: Process, repeats: int, n_seeds: int, n_problems: int) -> list[list[Floats]]:
+def _draw(
+    rng: np.random.Generator, process: Process, repeats: int, n_seeds: int, n_problems: int
+) -> list[list[Floats]]:
     """For each comparison, or the one score, an array [repeats, S, P_b] a benchmark, in percent."""
     methods = range(process.rows + 1)
-    shared, own = rng.standard_normal((repeats, n_seeds, 1)), [rng.standard_normal((repeats, n_seeds, 1)) for _ in methods]
+    shared, own = (
+        rng.standard_normal((repeats, n_seeds, 1)),
+        [rng.standard_normal((repeats, n_seeds, 1)) for _ in methods],
+    )
     rows: list[list[Floats]] = [[] for _ in range(max(process.rows, 1))]
     for shape in process.benchmarks:
         slope = _slope(shape)
@@ -197,7 +215,9 @@ def _draw(rng: np.random.Generator, process: Process, repeats: int, n_seeds: int
             moved = problem + process.own_seed_sd / slope * own[method] + process.effect * (method > 0)
             if process.own_heterogeneity:
                 moved = moved + process.own_heterogeneity * rng.standard_normal((repeats, 1, n_problems))
-            chances.append(special.expit(moved + process.own_spread * rng.standard_normal((repeats, n_seeds, n_problems))))
+            chances.append(
+                special.expit(moved + process.own_spread * rng.standard_normal((repeats, n_seeds, n_problems)))
+            )
         for row, values in zip(rows, _answers(rng, process, chances), strict=True):
             row.append(values)
     return rows
@@ -240,8 +260,12 @@ def _truth(process: Process) -> float:
     differences = []
     for shape in process.benchmarks:
         shared = SHARED_SEED_SD if process.rows else 0.0
-        sd = math.hypot(process.own_seed_sd / _slope(shape), shared / _slope(shape), process.own_spread, process.own_heterogeneity)
-        here, there = (100 * special.expit(_rates(shape)[:, None] + shift + sd * x).mean(axis=0) @ w / w.sum()
-                       for shift in (0.0, process.effect))  # fmt: skip
+        sd = math.hypot(
+            process.own_seed_sd / _slope(shape), shared / _slope(shape), process.own_spread, process.own_heterogeneity
+        )
+        here, there = (
+            100 * special.expit(_rates(shape)[:, None] + shift + sd * x).mean(axis=0) @ w / w.sum()
+            for shift in (0.0, process.effect)
+        )
         differences.append(there - here if process.rows else here)
     return float(np.mean(differences))

@@ -25,8 +25,9 @@ def main() -> None:
         params = SamplingParams(job["temperature"], job["max_new_tokens"], stop_ids)
         requests = [
             Request(tuple(prompt), request_seed("bench", problem.id, index))
-            for problem, prompt in zip(problems, prompts, strict=True) for index in range(job["samples"])
-        ]  # fmt: skip
+            for problem, prompt in zip(problems, prompts, strict=True)
+            for index in range(job["samples"])
+        ]
         engine.generate(requests[: max(1, len(requests) // 8)], params)
         _say({"ready": True})
         for _ in sys.stdin:

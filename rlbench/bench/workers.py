@@ -34,9 +34,15 @@ def bank_of(recipe: Recipe, *, prompts: int, samples: int, shards: int) -> Stage
 
 
 def bench_workers(
-    bank: Stage, store: Path, workers: Sequence[int] = (1, 2), *, rounds: int = 3, address: str | None = None,
-    on_event: OnEvent | None = None, say: Callable[[str], None] = lambda text: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    bank: Stage,
+    store: Path,
+    workers: Sequence[int] = (1, 2),
+    *,
+    rounds: int = 3,
+    address: str | None = None,
+    on_event: OnEvent | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
     """Measure pools of ``workers`` on a bank, ``rounds`` times each.
 
     Args:
@@ -67,13 +73,17 @@ def bench_workers(
             measured[count].append(_measure(bank, upstream, opened, RayExecutor(address, count)))
     return [
         {
-            "workers": max(used for _, _, used in found), "asked": count, "engine": engine_of(bank.config),
+            "workers": max(used for _, _, used in found),
+            "asked": count,
+            "engine": engine_of(bank.config),
             "tokens_per_second": statistics.median(tokens / seconds for seconds, tokens, _ in found),
-            "seconds": statistics.median(seconds for seconds, _, _ in found), "shards": len(bank.parts), "tokens": found[0][1],
+            "seconds": statistics.median(seconds for seconds, _, _ in found),
+            "shards": len(bank.parts),
+            "tokens": found[0][1],
             "rounds": rounds,
         }
         for count, found in measured.items()
-    ]  # fmt: skip
+    ]
 
 
 def _measure(bank: Stage, upstream: Sequence[Stage], source: Store, executor: RayExecutor) -> tuple[float, int, int]:

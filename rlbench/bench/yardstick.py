@@ -21,7 +21,9 @@ class GenerateEngine:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.context = model, int(model.config.get_text_config().max_position_embeddings)
 
-    def generate(self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
         """Return one completion a request, in the order of the requests, without log-probabilities."""
         check_requests(requests, self.context)
         order = sorted_order(requests)
@@ -33,19 +35,31 @@ class GenerateEngine:
                 found |= self._call(requests, list(same), size, params)
         return [found[i] for i in range(len(requests))]
 
-    def _call(self, requests: Sequence[Request], groups: list[list[int]], samples: int, params: SamplingParams) -> dict[int, Completion]:
+    def _call(
+        self, requests: Sequence[Request], groups: list[list[int]], samples: int, params: SamplingParams
+    ) -> dict[int, Completion]:
         prompts = [requests[group[0]].prompt_ids for group in groups]
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=self.model.device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self.model.device)
+        mask = torch.tensor(
+            [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=self.model.device
+        )
         greedy = params.temperature == 0  # then all samples of a prompt are one
-        sampled = {"do_sample": False} if greedy else {"do_sample": True, "temperature": params.temperature, "top_k": 0, "top_p": 1.0}
+        sampled = (
+            {"do_sample": False}
+            if greedy
+            else {"do_sample": True, "temperature": params.temperature, "top_k": 0, "top_p": 1.0}
+        )
         with torch.no_grad():
             out = self.model.generate(
-                ids, attention_mask=mask, max_new_tokens=min(params.max_new_tokens, self.context - width),
-                num_return_sequences=1 if greedy else samples, eos_token_id=list(params.stop_ids), pad_token_id=params.stop_ids[0],
+                ids,
+                attention_mask=mask,
+                max_new_tokens=min(params.max_new_tokens, self.context - width),
+                num_return_sequences=1 if greedy else samples,
+                eos_token_id=list(params.stop_ids),
+                pad_token_id=params.stop_ids[0],
                 **sampled,
-            )  # fmt: skip
+            )
         rows = (out.repeat_interleave(samples, dim=0) if greedy else out)[:, width:].tolist()
         numbers = [i for group in groups for i in group]
         return {i: self._cut(row, params) for i, row in zip(numbers, rows, strict=True)}

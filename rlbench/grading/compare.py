@@ -68,7 +68,13 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
     """
     if len(gold) > restrict.MAX_LENGTH or len(answer) > restrict.MAX_LENGTH:
         # Beyond what is parsed: only its own text is such a gold, and no longer answer is anything.
-        return "correct" if gold.split() == answer.split() else "wrong" if len(answer) <= restrict.MAX_LENGTH else "unparsed"
+        return (
+            "correct"
+            if gold.split() == answer.split()
+            else "wrong"
+            if len(answer) <= restrict.MAX_LENGTH
+            else "unparsed"
+        )
     left, right = normalise(gold), normalise(answer)
     if not right:
         return "unparsed"

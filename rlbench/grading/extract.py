@@ -71,7 +71,9 @@ def _count(gold: str) -> int:
 def final_answer(output: str) -> str | None:
     """The answer of an output without a box, see ``final`` above; None where it has no number and no formula."""
     text = output[-_WINDOW:].strip()
-    stated = [match.group("answer").strip() for match in _STATED.finditer(text) if re.search(r"\w", match.group("answer"))]
+    stated = [
+        match.group("answer").strip() for match in _STATED.finditer(text) if re.search(r"\w", match.group("answer"))
+    ]
     return (_sole(stated[-1]) or stated[-1]) if stated else _sole(text)
 
 

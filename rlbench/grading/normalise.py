@@ -12,14 +12,45 @@ from functools import lru_cache
 
 _UNICODE = str.maketrans(
     {
-        "−": "-", "–": "-", "—": "-", "×": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": "/", "°": r"^{\circ}",
-        "π": r"\pi ", "√": r"\sqrt ", "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "±": r"\pm ",
-        "∪": r"\cup ", "∈": r"\in ", "θ": r"\theta ", "⟨": r"\langle ", "⟩": r"\rangle ", "’": "'", "′": "'", "，": ", ", "¢": "",
-        "€": "", "£": "", "¥": "", **{digit: f"^{{{n}}}" for n, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-        **{vulgar: rf"\frac{{{a}}}{{{b}}}" for vulgar, (a, b) in {"½": "12", "⅓": "13", "⅔": "23", "¼": "14", "¾": "34"}.items()},
-        "\u200b": "", "\u2060": "", "\ufeff": "",
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "×": r"\cdot ",
+        "·": r"\cdot ",
+        "⋅": r"\cdot ",
+        "∗": "*",
+        "÷": "/",
+        "°": r"^{\circ}",
+        "π": r"\pi ",
+        "√": r"\sqrt ",
+        "∞": r"\infty ",
+        "≤": r"\leq ",
+        "≥": r"\geq ",
+        "≠": r"\neq ",
+        "≈": r"\approx ",
+        "±": r"\pm ",
+        "∪": r"\cup ",
+        "∈": r"\in ",
+        "θ": r"\theta ",
+        "⟨": r"\langle ",
+        "⟩": r"\rangle ",
+        "’": "'",
+        "′": "'",
+        "，": ", ",
+        "¢": "",
+        "€": "",
+        "£": "",
+        "¥": "",
+        **{digit: f"^{{{n}}}" for n, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        **{
+            vulgar: rf"\frac{{{a}}}{{{b}}}"
+            for vulgar, (a, b) in {"½": "12", "⅓": "13", "⅔": "23", "¼": "14", "¾": "34"}.items()
+        },
+        "\u200b": "",
+        "\u2060": "",
+        "\ufeff": "",
     }
-)  # fmt: skip
+)
 
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|gcd|lcm|max|min"
 _TEXT = r"\\(?:text(?:normal|bf|it|rm|up|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?)\s*"
@@ -43,15 +74,26 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # Two spellings of one command.
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\tbinom(?![a-zA-Z])|\\dbinom(?![a-zA-Z])", r"\\binom"),
-        (r"\\(?:lt)(?![a-zA-Z])", "<"), (r"\\(?:gt)(?![a-zA-Z])", ">"),
-        (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "), (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
-        (r"\\ne(?![a-zA-Z])|!=", r"\\neq "), (r"\\(?:simeq|thickapprox)(?![a-zA-Z])", r"\\approx "),
-        (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"), (r"\\(?:rbrace)(?![a-zA-Z])", r"\\}"),
-        (r"\\(?:langle|lparen)(?![a-zA-Z])", "("), (r"\\(?:rangle|rparen)(?![a-zA-Z])", ")"),
-        (r"\\(?:lbrack)(?![a-zA-Z])", "["), (r"\\(?:rbrack)(?![a-zA-Z])", "]"),
-        (r"\\[lr]?vert(?![a-zA-Z])", "|"), (r"\\(?:mid)(?![a-zA-Z])", "|"),
-        (r"^\s*\*\*", ""), (r"\*\*", "^"), (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\*", r"\\cdot "),
-        (r"\\div(?![a-zA-Z])", "/"), (r"\\(?:emptyset|empty)(?![a-zA-Z])", r"\\varnothing"), (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
+        (r"\\(?:lt)(?![a-zA-Z])", "<"),
+        (r"\\(?:gt)(?![a-zA-Z])", ">"),
+        (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),
+        (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
+        (r"\\ne(?![a-zA-Z])|!=", r"\\neq "),
+        (r"\\(?:simeq|thickapprox)(?![a-zA-Z])", r"\\approx "),
+        (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"),
+        (r"\\(?:rbrace)(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:langle|lparen)(?![a-zA-Z])", "("),
+        (r"\\(?:rangle|rparen)(?![a-zA-Z])", ")"),
+        (r"\\(?:lbrack)(?![a-zA-Z])", "["),
+        (r"\\(?:rbrack)(?![a-zA-Z])", "]"),
+        (r"\\[lr]?vert(?![a-zA-Z])", "|"),
+        (r"\\(?:mid)(?![a-zA-Z])", "|"),
+        (r"^\s*\*\*", ""),
+        (r"\*\*", "^"),
+        (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\*", r"\\cdot "),
+        (r"\\div(?![a-zA-Z])", "/"),
+        (r"\\(?:emptyset|empty)(?![a-zA-Z])", r"\\varnothing"),
+        (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
         # Bars over repeating digits have several commands.
         (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
         # Every kind of upright text is text; one letter or a number in it is that letter or number.
@@ -60,7 +102,10 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{\s*\}", ""),
         # Words that are signs.
         (r",?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}]))\s*", ", "),
-        (r"\s*\\text\{\s*" + _WORD_PERCENT + r"\s*\}|(?<=[0-9}\s])\s*" + _WORD_PERCENT + r"(?![a-zA-Z])|\s*\\?%", r"\\%"),
+        (
+            r"\s*\\text\{\s*" + _WORD_PERCENT + r"\s*\}|(?<=[0-9}\s])\s*" + _WORD_PERCENT + r"(?![a-zA-Z])|\s*\\?%",
+            r"\\%",
+        ),
         (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z])\s*)|\s*\\degree(?![a-zA-Z])", r"\\text{degrees}"),
         (r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])", r"\\infty "),
         (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
@@ -70,13 +115,15 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<![0-9a-zA-Z.])(" + _NUMBER + r")\s?[eE]([+-]?)0*([0-9]+)(?![0-9a-zA-Z.])", r"\1\\cdot 10^{\2\3}"),
         (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
         # A point without digits on its one side: 1. is 1, .5 is 0.5.
-        (r"(?<=[0-9])\.(?!\s*[0-9]|\\overline)(?=\S)", ""), (r"(?<![0-9])\.(?=[0-9])", "0."),
+        (r"(?<=[0-9])\.(?!\s*[0-9]|\\overline)(?=\S)", ""),
+        (r"(?<![0-9])\.(?=[0-9])", "0."),
         # An exponent of several digits, and a mixed number, as they are typed without LaTeX.
         (r"\^\s*(-?[0-9]+)", r"^{\1}"),
         (r"(?<![0-9.}/^_])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9.])", r"\1\\frac{\2}{\3}"),
-        (r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})", "'"), (r"\+\s*(?=\\infty)", ""),
+        (r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})", "'"),
+        (r"\+\s*(?=\\infty)", ""),
     )
-)  # fmt: skip
+)
 _TRAILING = re.compile(r"^[\s,;:]+|[\s.,;:]+$|\\text\{\s*\.?\s*\}$")
 _SPACE = re.compile(r"\s+")
 _OUTER_COMMAND = re.compile(r"\\(?:boxed|fbox|text)\s*\{")

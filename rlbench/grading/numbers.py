@@ -289,7 +289,9 @@ class _Parser:
         following = self.tokens[self.at]
         argument = self.group(following, ")" if following == "(" else "}") if following in ("(", "{") else self.atom()
         after = self.tokens[self.at]
-        if following not in ("(", "{") and (following.startswith(r"\f") or after in ("(", "{", "^", "!", "/") or after[:1].isalnum()):
+        if following not in ("(", "{") and (
+            following.startswith(r"\f") or after in ("(", "{", "^", "!", "/") or after[:1].isalnum()
+        ):
             raise Unread
         if name == r"\exp":
             return _exp(argument)
@@ -365,7 +367,11 @@ def _root(index: int, number: Number) -> Number:
         top, bottom = (_integer_root(part, index) for part in (number.value.numerator, number.value.denominator))
         if top is not None and bottom is not None:
             return Number(Fraction(top, bottom))
-    root = _CONTEXT.sqrt(_decimal_of(number.value)) if index == 2 else _CONTEXT.power(_decimal_of(number.value), _CONTEXT.divide(1, index))
+    root = (
+        _CONTEXT.sqrt(_decimal_of(number.value))
+        if index == 2
+        else _CONTEXT.power(_decimal_of(number.value), _CONTEXT.divide(1, index))
+    )
     return Number(Fraction(root), number.error + _ERROR)
 
 

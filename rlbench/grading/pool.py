@@ -70,7 +70,12 @@ class Grader:
     """
 
     def __init__(
-        self, grader: str = DEFAULT, limit_s: float = 5.0, memory_bytes: int = 2 << 30, workers: int = 1, reading: Reading = "box"
+        self,
+        grader: str = DEFAULT,
+        limit_s: float = 5.0,
+        memory_bytes: int = 2 << 30,
+        workers: int = 1,
+        reading: Reading = "box",
     ) -> None:
         if limit_s <= 0 or workers < 1:
             raise ValueError(f"a grader needs a positive limit and at least one worker, not {limit_s} s and {workers}")
@@ -153,9 +158,14 @@ class _Worker:
         # A fixed hash seed: sympy's order of terms, and with it its time and now and then its result, follows string hashes.
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
             start_new_session=True,  # an interrupt from the keyboard is for the parent
-        )  # fmt: skip
+        )
         self.ready, self.answers, self.deadline = False, 0, time.monotonic() + _START_LIMIT_S
         self.case: Case | None = None
         self._buffer = b""
@@ -246,7 +256,9 @@ class _Batch:
             line = worker.receive()
         except EOFError:
             if not worker.ready:
-                raise UserError(f"the grader's worker process ended at its start (exit code {worker.process.wait()})") from None
+                raise UserError(
+                    f"the grader's worker process ended at its start (exit code {worker.process.wait()})"
+                ) from None
             self._finish(worker, "error")
             return
         if line is None:

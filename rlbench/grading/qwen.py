@@ -72,7 +72,12 @@ def _grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
 
 
 def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
-    if isinstance(gold, Relation | Named) and isinstance(answer, Relation | Named) and "=" in gold.text and "=" in answer.text:
+    if (
+        isinstance(gold, Relation | Named)
+        and isinstance(answer, Relation | Named)
+        and "=" in gold.text
+        and "=" in answer.text
+    ):
         return compact(gold.text) == compact(answer.text) or leaves.related(gold.text, answer.text)
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _same(*(side.value if isinstance(side, Named) else side for side in (gold, answer)), leaves)
@@ -95,7 +100,8 @@ def _members(node: Node) -> list[Node] | None:
 def close(gold: Number, answer: Number) -> bool:
     """Whether the answer, its hundredth or its hundredfold is the gold to a relative 1e-4 (of the larger of the two)."""
     return any(
-        abs(gold.value * factor - answer.value) <= TOLERANCE * max(abs(gold.value * factor), abs(answer.value)) for factor in _FACTORS
+        abs(gold.value * factor - answer.value) <= TOLERANCE * max(abs(gold.value * factor), abs(answer.value))
+        for factor in _FACTORS
     )
 
 

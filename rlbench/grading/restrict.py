@@ -77,7 +77,9 @@ def _check_powers(text: str) -> None:
     Raises:
         Refused: also where a power stands in the exponent of a power in an exponent: no answer is a tower.
     """
-    limits = {closing(text, match.end()) + 1 for match in _LIMITS.finditer(text) if text[match.end() : match.end() + 1] == "{"}
+    limits = {
+        closing(text, match.end()) + 1 for match in _LIMITS.finditer(text) if text[match.end() : match.end() + 1] == "{"
+    }
     for position, char in enumerate(text):
         if char == "^" and position not in limits and text[position + 1 : position + 2] == "{":
             end = closing(text, position + 1)

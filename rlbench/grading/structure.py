@@ -133,7 +133,11 @@ def _several(text: str, parts: list[str], brackets: str = "") -> Node:
     for part in parts[:_MAX_ITEMS]:
         item = parse(part)
         # 1 \pm 2 in a list is two of its members; in a tuple it stays one place.
-        items += item.items if brackets in ("", "{}") and isinstance(item, Group) and not item.brackets and "\\p" in part else [item]
+        items += (
+            item.items
+            if brackets in ("", "{}") and isinstance(item, Group) and not item.brackets and "\\p" in part
+            else [item]
+        )
     if len(parts) > _MAX_ITEMS:
         return Leaf(text)
     return Group(brackets, tuple(items), text)
@@ -245,5 +249,8 @@ def _leaf(text: str) -> Node:
 
 def _both_signs(text: str) -> Node:
     signs = ({"pm": "+", "mp": "-"}, {"pm": "-", "mp": "+"})
-    both = [parse(_PLUS_MINUS.sub(lambda match, sign=sign: f" {sign[match.group(1)]}", text).strip().lstrip("+")) for sign in signs]  # type: ignore[misc]
+    both = [
+        parse(_PLUS_MINUS.sub(lambda match, sign=sign: f" {sign[match.group(1)]}", text).strip().lstrip("+"))
+        for sign in signs
+    ]  # type: ignore[misc]
     return Group("", tuple(both), text)

@@ -67,7 +67,9 @@ def expression(text: str) -> Any | None:
         return _parser()(_spelled(text))
     except MemoryError:
         raise
-    except Exception:  # the grammar's errors are bare Exceptions, and sympy raises any kind on what is not meant seriously
+    except (
+        Exception
+    ):  # the grammar's errors are bare Exceptions, and sympy raises any kind on what is not meant seriously
         return None
 
 
@@ -150,7 +152,11 @@ def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     if found.is_Rational:
         return Number(Fraction(int(found.p), int(found.q))), Number(Fraction(0))
     # 0.1 in a sum is one tenth; as a binary fraction it would differ from it in the 17th digit.
-    found = found.evalf(_PRECISION) if not found.has(Float) else found.replace(lambda part: part.is_Float, _exactly).evalf(_PRECISION)
+    found = (
+        found.evalf(_PRECISION)
+        if not found.has(Float)
+        else found.replace(lambda part: part.is_Float, _exactly).evalf(_PRECISION)
+    )
     parts = found.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
@@ -192,7 +198,11 @@ def _proved(gold: Any, answer: Any) -> bool:
     """Equal at points of both signs, each to 25 digits: what simplify could not show but no two different answers do."""
     for start, step in (("1.37", "0.731"), ("-1.91", "0.377"), ("0.217", "-0.519"), ("-7.13", "-0.913")):
         values = [_at(part, gold.free_symbols | answer.free_symbols, (start, step)) for part in (gold, answer)]
-        if values[0] is None or values[1] is None or abs(values[0] - values[1]) > 1e-25 * max(abs(values[0]), abs(values[1])):
+        if (
+            values[0] is None
+            or values[1] is None
+            or abs(values[0] - values[1]) > 1e-25 * max(abs(values[0]), abs(values[1]))
+        ):
             return False
     return True
 
@@ -226,7 +236,10 @@ def _related(gold: Any, answer: Any) -> bool:
     from sympy import Eq, Expr, GreaterThan, LessThan, Ne, StrictGreaterThan, StrictLessThan
     from sympy.core.relational import Relational
 
-    simple = [isinstance(part, Relational) and isinstance(part.lhs, Expr) and isinstance(part.rhs, Expr) for part in (gold, answer)]
+    simple = [
+        isinstance(part, Relational) and isinstance(part.lhs, Expr) and isinstance(part.rhs, Expr)
+        for part in (gold, answer)
+    ]
     if not all(simple):
         return _verify(gold, answer)
     kinds = {Eq: Eq, Ne: Ne, LessThan: GreaterThan, GreaterThan: LessThan, StrictLessThan: StrictGreaterThan}
@@ -246,7 +259,9 @@ def _factor(gold: Any, answer: Any) -> Any | None:
         if values[0] is None or values[1] is None or values[0] == 0 or values[1] == 0:
             return None
         ratio = values[0] / values[1]
-        if abs(ratio.imag) > 1e-15 * abs(ratio) or (factor is not None and abs(ratio.real - factor) > 1e-12 * abs(factor)):
+        if abs(ratio.imag) > 1e-15 * abs(ratio) or (
+            factor is not None and abs(ratio.real - factor) > 1e-12 * abs(factor)
+        ):
             return None
         factor = ratio.real
     return factor

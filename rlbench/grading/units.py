@@ -5,19 +5,50 @@ from __future__ import annotations
 import re
 
 _NAMES = {
-    "m": "meter meters metre metres", "cm": "centimeter centimeters centimetre centimetres",
-    "mm": "millimeter millimeters millimetre millimetres", "km": "kilometer kilometers kilometre kilometres", "in": "inch inches",
-    "ft": "foot feet", "yd": "yard yards", "mi": "mile miles", "s": "sec secs second seconds", "min": "mins minute minutes",
-    "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months", "year": "years yr yrs", "g": "gram grams",
-    "kg": "kilogram kilograms", "mg": "milligram milligrams", "lb": "lbs pound pounds", "oz": "ounce ounces", "ton": "tons",
-    "l": "L liter liters litre litres", "ml": "mL milliliter milliliters millilitre millilitres", "gal": "gallon gallons",
-    "dollar": "dollars USD", "cent": "cents", "deg": "degree degrees", "rad": "radian radians", "mph": "", "kmh": "kph", "Hz": "",
-    "unit": "units", "acre": "acres", "N": "newton newtons", "J": "joule joules", "W": "watt watts", "K": "kelvin",
-}  # fmt: skip
+    "m": "meter meters metre metres",
+    "cm": "centimeter centimeters centimetre centimetres",
+    "mm": "millimeter millimeters millimetre millimetres",
+    "km": "kilometer kilometers kilometre kilometres",
+    "in": "inch inches",
+    "ft": "foot feet",
+    "yd": "yard yards",
+    "mi": "mile miles",
+    "s": "sec secs second seconds",
+    "min": "mins minute minutes",
+    "h": "hr hrs hour hours",
+    "day": "days",
+    "week": "weeks",
+    "month": "months",
+    "year": "years yr yrs",
+    "g": "gram grams",
+    "kg": "kilogram kilograms",
+    "mg": "milligram milligrams",
+    "lb": "lbs pound pounds",
+    "oz": "ounce ounces",
+    "ton": "tons",
+    "l": "L liter liters litre litres",
+    "ml": "mL milliliter milliliters millilitre millilitres",
+    "gal": "gallon gallons",
+    "dollar": "dollars USD",
+    "cent": "cents",
+    "deg": "degree degrees",
+    "rad": "radian radians",
+    "mph": "",
+    "kmh": "kph",
+    "Hz": "",
+    "unit": "units",
+    "acre": "acres",
+    "N": "newton newtons",
+    "J": "joule joules",
+    "W": "watt watts",
+    "K": "kelvin",
+}
 _CANONICAL = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _MODIFIERS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3", "per": "/"}
 # Without \text a single letter is a variable, and so is "in": "5 m" may be 5 times m.
-_BARE = sorted((name for name in _CANONICAL if len(name) > 1 and name not in ("in", "min", "day")), key=len, reverse=True)
+_BARE = sorted(
+    (name for name in _CANONICAL if len(name) > 1 and name not in ("in", "min", "day")), key=len, reverse=True
+)
 # Words that change the value they stand behind, so no unit: 5 million, 5 or more.
 _CHANGES = re.compile(
     r"\b(?:hundreds?|thousands?|millions?|billions?|trillions?|dozens?|or|and|not|no|more|less|fewer|least|most|than|above|below|over|under"

@@ -27,7 +27,9 @@ from rlbench.records import UserError
 
 MANIFEST = "manifest.json"
 POLL_S = 0.2
-LEFTOVER_S = 24 * 3600.0  # after this long without a heartbeat, the temporary folder of another host's process is a leftover
+LEFTOVER_S = (
+    24 * 3600.0
+)  # after this long without a heartbeat, the temporary folder of another host's process is a leftover
 
 _REASONS = {
     errno.ENOSPC: "no space left on the device; free some or name another folder",
@@ -94,7 +96,11 @@ class Store:
             raise MissingArtifact(fingerprint, f"artifact {fingerprint[:12]} is not in the store {self.root}") from None
         except ValueError:
             manifest = None
-        if isinstance(manifest, dict) and manifest.get("status") in ("done", "failed") and isinstance(manifest.get("files"), dict):
+        if (
+            isinstance(manifest, dict)
+            and manifest.get("status") in ("done", "failed")
+            and isinstance(manifest.get("files"), dict)
+        ):
             return manifest
         raise self._quarantine(fingerprint, f"{MANIFEST} is not readable")
 
@@ -120,8 +126,12 @@ class Store:
     def _quarantine(self, fingerprint: str, wrong: str) -> MissingArtifact:
         """Move an artifact away and warn; returns the exception to raise."""
         place = self.root / "quarantine"
-        message = f"artifact {fingerprint[:12]} is not as it was published ({wrong}): moved to {place}, made again if needed"
-        with contextlib.suppress(OSError):  # somebody else may have moved it, or the store be read-only: then it is only not used
+        message = (
+            f"artifact {fingerprint[:12]} is not as it was published ({wrong}): moved to {place}, made again if needed"
+        )
+        with contextlib.suppress(
+            OSError
+        ):  # somebody else may have moved it, or the store be read-only: then it is only not used
             place.mkdir(exist_ok=True)
             self.path(fingerprint).rename(place / f"{fingerprint}.{uuid.uuid4().hex[:8]}")
         warnings.warn(message, RuntimeWarning, stacklevel=3)
@@ -205,7 +215,9 @@ class Store:
             if waiting is not None:
                 waiting(f"waiting for {watch.holder()}")
             time.sleep(POLL_S)
-        if lease is not None and self.status(fingerprint) is not None:  # published between our look and our taking the lease
+        if (
+            lease is not None and self.status(fingerprint) is not None
+        ):  # published between our look and our taking the lease
             lease.release()
             lease = None
         try:

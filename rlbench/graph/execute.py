@@ -30,9 +30,20 @@ Status = Literal["done", "failed", "skipped", "error"]
 MAX_LOSSES = 3  # how often a stage's inputs may turn out to be gone before the stage gives up
 REASON_LENGTH = 300
 _LIBRARIES = (
-    "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "safetensors",
-    "math_verify", "numpy", "pandas", "pyarrow", "vllm", "ray",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "math_verify",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "vllm",
+    "ray",
+)
 
 
 @dataclass
@@ -242,7 +253,9 @@ def git_state() -> dict[str, Any] | None:
     root = Path(__file__).resolve().parents[2]
 
     def ask(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
 
     try:
         if Path(ask("rev-parse", "--show-toplevel")) != root:
@@ -302,7 +315,9 @@ class Schedule:
 
     def by_urgency(self, stages: Iterable[Stage], kept: Collection[tuple[str, str] | None] = ()) -> list[Stage]:
         """Stages with the longest chain of dependants first, of equal ones those for which idle workers have ``kept`` the model."""
-        return sorted(stages, key=lambda stage: (-self._height[stage.fingerprint], stage.keeps is None or stage.keeps not in kept))
+        return sorted(
+            stages, key=lambda stage: (-self._height[stage.fingerprint], stage.keeps is None or stage.keeps not in kept)
+        )
 
     def _is_bad(self, fingerprint: str) -> bool:
         return fingerprint in self._results and self._results[fingerprint].status != "done"
@@ -342,7 +357,11 @@ class Schedule:
 
     def results(self) -> dict[str, StageResult]:
         """The results so far by fingerprint, in topological order."""
-        return {stage.fingerprint: self._results[stage.fingerprint] for stage in self.order if stage.fingerprint in self._results}
+        return {
+            stage.fingerprint: self._results[stage.fingerprint]
+            for stage in self.order
+            if stage.fingerprint in self._results
+        }
 
 
 class LocalExecutor:
@@ -351,7 +370,9 @@ class LocalExecutor:
     It sets this process's environment to one thread of mathematics, see ``single_thread_environment``.
     """
 
-    def execute(self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None) -> dict[str, StageResult]:
+    def execute(
+        self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
+    ) -> dict[str, StageResult]:
         """Make the artifacts of the target ``stages`` and of what they need.
 
         Returns results by fingerprint, in topological order, of every stage of the graph that was run, skipped or found in the store.
@@ -364,7 +385,9 @@ class LocalExecutor:
                 schedule.start(stage, "local")
                 device = "cuda" if stage.resources.gpus else "cpu"
                 try:
-                    result = run_stage(stage, store, device, lambda *progress, stage=stage: schedule.emit(Progress(stage, *progress)))
+                    result = run_stage(
+                        stage, store, device, lambda *progress, stage=stage: schedule.emit(Progress(stage, *progress))
+                    )
                 except MissingArtifact as missing:
                     schedule.lose(stage, missing.fingerprint, missing.message)
                 else:

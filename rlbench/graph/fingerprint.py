@@ -29,7 +29,9 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:
-                raise TypeError(f"{place} has the key {key!r} of type {type(key).__name__}; only str keys have a stable form")
+                raise TypeError(
+                    f"{place} has the key {key!r} of type {type(key).__name__}; only str keys have a stable form"
+                )
         return {key: _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
     if type(value) in (list, tuple):
         return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]

@@ -45,7 +45,10 @@ MAX_RETRIES = 3  # of a stage whose worker died: enough for a preempted node, fe
 PLACEMENT_S = 30.0  # a worker that Ray has found no place for after this long is made room for
 OBJECT_STORE_BYTES = 200 * 2**20  # artifacts travel through the store; Ray only carries stages and results
 
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}  # the latter hides the GPUs from CPU stages
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}  # the latter hides the GPUs from CPU stages
 _LOCAL = {  # of a Ray that is started here
     "RAY_process_group_cleanup_enabled": "1",  # what a stage has started (grading processes) dies with its worker, also with a killed one
     "RAY_enable_worker_prestart": "0",  # workers made in advance lack our environment and are of no use
@@ -68,7 +71,9 @@ class RayExecutor:
         self.address = address
         self.workers = workers
 
-    def execute(self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None) -> dict[str, StageResult]:
+    def execute(
+        self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
+    ) -> dict[str, StageResult]:
         """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster cannot be reached."""
         schedule = Schedule(stages, store, on_event)
         if schedule.ready():
@@ -104,7 +109,9 @@ class RayExecutor:
                 namespace=f"rlbench-{uuid.uuid4().hex[:8]}",
             )
         except (OSError, ValueError) as error:
-            raise UserError(f"Ray at {self.address or 'this machine'} cannot be reached: {one_line(str(error))}") from error
+            raise UserError(
+                f"Ray at {self.address or 'this machine'} cannot be reached: {one_line(str(error))}"
+            ) from error
         try:
             yield ray
         finally:
@@ -123,7 +130,9 @@ class _Worker:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.store: Store | None = None  # opened by the first stage, where a refusal can be told, and kept: it knows what is verified
+        self.store: Store | None = (
+            None  # opened by the first stage, where a refusal can be told, and kept: it knows what is verified
+        )
 
     def hello(self) -> int:
         return os.getpid()
@@ -208,7 +217,12 @@ class _Pool:
     def _make(self, need: Counter[str]) -> _Handle:
         self._made += 1
         environment = {**single_thread_environment(), **_QUIET, "PYTHONPATH": os.pathsep.join(_import_path())}
-        options = {"num_cpus": need["CPU"], "num_gpus": need["GPU"], "max_restarts": 0, "runtime_env": {"env_vars": environment}}
+        options = {
+            "num_cpus": need["CPU"],
+            "num_gpus": need["GPU"],
+            "max_restarts": 0,
+            "runtime_env": {"env_vars": environment},
+        }
         actor = self._ray.remote(_Worker).options(**options).remote(str(self._store.root))
         self.handles.append(_Handle(f"worker {self._made}", actor, need, actor.hello.remote()))
         return self.handles[-1]

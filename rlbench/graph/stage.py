@@ -72,7 +72,11 @@ class Stage:
     @property
     def keeps(self) -> tuple[str, str] | None:
         """What a worker that has run it may have kept for others with the same value: its function's model; None without a model."""
-        return (self.function, self.inputs["model"].fingerprint) if "model" in self.inputs and not self.resources.light else None
+        return (
+            (self.function, self.inputs["model"].fingerprint)
+            if "model" in self.inputs and not self.resources.light
+            else None
+        )
 
     @property
     def is_shard(self) -> bool:
@@ -132,9 +136,14 @@ class StageContext:
     """What a stage function may tell and ask while it runs."""
 
     def __init__(
-        self, scratch: Path, device: str, report: Report | None = None, hints: Mapping[str, Any] | None = None, function: str = "",
+        self,
+        scratch: Path,
+        device: str,
+        report: Report | None = None,
+        hints: Mapping[str, Any] | None = None,
+        function: str = "",
         share: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.device = device
         self.share = share  # of a GPU, or 1
         self._function = function

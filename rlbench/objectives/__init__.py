@@ -9,10 +9,17 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "objective": "registry", "advantage": "registry", "reward": "registry", "row_filter": "registry",
-    "TokenBatch": "batch", "stop_gradient": "batch", "bounded_ratio": "batch",
-    "Loss": "batch", "Term": "batch", "Credit": "advantages",
-}  # fmt: skip
+    "objective": "registry",
+    "advantage": "registry",
+    "reward": "registry",
+    "row_filter": "registry",
+    "TokenBatch": "batch",
+    "stop_gradient": "batch",
+    "bounded_ratio": "batch",
+    "Loss": "batch",
+    "Term": "batch",
+    "Credit": "advantages",
+}
 __all__ = list(_PUBLIC)
 
 

@@ -76,9 +76,16 @@ class TokenBatch:
     value: Tensor
 
     def __init__(
-        self, *, sequence: Tensor, token_id: Tensor, position: Tensor, reward: Tensor, group: Tensor,
-        weight: Tensor | None = None, fields: Mapping[str, Tensor] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        sequence: Tensor,
+        token_id: Tensor,
+        position: Tensor,
+        reward: Tensor,
+        group: Tensor,
+        weight: Tensor | None = None,
+        fields: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Build a batch; ``fields`` are those of the tokens that not every batch has: logp, advantage and what is in ``reads``."""
         self.sequence, self.token_id, self.position = sequence, token_id, position
         self.reward, self.group = reward, group
@@ -86,7 +93,9 @@ class TokenBatch:
         self.lengths = torch.bincount(sequence, minlength=len(reward))
         for name, values in (fields or {}).items():
             if values.shape != sequence.shape:
-                raise ValueError(f"{name} has shape {tuple(values.shape)}; a batch of {len(sequence)} tokens needs [{len(sequence)}]")
+                raise ValueError(
+                    f"{name} has shape {tuple(values.shape)}; a batch of {len(sequence)} tokens needs [{len(sequence)}]"
+                )
             setattr(self, name, values)
 
     def __getattr__(self, name: str) -> Tensor:
@@ -94,7 +103,9 @@ class TokenBatch:
         if name in READABLE:
             raise AttributeError(f"the batch holds no {name!r}: declare it in the decorator, reads=({name!r},)")
         if name == "advantage":
-            raise AttributeError("the batch holds no 'advantage': the method has to name an estimator, such as advantage = \"group_norm\"")
+            raise AttributeError(
+                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = \"group_norm\""
+            )
         if name == "logp":
             raise AttributeError("the batch holds no 'logp': only the policy's objective is given log-probabilities")
         raise AttributeError(f"a TokenBatch has no field {name!r}")
@@ -124,7 +135,9 @@ class TokenBatch:
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[S] -> (chosen [N], rejected [N]); with ``rows="pairs"`` the chosen sequence of a pair stands before the rejected one."""
         if len(x) != self.n_sequences or len(x) % 2:
-            raise ValueError(f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}")
+            raise ValueError(
+                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}"
+            )
         return x[0::2], x[1::2]
 
 

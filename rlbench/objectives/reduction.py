@@ -51,7 +51,9 @@ def as_loss(result: Tensor | Loss) -> Loss:
     if not isinstance(loss.terms, Sequence) or not loss.terms:
         raise ValueError("the Loss that it returned has to have a list of one Term or more")
     if not isinstance(loss.stats, Mapping):
-        raise ValueError(f"the statistics of its Loss are {type(loss.stats).__name__}, not a dictionary of tensors by name")
+        raise ValueError(
+            f"the statistics of its Loss are {type(loss.stats).__name__}, not a dictionary of tensors by name"
+        )
     for term in loss.terms:
         if not isinstance(term, Term) or not isinstance(term.values, Tensor):
             found = type(term.values if isinstance(term, Term) else term).__name__
@@ -66,7 +68,9 @@ def as_loss(result: Tensor | Loss) -> Loss:
 
 def reduce_loss(loss: Loss, reduction: str, batch: TokenBatch, totals: Totals) -> Tensor:
     """This micro-batch's part of the step's loss, a scalar: the sum of its terms, each reduced and times its coefficient."""
-    parts = [term.coefficient * reduce_values(term.values, term.reduction or reduction, batch, totals) for term in loss.terms]
+    parts = [
+        term.coefficient * reduce_values(term.values, term.reduction or reduction, batch, totals) for term in loss.terms
+    ]
     return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 
 

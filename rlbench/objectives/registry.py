@@ -43,7 +43,12 @@ class Catalogue:
 
     def of(self, kind: Kind) -> Mapping[str, Description]:
         """The registered functions of one kind."""
-        return {"objective": self.objectives, "advantage": self.advantages, "reward": self.rewards, "filter": self.filters}[kind]
+        return {
+            "objective": self.objectives,
+            "advantage": self.advantages,
+            "reward": self.rewards,
+            "filter": self.filters,
+        }[kind]
 
     def find(self, name: str, kind: Kind) -> Description:
         """The function of that name.
@@ -71,7 +76,9 @@ def resolved(found: Description, given: Mapping[str, Any]) -> dict[str, Any]:
     values, what = dict(found.hyperparameters), f"{found.kind} {found.name!r}"
     for key, value in given.items():
         if key not in values:
-            raise UserError(f"{what} has no hyper-parameter {key!r}{nearest(key, values)}; it has: {', '.join(values) or 'none'}")
+            raise UserError(
+                f"{what} has no hyper-parameter {key!r}{nearest(key, values)}; it has: {', '.join(values) or 'none'}"
+            )
         values[key] = _like_default(value, values[key], f"hyper-parameter {key!r} of {what}")
     return values
 
@@ -149,7 +156,9 @@ def _add(found: Mapping[Kind, dict[str, Description]], descriptions: Sequence[De
             where = f"{other.path}:{other.line}"
             if where == f"{new.path}:{new.line}":
                 raise UserError(f"plug-in {new.path} is named twice: leave one out")
-            raise UserError(f"{new.path}:{new.line}: {new.kind} {new.name!r} is already defined in {where}; give it another name")
+            raise UserError(
+                f"{new.path}:{new.line}: {new.kind} {new.name!r} is already defined in {where}; give it another name"
+            )
         added[new.kind, new.name] = new
     for (kind, name), new in added.items():
         found[kind][name] = new
@@ -186,7 +195,9 @@ def called(function: Callable[..., Any], error: BaseException | None = None) -> 
     what = f"{attached.get('kind', 'function')} {attached.get('name', getattr(function, '__name__', '?'))!r}"
     if code is None:
         return what
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == code.co_filename] if error else []
+    lines = (
+        [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == code.co_filename] if error else []
+    )
     return f"{what} ({code.co_filename}:{lines[-1] if lines else code.co_firstlineno})"
 
 
@@ -224,7 +235,9 @@ def _registered(module: types.ModuleType, description: Description) -> Callable[
     attached = getattr(function, "__rlbench__", {})
     if function is None or (attached.get("kind"), attached.get("name")) != (description.kind, description.name):
         what = f"{description.path}:{description.line}: {description.kind} {description.name!r}"
-        raise UserError(f"{what}: once its file has run, {description.function!r} is something else: define it once, its decorator on top")
+        raise UserError(
+            f"{what}: once its file has run, {description.function!r} is something else: define it once, its decorator on top"
+        )
     return function
 
 

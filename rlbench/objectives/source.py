@@ -21,10 +21,18 @@ REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-me
 READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
 """What a function may read only if it declares it, because each costs a forward pass or needs data that not every method has."""
 
-DECORATORS: dict[str, Kind] = {"objective": "objective", "advantage": "advantage", "reward": "reward", "row_filter": "filter"}
+DECORATORS: dict[str, Kind] = {
+    "objective": "objective",
+    "advantage": "advantage",
+    "reward": "reward",
+    "row_filter": "filter",
+}
 ARGUMENTS: dict[Kind, tuple[str, ...]] = {
-    "objective": ("rows", "reads", "reduction"), "advantage": ("reads",), "reward": (), "filter": ("reads",),
-}  # fmt: skip
+    "objective": ("rows", "reads", "reduction"),
+    "advantage": ("reads",),
+    "reward": (),
+    "filter": ("reads",),
+}
 KINDS = tuple(ARGUMENTS)
 Plugin = str | Path | Mapping[str, str]
 """A file, or its ``path`` and ``source`` where a stage carries the text along."""
@@ -95,12 +103,17 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
         raise UserError(f"{path}{line}: not Python: {error.msg}") from None
     registered = {}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and (found := _decorator(node)) is not None:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and (found := _decorator(node)) is not None
+        ):
             if not isinstance(node, ast.FunctionDef):
                 raise UserError(f"{path}:{node.lineno}: {node.name!r} has to be a plain function to be registered")
             if node.name in registered:
                 first = registered[node.name][0].lineno
-                raise UserError(f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name")
+                raise UserError(
+                    f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name"
+                )
             registered[node.name] = (node, *found)
     return tuple(_describe(path, module, node, call, kind, tree) for node, call, kind in registered.values())
 
@@ -109,7 +122,9 @@ def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> t
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call):
             called = decorator.func
-            name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+            name = (
+                called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+            )
             if name in DECORATORS:
                 return decorator, DECORATORS[name]
     return None
@@ -144,8 +159,22 @@ def _slice(tree: ast.Module, function: str) -> str:
     return ast.unparse(ast.Module(body=[node for node in tree.body if node in body or node in always], type_ignores=[]))
 
 
-REFLECTION = {"globals", "locals", "vars", "eval", "exec", "compile", "__import__", "import_module", "getmodule", "get_type_hints",
-              "__globals__", "__subclasses__", "__dict__", "modules"}  # fmt: skip
+REFLECTION = {
+    "globals",
+    "locals",
+    "vars",
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "import_module",
+    "getmodule",
+    "get_type_hints",
+    "__globals__",
+    "__subclasses__",
+    "__dict__",
+    "modules",
+}
 """Names whose use says that a function may reach code that it does not mention."""
 
 
@@ -162,7 +191,9 @@ def _needless(node: ast.stmt, mentioned: Mapping[str, None]) -> bool:
         return plain and all(_is_ours(decorator) for decorator in node.decorator_list)
     if isinstance(node, ast.ClassDef):  # a base class or a decorator may take note of it
         body = [part for part in node.body if not isinstance(part, ast.Pass) and not _is_docstring(part)]
-        return not (node.bases or node.keywords or node.decorator_list) and all(_needless(part, mentioned) for part in body)
+        return not (node.bases or node.keywords or node.decorator_list) and all(
+            _needless(part, mentioned) for part in body
+        )
     if isinstance(node, ast.Import | ast.ImportFrom):  # one that nobody mentions is there for what it does
         return all(name in mentioned for name in _names_of(node))
     if isinstance(node, ast.Assign | ast.AnnAssign):
@@ -173,7 +204,9 @@ def _needless(node: ast.stmt, mentioned: Mapping[str, None]) -> bool:
 
 def _is_ours(decorator: ast.expr) -> bool:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return (called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else "") in DECORATORS
+    return (
+        called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    ) in DECORATORS
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -207,7 +240,9 @@ def _mentioned(body: Iterable[ast.stmt]) -> dict[str, None]:
     """The names that stand in some statements, each once, those in quotes too: an annotation, the key of a table."""
     parts = [part for node in body for part in ast.walk(node)]
     quoted = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return dict.fromkeys([*(part.id for part in parts if isinstance(part, ast.Name)), *(text for text in quoted if text.isidentifier())])
+    return dict.fromkeys(
+        [*(part.id for part in parts if isinstance(part, ast.Name)), *(text for text in quoted if text.isidentifier())]
+    )
 
 
 def _names_of(node: ast.stmt) -> list[str]:
@@ -219,23 +254,42 @@ def _names_of(node: ast.stmt) -> list[str]:
     return [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
 
 
-def _describe(path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module) -> Description:
+def _describe(
+    path: Path, module: str | None, node: ast.FunctionDef, call: ast.Call, kind: Kind, tree: ast.Module
+) -> Description:
     given = _decorator_arguments(call, kind, f"{path}:{node.lineno}")
     name = given["name"]
     what = f"{path}:{node.lineno}: {kind} {name!r}"
     check_decorator(given, what)
     reads = tuple(given.get("reads", ()))
     batch = _batch_parameter(node, what)
-    fields = _fields_read(node, batch, {part.name: part for part in tree.body if isinstance(part, ast.FunctionDef)}, set())
-    undeclared = next((field for field in fields if field in READABLE and field not in reads and kind != "reward"), None)
-    problem = undeclared and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
+    fields = _fields_read(
+        node, batch, {part.name: part for part in tree.body if isinstance(part, ast.FunctionDef)}, set()
+    )
+    undeclared = next(
+        (field for field in fields if field in READABLE and field not in reads and kind != "reward"), None
+    )
+    problem = (
+        undeclared
+        and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
+    )
     is_objective = kind == "objective"
     return Description(
-        kind, name, given.get("rows", "sequences") if is_objective else None, reads,
+        kind,
+        name,
+        given.get("rows", "sequences") if is_objective else None,
+        reads,
         given.get("reduction", "token-mean") if is_objective else None,
-        _hyperparameters(node, what), is_objective and "advantage" in fields, ast.get_docstring(node) or "",
-        node.name, path, node.lineno, _slice(tree, node.name), module, problem,
-    )  # fmt: skip
+        _hyperparameters(node, what),
+        is_objective and "advantage" in fields,
+        ast.get_docstring(node) or "",
+        node.name,
+        path,
+        node.lineno,
+        _slice(tree, node.name),
+        module,
+        problem,
+    )
 
 
 def _fields_read(
@@ -262,13 +316,18 @@ def _decorator_arguments(call: ast.Call, kind: Kind, where: str) -> dict[str, An
     known = ("name", *ARGUMENTS[kind])
     if len(call.args) > 1:
         raise UserError(f"{where}: only the name of a {kind} is positional; write {', '.join(known[1:])} as keywords")
-    for key, value in [*(("name", argument) for argument in call.args), *((keyword.arg, keyword.value) for keyword in call.keywords)]:
+    for key, value in [
+        *(("name", argument) for argument in call.args),
+        *((keyword.arg, keyword.value) for keyword in call.keywords),
+    ]:
         if key not in known:
             raise UserError(f"{where}: a {kind} has no decorator argument {key!r}{nearest(str(key), known)}")
         try:
             given[key] = ast.literal_eval(value)
         except (ValueError, TypeError):
-            raise UserError(f"{where}: decorator argument {key!r} has to be a literal, not {ast.unparse(value)!r}") from None
+            raise UserError(
+                f"{where}: decorator argument {key!r} has to be a literal, not {ast.unparse(value)!r}"
+            ) from None
     if not isinstance(given.get("name"), str) or not given["name"]:
         raise UserError(f"{where}: the decorator names the {kind} by a string")
     return given
@@ -284,14 +343,18 @@ def check_decorator(given: Mapping[str, Any], what: str) -> None:
         raise UserError(f"{what}: reads is a tuple of field names, not {reads!r}")
     for field in reads:
         if field not in READABLE:
-            raise UserError(f"{what}: nothing called {field!r} can be read{nearest(field, READABLE)}; known: {', '.join(READABLE)}")
+            raise UserError(
+                f"{what}: nothing called {field!r} can be read{nearest(field, READABLE)}; known: {', '.join(READABLE)}"
+            )
 
 
 def _batch_parameter(node: ast.FunctionDef, what: str) -> str:
     arguments = node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     if len(positional) != 1 or arguments.vararg or arguments.kwarg:
-        raise UserError(f"{what} takes one positional parameter and no *args or **kwargs; put a `*` before its hyper-parameters")
+        raise UserError(
+            f"{what} takes one positional parameter and no *args or **kwargs; put a `*` before its hyper-parameters"
+        )
     return positional[0].arg
 
 
@@ -303,7 +366,9 @@ def _hyperparameters(node: ast.FunctionDef, what: str) -> dict[str, Any]:
         try:
             value = ast.literal_eval(default)
         except (ValueError, TypeError):
-            raise UserError(f"{what}: the default of {argument.arg!r} has to be a literal, not {ast.unparse(default)!r}") from None
+            raise UserError(
+                f"{what}: the default of {argument.arg!r} has to be a literal, not {ast.unparse(default)!r}"
+            ) from None
         defaults[argument.arg] = json_value(value, f"{what}: the default of {argument.arg!r}")
     return defaults
 
@@ -321,11 +386,13 @@ def code(description: Description) -> str:
     """The text, comments and all, of a registered function and of the functions and constants of its file that it uses."""
     text = text_of(description.path)[1]
     lines = text.splitlines()
-    used = [node for node in _used(ast.parse(text), [description.function]) if not isinstance(node, ast.Import | ast.ImportFrom)]
+    used = [
+        node
+        for node in _used(ast.parse(text), [description.function])
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     return "\n\n\n".join("\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in used)
 
 
 def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-
-

@@ -18,19 +18,55 @@ from scipy.stats import binomtest
 from rlbench.metrics import maj_at_k, pass_at_k
 from rlbench.recipe import AVERAGE, temperature_of
 from rlbench.records import UserError
-from rlbench.statistics import MARGIN, Estimate, holm, mean_interval, minimum_detectable_effect, paired_difference, verdict
+from rlbench.statistics import (
+    MARGIN,
+    Estimate,
+    holm,
+    mean_interval,
+    minimum_detectable_effect,
+    paired_difference,
+    verdict,
+)
 
 SAMPLE_COLUMNS = (
-    "method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index", "output", "answer", "gold", "verdict", "grader",
-    "finish_reason", "n_tokens",
-)  # fmt: skip
+    "method",
+    "seed",
+    "split",
+    "benchmark",
+    "problem_id",
+    "decoding",
+    "sample_index",
+    "output",
+    "answer",
+    "gold",
+    "verdict",
+    "grader",
+    "finish_reason",
+    "n_tokens",
+)
 SUMMARY_COLUMNS = (
-    "method", "benchmark", "decoding", "n_seeds", "n_problems", "k", "avg_at_k", "ci_low", "ci_high", "pass_at_k", "truncation_rate",
+    "method",
+    "benchmark",
+    "decoding",
+    "n_seeds",
+    "n_problems",
+    "k",
+    "avg_at_k",
+    "ci_low",
+    "ci_high",
+    "pass_at_k",
+    "truncation_rate",
     "unparsed_rate",
-)  # fmt: skip
+)
 METRIC_COLUMNS = (*SUMMARY_COLUMNS, "maj_at_k", "ungraded_rate", "n_tokens")
-RATES = {"passed": "pass_at_k", "truncated": "truncation_rate", "unparsed": "unparsed_rate", "majority": "maj_at_k",
-         "ungraded": "ungraded_rate", "tokens": "n_tokens"}  # fmt: skip
+RATES = {
+    "passed": "pass_at_k",
+    "truncated": "truncation_rate",
+    "unparsed": "unparsed_rate",
+    "majority": "maj_at_k",
+    "ungraded": "ungraded_rate",
+    "tokens": "n_tokens",
+}
 """What a cell holds beside its scores, and the column of a summary that it becomes."""
 GREEDY = "greedy"
 SIGNIFICANCE = 0.05
@@ -130,10 +166,19 @@ class Results:
     """
 
     def __init__(
-        self, samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], *, benchmarks: Sequence[str] | None = None,
-        decodings: Sequence[str] | None = None, split: str | None = None, clean: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        known = samples["method"].isin([row.method for row in rows]) & (samples["seed"].isna() | samples["seed"].isin(list(seeds)))
+        self,
+        samples: pd.DataFrame,
+        rows: Sequence[RowInfo],
+        seeds: Sequence[int],
+        *,
+        benchmarks: Sequence[str] | None = None,
+        decodings: Sequence[str] | None = None,
+        split: str | None = None,
+        clean: Sequence[str] = (),
+    ) -> None:
+        known = samples["method"].isin([row.method for row in rows]) & (
+            samples["seed"].isna() | samples["seed"].isin(list(seeds))
+        )
         samples = samples[known.astype(bool)]
         splits = list(samples["split"].unique())
         self.rows, self.seeds = tuple(rows), tuple(seeds)
@@ -141,7 +186,9 @@ class Results:
         self.cells = _cells(samples[samples["split"] == self.split])
         self.development = _cells(samples[samples["split"] == "development"]) if self.split != "development" else {}
         self.clean = tuple(clean)
-        self.benchmarks = tuple(benchmarks or dict.fromkeys(name for _, name, _ in self.cells if name not in self.clean))
+        self.benchmarks = tuple(
+            benchmarks or dict.fromkeys(name for _, name, _ in self.cells if name not in self.clean)
+        )
         # What every row is measured under; the base may have more, which count only where nothing else was evaluated.
         evaluated = {d for method, _, d in self.cells if method != self.base_name} or {d for _, _, d in self.cells}
         self.decodings = tuple(decodings or sorted(evaluated, key=temperature_of, reverse=True))
@@ -149,7 +196,9 @@ class Results:
     @property
     def base_name(self) -> str | None:
         """The base's row, or None where the table has none."""
-        flagged = [row.method for row in self.rows if row.is_base] or [row.method for row in self.rows if row.method == "base"]
+        flagged = [row.method for row in self.rows if row.is_base] or [
+            row.method for row in self.rows if row.method == "base"
+        ]
         return flagged[0] if flagged else None
 
     @property
@@ -159,7 +208,9 @@ class Results:
 
     def decodings_of(self, method: str) -> tuple[str, ...]:
         """The common grid of decodings and what the method was evaluated under besides, hottest first."""
-        return tuple(sorted({*self.decodings, *(d for m, _, d in self.cells if m == method)}, key=temperature_of, reverse=True))
+        return tuple(
+            sorted({*self.decodings, *(d for m, _, d in self.cells if m == method)}, key=temperature_of, reverse=True)
+        )
 
     def strata(self, method: str, benchmark: str, decoding: str, *, development: bool = False) -> list[Cell] | None:
         """The cells behind a number: one, or all benchmarks' for ``avg``; None if any is missing."""
@@ -175,19 +226,27 @@ class Results:
         cells = self.strata(method, benchmark, decoding)
         return mean_interval([cell.of_seeds(_common_seeds(cells)) for cell in cells]) if cells else None
 
-    def difference(self, method: str, decoding: str, other: str, other_decoding: str, benchmark: str = AVERAGE) -> Estimate | None:
+    def difference(
+        self, method: str, decoding: str, other: str, other_decoding: str, benchmark: str = AVERAGE
+    ) -> Estimate | None:
         """``method`` minus ``other`` on their common seeds and problems; None where either is missing or no seed is shared."""
         left, right = self.strata(method, benchmark, decoding), self.strata(other, benchmark, other_decoding)
         if not left or not right or any(a.problems != b.problems for a, b in zip(left, right, strict=True)):
             return None
         seeds = _common_seeds([*left, *right])
-        return paired_difference([a.of_seeds(seeds) for a in left], [b.of_seeds(seeds) for b in right]) if seeds else None
+        return (
+            paired_difference([a.of_seeds(seeds) for a in left], [b.of_seeds(seeds) for b in right]) if seeds else None
+        )
 
 
 def summarise(
-    samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], *, benchmarks: Sequence[str] | None = None,
+    samples: pd.DataFrame,
+    rows: Sequence[RowInfo],
+    seeds: Sequence[int],
+    *,
+    benchmarks: Sequence[str] | None = None,
     decodings: Sequence[str] | None = None,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """See ``summary_of``."""
     return summary_of(Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings))
 
@@ -200,7 +259,12 @@ def summary_of(results: Results) -> pd.DataFrame:
     models: it is 1 for one model that serves all seeds. ``n_problems`` of ``avg`` is the sum, ``k`` is empty if benchmarks differ in it.
     """
     records = [
-        {"method": row.method, "benchmark": benchmark, "decoding": decoding, **_numbers(results, row.method, benchmark, decoding)}
+        {
+            "method": row.method,
+            "benchmark": benchmark,
+            "decoding": decoding,
+            **_numbers(results, row.method, benchmark, decoding),
+        }
         for row in results.rows
         for benchmark in (*results.benchmarks, *([AVERAGE] if results.benchmarks else []), *results.clean)
         for decoding in results.decodings_of(row.method)
@@ -215,20 +279,34 @@ def scores_of(results: Results) -> pd.DataFrame:
     """One row a method x seed x benchmark x decoding: avg_at_k and the columns of ``RATES``, in percent; n_tokens in tokens."""
     records = [
         {
-            "method": method, "seed": seed, "benchmark": benchmark, "decoding": decoding, "avg_at_k": cell.score[i].mean(),
+            "method": method,
+            "seed": seed,
+            "benchmark": benchmark,
+            "decoding": decoding,
+            "avg_at_k": cell.score[i].mean(),
             **{column: getattr(cell, name)[i].mean() for name, column in RATES.items()},
         }
         for (method, benchmark, decoding), cell in results.cells.items()
         for i, seed in enumerate(cell.seeds)
-    ]  # fmt: skip
+    ]
     columns = ["method", "seed", "benchmark", "decoding", "avg_at_k", *RATES.values()]
     return pd.DataFrame(records, columns=columns).astype({"seed": "Int64"})
 
 
 COMPARISON_COLUMNS = (
-    "method", "reference", "decoding", "difference", "ci_low", "ci_high", "p_value", "p_holm", "detectable", "verdict", "n_seeds",
+    "method",
+    "reference",
+    "decoding",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "p_holm",
+    "detectable",
+    "verdict",
+    "n_seeds",
     "training_noise",
-)  # fmt: skip
+)
 
 
 def comparisons(results: Results, reference: str | None = None, margin: float = MARGIN) -> pd.DataFrame:
@@ -255,11 +333,19 @@ def comparisons(results: Results, reference: str | None = None, margin: float = 
         record["verdict"] = "-"
         if estimate is not None and not np.isnan(estimate.low):
             record |= {
-                "difference": estimate.mean, "ci_low": estimate.low, "ci_high": estimate.high, "p_value": estimate.p_value, "p_holm": p,
-                "detectable": minimum_detectable_effect(estimate), "verdict": verdict(estimate, adjusted_p=p, margin=margin),
-                "n_seeds": estimate.n_seeds, "training_noise": estimate.includes_training_noise,
-            }  # fmt: skip
-    return pd.DataFrame(records, columns=list(COMPARISON_COLUMNS)).astype({"n_seeds": "Int64", "training_noise": "boolean"})
+                "difference": estimate.mean,
+                "ci_low": estimate.low,
+                "ci_high": estimate.high,
+                "p_value": estimate.p_value,
+                "p_holm": p,
+                "detectable": minimum_detectable_effect(estimate),
+                "verdict": verdict(estimate, adjusted_p=p, margin=margin),
+                "n_seeds": estimate.n_seeds,
+                "training_noise": estimate.includes_training_noise,
+            }
+    return pd.DataFrame(records, columns=list(COMPARISON_COLUMNS)).astype(
+        {"n_seeds": "Int64", "training_noise": "boolean"}
+    )
 
 
 def coverage(results: Results) -> pd.DataFrame:
@@ -275,7 +361,10 @@ def coverage(results: Results) -> pd.DataFrame:
         most, seeds = min(cell.k for cell in cells), _common_seeds(cells)
         for k in sorted({*(2**i for i in range(most.bit_length()) if 2**i <= most), most}):
             shown = [cell.correct[[cell.seeds.index(seed) for seed in seeds]] for cell in cells]
-            values = [pass_at_k(correct, np.full(correct.shape, cell.k), k).mean() for correct, cell in zip(shown, cells, strict=True)]
+            values = [
+                pass_at_k(correct, np.full(correct.shape, cell.k), k).mean()
+                for correct, cell in zip(shown, cells, strict=True)
+            ]
             records.append({"method": row.method, "k": k, "pass_at_k": 100 * float(np.mean(values))})
     return pd.DataFrame(records, columns=["method", "k", "pass_at_k"])
 
@@ -291,12 +380,22 @@ def contamination(results: Results, probes: pd.DataFrame) -> pd.DataFrame:
         problems = group["problem_id"].nunique()
         verbatim = float(group["verbatim"].mean())
         low, high = binomtest(round(verbatim * problems), problems).proportion_ci(method="wilson")
-        score = results.estimate(results.base_name, str(benchmark), results.primary or "") if results.base_name else None
-        records.append({
-            "benchmark": benchmark, "problems": problems, "share": float(group["share"].iloc[0]), "verbatim": 100 * verbatim,
-            "low": 100 * low, "high": 100 * high, "rouge_l": 100 * float(group["rouge_l"].mean()),
-            "correct": 100 * float((group["verdict"] == "correct").mean()), "score": score.mean if score else np.nan,
-        })  # fmt: skip
+        score = (
+            results.estimate(results.base_name, str(benchmark), results.primary or "") if results.base_name else None
+        )
+        records.append(
+            {
+                "benchmark": benchmark,
+                "problems": problems,
+                "share": float(group["share"].iloc[0]),
+                "verbatim": 100 * verbatim,
+                "low": 100 * low,
+                "high": 100 * high,
+                "rouge_l": 100 * float(group["rouge_l"].mean()),
+                "correct": 100 * float((group["verdict"] == "correct").mean()),
+                "score": score.mean if score else np.nan,
+            }
+        )
     columns = ["benchmark", "problems", "share", "verbatim", "low", "high", "rouge_l", "correct", "score"]
     return pd.DataFrame(records, columns=columns)
 
@@ -326,7 +425,9 @@ def sharpening(results: Results) -> pd.DataFrame:
     return pd.DataFrame([_against(results, row, base, best if controlled else None, chosen_on) for row in results.rows])
 
 
-def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict[str, int]]:
+def graded_by(
+    results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others disagree.
 
     Args:
@@ -340,17 +441,26 @@ def graded_by(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.D
     for name, frame in others.items():
         again = samples.assign(verdict=frame["verdict"].to_numpy(), answer=frame["answer"].to_numpy())
         graded[name] = Results(
-            again, results.rows, results.seeds, benchmarks=results.benchmarks, decodings=results.decodings, clean=results.clean
-        )  # fmt: skip
+            again,
+            results.rows,
+            results.seeds,
+            benchmarks=results.benchmarks,
+            decodings=results.decodings,
+            clean=results.clean,
+        )
     records = []
     for name, found in graded.items():
         scores = {row.method: found.estimate(row.method, AVERAGE, found.primary or "") for row in results.rows}
         known = sorted((estimate.mean for estimate in scores.values() if estimate), reverse=True)
         records += [
             {"method": method, "grader": name, "avg": estimate.mean, "rank": 1 + known.index(estimate.mean)}
-            for method, estimate in scores.items() if estimate
-        ]  # fmt: skip
-    differing = {name: int((frame["verdict"].to_numpy() != samples["verdict"].to_numpy()).sum()) for name, frame in others.items()}
+            for method, estimate in scores.items()
+            if estimate
+        ]
+    differing = {
+        name: int((frame["verdict"].to_numpy() != samples["verdict"].to_numpy()).sum())
+        for name, frame in others.items()
+    }
     return pd.DataFrame(records, columns=["method", "grader", "avg", "rank"]), differing
 
 
@@ -373,8 +483,12 @@ def control_cost(results: Results, samples: pd.DataFrame) -> str:
 def _against(results: Results, row: RowInfo, base: str | None, best: str | None, chosen_on: str) -> dict[str, object]:
     """One row of ``sharpening``."""
     sampled = results.primary or ""
-    record: dict[str, object] = {"method": row.method, "sampled_decoding": sampled or None, "base_best_decoding": best,
-                                 "chosen_on": chosen_on or None}  # fmt: skip
+    record: dict[str, object] = {
+        "method": row.method,
+        "sampled_decoding": sampled or None,
+        "base_best_decoding": best,
+        "chosen_on": chosen_on or None,
+    }
     estimates = {
         "sampled": results.estimate(row.method, AVERAGE, sampled),
         "greedy": results.estimate(row.method, AVERAGE, GREEDY),
@@ -384,12 +498,19 @@ def _against(results: Results, row: RowInfo, base: str | None, best: str | None,
     comparable = not is_base and best is not None
     differences = {
         "sampled_minus_best": results.difference(row.method, sampled, str(base), str(best)) if comparable else None,
-        "greedy_minus_best": results.difference(row.method, GREEDY, str(base), str(best)) if comparable and sampled != GREEDY else None,
-        "sampled_minus_base": results.difference(row.method, sampled, str(base), sampled) if base and not is_base else None,
+        "greedy_minus_best": results.difference(row.method, GREEDY, str(base), str(best))
+        if comparable and sampled != GREEDY
+        else None,
+        "sampled_minus_base": results.difference(row.method, sampled, str(base), sampled)
+        if base and not is_base
+        else None,
     }
     for name, estimate in (*estimates.items(), *differences.items()):
-        record |= {name: estimate.mean if estimate else np.nan, f"{name}_low": estimate.low if estimate else np.nan,
-                   f"{name}_high": estimate.high if estimate else np.nan}  # fmt: skip
+        record |= {
+            name: estimate.mean if estimate else np.nan,
+            f"{name}_low": estimate.low if estimate else np.nan,
+            f"{name}_high": estimate.high if estimate else np.nan,
+        }
     at_best = [d for d in (differences["sampled_minus_best"], differences["greedy_minus_best"]) if d]
     record["verdict"] = _verdict(at_best, differences["sampled_minus_base"] if best != sampled else None)
     return record
@@ -406,13 +527,17 @@ def _verdict(against_best: Sequence[Estimate], against_base: Estimate | None) ->
 
 def _best_decoding(results: Results, base: str, grid: Sequence[str]) -> tuple[str | None, str]:
     """The base's best decoding by avg, the hotter of equals, and the problems on which that was found."""
-    development = all(results.strata(base, AVERAGE, decoding, development=True) for decoding in grid) and bool(results.development)
+    development = all(results.strata(base, AVERAGE, decoding, development=True) for decoding in grid) and bool(
+        results.development
+    )
     scores = {}
     for decoding in grid:
         cells = results.strata(base, AVERAGE, decoding, development=development)
         if cells and results.strata(base, AVERAGE, decoding):
             scores[decoding] = np.mean([cell.of_seeds(_common_seeds(cells)).mean() for cell in cells])
-    return max(scores, key=scores.__getitem__) if scores else None, "development" if development else "the same problems"
+    return max(
+        scores, key=scores.__getitem__
+    ) if scores else None, "development" if development else "the same problems"
 
 
 def _numbers(results: Results, method: str, benchmark: str, decoding: str) -> dict[str, object]:
@@ -426,9 +551,14 @@ def _numbers(results: Results, method: str, benchmark: str, decoding: str) -> di
         for name, column in RATES.items()
     }
     return {
-        "n_seeds": estimate.n_seeds, "n_problems": estimate.n_problems, "k": samples.pop() if len(samples) == 1 else pd.NA,
-        "avg_at_k": estimate.mean, "ci_low": estimate.low, "ci_high": estimate.high, **rates,
-    }  # fmt: skip
+        "n_seeds": estimate.n_seeds,
+        "n_problems": estimate.n_problems,
+        "k": samples.pop() if len(samples) == 1 else pd.NA,
+        "avg_at_k": estimate.mean,
+        "ci_low": estimate.low,
+        "ci_high": estimate.high,
+        **rates,
+    }
 
 
 def _common_seeds(cells: Sequence[Cell]) -> tuple[int | None, ...]:
@@ -439,17 +569,27 @@ def _common_seeds(cells: Sequence[Cell]) -> tuple[int | None, ...]:
 
 def _cells(samples: pd.DataFrame) -> dict[tuple[str, str, str], Cell]:
     """Every cell of the samples, keyed (method, benchmark, decoding), in order of appearance."""
-    graded = pd.DataFrame({
-        **{name: samples[name] for name in ("method", "benchmark", "decoding", "seed", "problem_id", "sample_index", "answer")},
-        "correct": (samples["verdict"] == "correct").astype(float), "truncated": (samples["finish_reason"] == "length").astype(float),
-        "unparsed": (samples["verdict"] == "unparsed").astype(float), "tokens": samples["n_tokens"].astype(float),
-        "ungraded": samples["verdict"].isin(["timeout", "error"]).astype(float),
-    })  # fmt: skip
+    graded = pd.DataFrame(
+        {
+            **{
+                name: samples[name]
+                for name in ("method", "benchmark", "decoding", "seed", "problem_id", "sample_index", "answer")
+            },
+            "correct": (samples["verdict"] == "correct").astype(float),
+            "truncated": (samples["finish_reason"] == "length").astype(float),
+            "unparsed": (samples["verdict"] == "unparsed").astype(float),
+            "tokens": samples["n_tokens"].astype(float),
+            "ungraded": samples["verdict"].isin(["timeout", "error"]).astype(float),
+        }
+    )
     for method, missing in graded["seed"].isna().groupby(graded["method"]):
         if missing.nunique() > 1:
             raise UserError(f"samples of method {method!r}: some have a seed and some have none")
     groups = graded.groupby(["method", "benchmark", "decoding"], sort=False, observed=True)
-    return {(str(m), str(b), str(d)): _cell(group, f"method {m!r}, benchmark {b!r}, decoding {d!r}") for (m, b, d), group in groups}
+    return {
+        (str(m), str(b), str(d)): _cell(group, f"method {m!r}, benchmark {b!r}, decoding {d!r}")
+        for (m, b, d), group in groups
+    }
 
 
 def _cell(group: pd.DataFrame, where: str) -> Cell:
@@ -468,14 +608,24 @@ def _cell(group: pd.DataFrame, where: str) -> Cell:
 
     def matrix(values: pd.Series) -> NDArray[np.float64]:
         aligned = values if seeds == [None] else values.reindex(order)
-        return (aligned.droplevel(0).reindex(ids) if seeds == [None] else aligned).to_numpy(dtype=np.float64).reshape(shape)
+        return (
+            (aligned.droplevel(0).reindex(ids) if seeds == [None] else aligned)
+            .to_numpy(dtype=np.float64)
+            .reshape(shape)
+        )
 
     correct = matrix(n_correct)
     return Cell(
-        tuple(seeds), tuple(ids), k, score=100 * matrix(means["correct"]), passed=100 * pass_at_k(correct, np.full(shape, k), k),
-        majority=100 * matrix(_majorities(group, problems)), correct=correct, tokens=matrix(means["tokens"]),
+        tuple(seeds),
+        tuple(ids),
+        k,
+        score=100 * matrix(means["correct"]),
+        passed=100 * pass_at_k(correct, np.full(shape, k), k),
+        majority=100 * matrix(_majorities(group, problems)),
+        correct=correct,
+        tokens=matrix(means["tokens"]),
         **{name: 100 * matrix(means[name]) for name in ("truncated", "unparsed", "ungraded")},
-    )  # fmt: skip
+    )
 
 
 def _majorities(group: pd.DataFrame, problems: Any) -> pd.Series:

@@ -52,13 +52,27 @@ class Report:
 
 
 def write_report(
-    out: Path, *, samples: pd.DataFrame, rows: Sequence[RowInfo], seeds: Sequence[int], recipe_name: str, title: str = "",
-    notes: Sequence[str] = (), deviations: Sequence[str] = (), manifest: Mapping[str, Any] | None = None, command: str = "",
-    benchmarks: Sequence[str] | None = None, decodings: Sequence[str] | None = None,
-    problems: Mapping[tuple[str, str], str] | None = None, probes: pd.DataFrame | None = None,
-    problem_sets: Sequence[Mapping[str, Any]] = (), reference: str | None = None, margin: float = MARGIN,
-    regraded: Mapping[str, pd.DataFrame] | None = None, clean: Sequence[str] = (),
-) -> Report:  # fmt: skip
+    out: Path,
+    *,
+    samples: pd.DataFrame,
+    rows: Sequence[RowInfo],
+    seeds: Sequence[int],
+    recipe_name: str,
+    title: str = "",
+    notes: Sequence[str] = (),
+    deviations: Sequence[str] = (),
+    manifest: Mapping[str, Any] | None = None,
+    command: str = "",
+    benchmarks: Sequence[str] | None = None,
+    decodings: Sequence[str] | None = None,
+    problems: Mapping[tuple[str, str], str] | None = None,
+    probes: pd.DataFrame | None = None,
+    problem_sets: Sequence[Mapping[str, Any]] = (),
+    reference: str | None = None,
+    margin: float = MARGIN,
+    regraded: Mapping[str, pd.DataFrame] | None = None,
+    clean: Sequence[str] = (),
+) -> Report:
     """Write ``summary.csv``, ``metrics.csv`` (the same rows with more columns), ``comparisons.csv``, ``report.md`` and ``report.html``.
 
     The same arguments give the same bytes.
@@ -85,7 +99,9 @@ def write_report(
         "main": tables.main_table(summary, rows, results.primary, control, clean),
         "clean": tables.clean_table(summary, rows, results.primary, clean) if clean else None,
         "compared": tables.comparison_table(compared, rows, margin) if len(compared) else None,
-        "control": tables.sharpening_table(control, rows, cost=control_cost(results, samples) if len(samples) else None),
+        "control": tables.sharpening_table(
+            control, rows, cost=control_cost(results, samples) if len(samples) else None
+        ),
         "coverage": tables.coverage_table(coverage(results), rows, results.primary),
         "contamination": tables.contamination_table(contamination(results, probes)) if probes is not None else None,
         "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
@@ -96,13 +112,25 @@ def write_report(
     shown = {name: table for name, table in shown.items() if table is not None}
     out.mkdir(parents=True, exist_ok=True)
     report = Report(
-        summary, scores, control, compared, tables.terminal_table(summary, rows, decoding=results.primary, control=control, clean=clean),
-        out / "summary.csv", out / "report.md", out / "report.html",
-    )  # fmt: skip
+        summary,
+        scores,
+        control,
+        compared,
+        tables.terminal_table(summary, rows, decoding=results.primary, control=control, clean=clean),
+        out / "summary.csv",
+        out / "report.md",
+        out / "report.html",
+    )
     summary[list(SUMMARY_COLUMNS)].to_csv(report.summary_path, index=False, lineterminator="\n")
     summary.to_csv(out / "metrics.csv", index=False, lineterminator="\n")
     compared.to_csv(out / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
-    facts = {"title": title or recipe_name, "recipe": recipe_name, "notes": notes, "deviations": deviations, "command": command}
+    facts = {
+        "title": title or recipe_name,
+        "recipe": recipe_name,
+        "notes": notes,
+        "deviations": deviations,
+        "command": command,
+    }
     page = _page(facts, shown, results, summary, samples, manifest or {}, problems or {})
     for path, text in ((report.markdown_path, _markdown(facts, shown, rows)), (report.page_path, page)):
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -127,30 +155,56 @@ def _markdown(facts: Mapping[str, Any], shown: Mapping[str, tables.Table], rows:
 
 
 def _page(
-    facts: Mapping[str, Any], shown: Mapping[str, tables.Table], results: Results, summary: pd.DataFrame, samples: pd.DataFrame,
-    manifest: Mapping[str, Any], problems: Mapping[tuple[str, str], str],
-) -> str:  # fmt: skip
+    facts: Mapping[str, Any],
+    shown: Mapping[str, tables.Table],
+    results: Results,
+    summary: pd.DataFrame,
+    samples: pd.DataFrame,
+    manifest: Mapping[str, Any],
+    problems: Mapping[tuple[str, str], str],
+) -> str:
     # Imported here so that the frames and tables need no template engine.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         finalize=lambda value: tables.visible(value) if type(value) is str else value,
-    )  # fmt: skip
+    )
     environment.filters |= {"seconds": tables.seconds, "tokens": tables.count, "bytes": _bytes}
     overview, panels = _plots(results, summary)
-    stages = [{name: stage.get(name) for name in ("name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes")}
-              for stage in manifest.get("stages", ())]  # fmt: skip
+    stages = [
+        {
+            name: stage.get(name)
+            for name in ("name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes")
+        }
+        for stage in manifest.get("stages", ())
+    ]
     return environment.get_template("page.html.j2").render(
-        facts, shown=shown, overview=Markup(overview), panels=[(name, Markup(svg)) for name, svg in panels],
-        families=sorted({plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows}, key=_FAMILIES.index),
-        family_names=dict(zip(_FAMILIES, _FAMILY_NAMES, strict=True)), primary=results.primary, split=results.split,
-        failures=tables.failures(results.rows), examples=_examples(results, samples, problems), stages=stages,
-        provenance=_flat({name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}),
+        facts,
+        shown=shown,
+        overview=Markup(overview),
+        panels=[(name, Markup(svg)) for name, svg in panels],
+        families=sorted(
+            {plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows},
+            key=_FAMILIES.index,
+        ),
+        family_names=dict(zip(_FAMILIES, _FAMILY_NAMES, strict=True)),
+        primary=results.primary,
+        split=results.split,
+        failures=tables.failures(results.rows),
+        examples=_examples(results, samples, problems),
+        stages=stages,
+        provenance=_flat(
+            {name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}
+        ),
         resolved=json.dumps(manifest["recipe"], indent=1, ensure_ascii=False) if "recipe" in manifest else "",
         with_greedy=results.primary != GREEDY and GREEDY in results.decodings,
-    )  # fmt: skip
+    )
 
 
 _FAMILIES = ("base", "demonstrations", "rollouts", "online", "other")
@@ -171,10 +225,13 @@ def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str
 
     def lines(benchmark: str, decodings: Sequence[tuple[str, bool]]) -> list[plots.PlotRow]:
         return [
-            plots.PlotRow(row.label, plots.family_of(row.data, is_base=row.method == results.base_name),
-                          tuple(m for d, filled in decodings if (m := mark(row.method, benchmark, d, filled=filled))))
+            plots.PlotRow(
+                row.label,
+                plots.family_of(row.data, is_base=row.method == results.base_name),
+                tuple(m for d, filled in decodings if (m := mark(row.method, benchmark, d, filled=filled))),
+            )
             for row in results.rows
-        ]  # fmt: skip
+        ]
 
     def reference(benchmark: str) -> float | None:
         base = mark(results.base_name, benchmark, str(results.primary), filled=True) if results.base_name else None
@@ -185,14 +242,21 @@ def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str
     overview = plots.dot_plot(lines(AVERAGE, both), reference=reference(AVERAGE), caption=caption)
     small = {name: lines(name, both[:1]) for name in results.benchmarks}
     axis = plots.axis_of([row for panel in small.values() for row in panel])
-    panels = [(name, plots.dot_plot(rows, reference=reference(name), caption=f"Score on {name}, {results.primary}", axis=axis))
-              for name, rows in small.items()]  # fmt: skip
+    panels = [
+        (
+            name,
+            plots.dot_plot(rows, reference=reference(name), caption=f"Score on {name}, {results.primary}", axis=axis),
+        )
+        for name, rows in small.items()
+    ]
     return overview, panels
 
 
 def _examples(results: Results, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
     """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed, never chosen."""
-    here = samples[(samples["split"] == results.split) & (samples["decoding"] == results.primary) & (samples["sample_index"] == 0)]
+    here = samples[
+        (samples["split"] == results.split) & (samples["decoding"] == results.primary) & (samples["sample_index"] == 0)
+    ]
     examples = []
     for benchmark in results.benchmarks[:SAMPLE_PROBLEMS]:
         answered = here[here["benchmark"] == benchmark]
@@ -214,10 +278,14 @@ def _example(sample: pd.Series) -> dict[str, Any]:
     output = str(sample["output"])
     answer = None if pd.isna(sample["answer"]) else str(sample["answer"])
     return {
-        "output": output[:OUTPUT_CHARACTERS], "left_out": max(0, len(output) - OUTPUT_CHARACTERS), "answer": answer,
-        "verdict": sample["verdict"], "n_tokens": int(sample["n_tokens"]), "seed": None if pd.isna(sample["seed"]) else int(sample["seed"]),
+        "output": output[:OUTPUT_CHARACTERS],
+        "left_out": max(0, len(output) - OUTPUT_CHARACTERS),
+        "answer": answer,
+        "verdict": sample["verdict"],
+        "n_tokens": int(sample["n_tokens"]),
+        "seed": None if pd.isna(sample["seed"]) else int(sample["seed"]),
         "truncated": sample["finish_reason"] == "length",
-    }  # fmt: skip
+    }
 
 
 def _flat(manifest: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -235,4 +303,10 @@ def _flat(manifest: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
 
 
 def _bytes(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value / 2**20:.0f} MiB" if value < 2**30 else f"{value / 2**30:.1f} GiB"
+    return (
+        "-"
+        if value is None or math.isnan(value)
+        else f"{value / 2**20:.0f} MiB"
+        if value < 2**30
+        else f"{value / 2**30:.1f} GiB"
+    )

@@ -43,7 +43,13 @@ def family_of(data: str | None, *, is_base: bool = False) -> str:
     return kind if kind in ("demonstrations", "rollouts", "online") else "other"
 
 
-def dot_plot(rows: Sequence[PlotRow], *, reference: float | None = None, caption: str = "", axis: tuple[float, float] | None = None) -> str:
+def dot_plot(
+    rows: Sequence[PlotRow],
+    *,
+    reference: float | None = None,
+    caption: str = "",
+    axis: tuple[float, float] | None = None,
+) -> str:
     """Rows of dots with intervals over one axis, in percent, as HTML with inline SVG. A row without marks stays as an empty line.
 
     Args:
@@ -55,7 +61,9 @@ def dot_plot(rows: Sequence[PlotRow], *, reference: float | None = None, caption
     ticks = _ticks(least, most)
     body = "".join(_row(row, least, most, ticks, reference) for row in rows)
     scale = "".join(f'<text x="{_at(t, least, most)}" y="14" text-anchor="middle">{t:g}</text>' for t in ticks)
-    foot = f'<div class="dot-row axis"><span></span><svg height="18" aria-hidden="true">{scale}</svg><span></span></div>'
+    foot = (
+        f'<div class="dot-row axis"><span></span><svg height="18" aria-hidden="true">{scale}</svg><span></span></div>'
+    )
     return f'<div class="dot-plot" role="img" aria-label="{html.escape(visible(caption))}">{body}{foot}</div>'
 
 
@@ -67,7 +75,10 @@ def axis_of(rows: Sequence[PlotRow]) -> tuple[float, float]:
 
 def _row(row: PlotRow, least: float, most: float, ticks: Sequence[float], reference: float | None) -> str:
     middle = ROW_HEIGHT / 2
-    parts = [f'<line class="grid" x1="{_at(t, least, most)}" x2="{_at(t, least, most)}" y1="0" y2="{ROW_HEIGHT}"/>' for t in ticks]
+    parts = [
+        f'<line class="grid" x1="{_at(t, least, most)}" x2="{_at(t, least, most)}" y1="0" y2="{ROW_HEIGHT}"/>'
+        for t in ticks
+    ]
     if reference is not None and math.isfinite(reference):
         x = _at(reference, least, most)
         parts.append(f'<line class="reference" x1="{x}" x2="{x}" y1="0" y2="{ROW_HEIGHT}"/>')
@@ -76,14 +87,20 @@ def _row(row: PlotRow, least: float, most: float, ticks: Sequence[float], refere
     for mark in sorted(marks, key=lambda mark: mark.filled):
         kind = "filled" if mark.filled else "hollow"
         if math.isfinite(mark.low) and math.isfinite(mark.high):
-            parts.append(f'<line class="bar {kind}" x1="{_at(mark.low, least, most)}" x2="{_at(mark.high, least, most)}" '
-                         f'y1="{middle}" y2="{middle}"/>')  # fmt: skip
-        parts.append(f'<circle class="{kind}" cx="{_at(mark.value, least, most)}" cy="{middle}" r="{5 if mark.filled else 4.5}">'
-                     f"<title>{html.escape(_words(mark))}</title></circle>")  # fmt: skip
+            parts.append(
+                f'<line class="bar {kind}" x1="{_at(mark.low, least, most)}" x2="{_at(mark.high, least, most)}" '
+                f'y1="{middle}" y2="{middle}"/>'
+            )
+        parts.append(
+            f'<circle class="{kind}" cx="{_at(mark.value, least, most)}" cy="{middle}" r="{5 if mark.filled else 4.5}">'
+            f"<title>{html.escape(_words(mark))}</title></circle>"
+        )
     number = f"{marks[0].value:.1f}" if marks else "-"
     label = f'<span class="label">{html.escape(visible(row.label))}</span>'
-    return (f'<div class="dot-row {html.escape(row.family)}">{label}<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
-            f'<span class="number">{number}</span></div>')  # fmt: skip
+    return (
+        f'<div class="dot-row {html.escape(row.family)}">{label}<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
+        f'<span class="number">{number}</span></div>'
+    )
 
 
 def _words(mark: Mark) -> str:

@@ -43,9 +43,12 @@ def main_decoding(summary: pd.DataFrame) -> str | None:
 
 
 def main_table(
-    summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, control: pd.DataFrame | None = None,
+    summary: pd.DataFrame,
+    rows: Sequence[RowInfo],
+    decoding: str | None = None,
+    control: pd.DataFrame | None = None,
     clean: Sequence[str] = (),
-) -> Table:  # fmt: skip
+) -> Table:
     """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy, pass@k, maj@k.
 
     Beside every score stand the shares of outputs that were cut off, that held no answer, and that could not be graded, and their length.
@@ -58,7 +61,9 @@ def main_table(
     """
     decoding = decoding or main_decoding(summary) or ""
     here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
-    greedy = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)].set_index("method")["avg_at_k"]
+    greedy = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)].set_index("method")[
+        "avg_at_k"
+    ]
     benchmarks = [name for name in summary["benchmark"].unique() if name not in (AVERAGE, *clean)]
     k = here["k"].dropna()
     with_greedy = decoding != GREEDY and greedy.notna().any()
@@ -70,7 +75,15 @@ def main_table(
     of = str(k.iloc[0]) if k.nunique() == 1 else "k"
     columns += [f"pass@{of}", f"maj@{of}", "cut off", "unparsed", "ungraded", "length"]
     last = len(columns)
-    optional = ((last - 1,), (last - 2,), (last - 3,), (last - 4,), (last - 5,), (last - 6,), tuple(range(1, len(benchmarks) + 1)))
+    optional = (
+        (last - 1,),
+        (last - 2,),
+        (last - 3,),
+        (last - 4,),
+        (last - 5,),
+        (last - 6,),
+        tuple(range(1, len(benchmarks) + 1)),
+    )
     base = _base(rows)
     table, kinds = [], []
     for row in rows:
@@ -78,7 +91,9 @@ def main_table(
         cells = [row.label, *(number(_value(_row(here, (row.method, name)), "avg_at_k")) for name in benchmarks)]
         cells.append(interval(_value(average, "avg_at_k"), _value(average, "ci_low"), _value(average, "ci_high")))
         if with_base and gains is not None:
-            cells.append(_spread(gains.loc[row.method], "sampled_minus_base", signed=True) if row.method in gains.index else NONE)
+            cells.append(
+                _spread(gains.loc[row.method], "sampled_minus_base", signed=True) if row.method in gains.index else NONE
+            )
         if with_greedy:
             cells.append(number(greedy.get(row.method, math.nan)))
         names = ("pass_at_k", "maj_at_k", "truncation_rate", "unparsed_rate", "ungraded_rate", "n_tokens")
@@ -91,7 +106,9 @@ def main_table(
     return Table(caption, tuple(columns), tuple(table), tuple(kinds), optional=optional, notes=notes)
 
 
-def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None) -> Table:
+def sharpening_table(
+    control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None
+) -> Table:
     """The sharpening control: each row against the base at its own best decoding, with the verdict that ``frames.sharpening`` defines.
 
     ``decoding`` heads the sampled columns; by default the control's own. ``cost`` says what the control took.
@@ -102,13 +119,19 @@ def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], decoding: s
     best = next(iter(control["base_best_decoding"].dropna()), None)
     table = tuple(
         (
-            labels[record["method"]], _spread(record, "sampled"), _spread(record, "greedy"),
-            _spread(record, "sampled_minus_best", signed=True), _spread(record, "greedy_minus_best", signed=True), str(record["verdict"]),
+            labels[record["method"]],
+            _spread(record, "sampled"),
+            _spread(record, "greedy"),
+            _spread(record, "sampled_minus_best", signed=True),
+            _spread(record, "greedy_minus_best", signed=True),
+            str(record["verdict"]),
         )
         for record in control.to_dict("records")
-    )  # fmt: skip
-    kinds = tuple("base" if method == base else "failed" if math.isnan(score) else "" for method, score in
-                  zip(control["method"], control["sampled"], strict=True))  # fmt: skip
+    )
+    kinds = tuple(
+        "base" if method == base else "failed" if math.isnan(score) else ""
+        for method, score in zip(control["method"], control["sampled"], strict=True)
+    )
     columns = ("", sampled, GREEDY, f"{sampled} vs best", "greedy vs best", "verdict")
     if best is None:
         notes: tuple[str, ...] = ("No control: the base was not evaluated under two decodings or more.",)
@@ -129,7 +152,9 @@ def clean_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | 
     table, kinds = [], []
     for row in rows:
         found = [_row(here, (row.method, name)) for name in clean]
-        table.append((row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found)))
+        table.append(
+            (row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found))
+        )
         kinds.append("base" if row.method == _base(rows) else "")
     note = "Sets that no model can have read before they were published; they do not count in avg. A gain on the benchmarks that is not "
     note += "there on any of these may be memory."
@@ -141,12 +166,15 @@ def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float
     labels = {row.method: row.label for row in rows}
     table = tuple(
         (
-            labels[record["method"]], labels[record["reference"]],
-            interval(record["difference"], record["ci_low"], record["ci_high"], signed=True), probability(record["p_holm"]),
-            number(record["detectable"]), str(record["verdict"]),
+            labels[record["method"]],
+            labels[record["reference"]],
+            interval(record["difference"], record["ci_low"], record["ci_high"], signed=True),
+            probability(record["p_holm"]),
+            number(record["detectable"]),
+            str(record["verdict"]),
         )
         for record in frame.to_dict("records")
-    )  # fmt: skip
+    )
     notes = [
         "Differences in avg, paired by problem, by seed, and by the random numbers of the samples; p is two-sided, by Holm's method over "
         "all comparisons here. detectable: the smallest true difference that a comparison with this noise finds in four of five cases.",
@@ -155,7 +183,9 @@ def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float
     ]
     noise = frame["training_noise"].dropna()
     if len(noise) and not noise.all():
-        notes.append("Where there is one seed or one model, the interval has no training noise in it: another seed may turn the verdict.")
+        notes.append(
+            "Where there is one seed or one model, the interval has no training noise in it: another seed may turn the verdict."
+        )
     columns = ("", "against", "difference", "p", "detectable", "verdict")
     kinds = tuple("failed" if record[5] == NONE else "" for record in table)
     return Table("Better or worse?", columns, table, kinds, frozenset({0, 1, 5}), notes=tuple(notes))
@@ -166,7 +196,9 @@ def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str |
     wide = frame.pivot(index="method", columns="k", values="pass_at_k") if len(frame) else pd.DataFrame()
     wide = wide.reindex([row.method for row in rows])
     table = tuple((row.label, *map(number, wide.loc[row.method])) for row in rows)
-    notes = ("The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over benchmarks.",)
+    notes = (
+        "The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over benchmarks.",
+    )
     columns = ("", *(f"pass@{k}" for k in wide.columns))
     kinds = tuple("base" if row.method == _base(rows) else "" for row in rows)
     return Table(f"One of k samples correct, under {decoding}, in percent", columns, table, kinds, notes=notes)
@@ -176,11 +208,15 @@ def contamination_table(frame: pd.DataFrame) -> Table:
     """What the base makes of problems that it saw a part of, see ``frames.contamination``."""
     table = tuple(
         (
-            str(record["benchmark"]), str(record["problems"]), interval(record["verbatim"], record["low"], record["high"]),
-            number(record["rouge_l"]), number(record["correct"]), number(record["score"]),
+            str(record["benchmark"]),
+            str(record["problems"]),
+            interval(record["verbatim"], record["low"], record["high"]),
+            number(record["rouge_l"]),
+            number(record["correct"]),
+            number(record["score"]),
         )
         for record in frame.to_dict("records")
-    )  # fmt: skip
+    )
     share = f"{frame['share'].iloc[0]:.0%}" if len(frame) else "a part"
     notes = (
         f"The base sees {share} of each problem's words and goes on greedily. verbatim: the rest word by word, with Wilson's 95 % "
@@ -189,14 +225,23 @@ def contamination_table(frame: pd.DataFrame) -> Table:
         "Problems of few stock sentences can be completed without ever having been read, so a rate means something beside that of sets "
         "that nobody can have read: a base far above it has seen these problems, and its scores on them measure memory too.",
     )
-    return Table("Contamination: does the base know the problems by heart? (%)", ("", "problems", "verbatim", "rest", "answered", "score"),
-                 table, notes=notes)  # fmt: skip
+    return Table(
+        "Contamination: does the base know the problems by heart? (%)",
+        ("", "problems", "verbatim", "rest", "answered", "score"),
+        table,
+        notes=notes,
+    )
 
 
 def selection_table(rows: Sequence[RowInfo]) -> Table:
     """Which of its checkpoints each row was evaluated with, and how good all were on the development sets."""
     table = tuple(
-        (row.label, seed, f"{found['chosen']} of {len(found['scores'])}", "  ".join(number(score) for score in found["scores"]))
+        (
+            row.label,
+            seed,
+            f"{found['chosen']} of {len(found['scores'])}",
+            "  ".join(number(score) for score in found["scores"]),
+        )
         for row in rows
         for seed, found in row.selection.items()
         if found is not None
@@ -217,11 +262,16 @@ def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], differing: Mappin
         found = [by.loc[row.method, name] if (row.method, name) in by.index else None for name in names]
         pairs = [(NONE, NONE) if one is None else (number(one["avg"]), f"{one['rank']:.0f}") for one in found]
         cells.append((row.label, *(text for pair in pairs for text in pair)))
-    notes = [f"{name} gives {count:,} of {samples:,} samples another verdict than {names[0]}." for name, count in differing.items()]
+    notes = [
+        f"{name} gives {count:,} of {samples:,} samples another verdict than {names[0]}."
+        for name, count in differing.items()
+    ]
     for name in names[1:]:
         pairs = flips(frame, names[0], name)
         shown = "; ".join(f"{labels[a]} above {labels[b]} by {names[0]}, below by {name}" for a, b in pairs)
-        notes.append(f"Ranks that flip: {shown}." if pairs else f"No two rows change places between {names[0]} and {name}.")
+        notes.append(
+            f"Ranks that flip: {shown}." if pairs else f"No two rows change places between {names[0]} and {name}."
+        )
     columns = ("", *(text for name in names for text in (name, "rank")))
     return Table("The same samples under other graders", columns, tuple(cells), notes=tuple(notes))
 
@@ -238,18 +288,29 @@ def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | No
     lengths = scores[scores["decoding"] == decoding].groupby("method")["n_tokens"].mean()
     table = tuple(
         (
-            row.label, row.objective or NONE, row.data or NONE, rate(row.learning_rate), count(row.train_tokens), count(row.sampled_tokens),
-            count(row.bank_tokens), seconds(row.train_seconds), number(lengths.get(row.method, math.nan)),
+            row.label,
+            row.objective or NONE,
+            row.data or NONE,
+            rate(row.learning_rate),
+            count(row.train_tokens),
+            count(row.sampled_tokens),
+            count(row.bank_tokens),
+            seconds(row.train_seconds),
+            number(lengths.get(row.method, math.nan)),
         )
         for row in rows
-    )  # fmt: skip
+    )
     bank = [row.bank_tokens for row in rows if row.bank_tokens]
     own = [row.sampled_tokens for row in rows if row.sampled_tokens]
     notes = ["Means over seeds; tokens trained count every epoch."]
     if bank:
-        notes.append(f"The bank is sampled once from the base ({count(max(bank))} tokens) and charged in full to each of its users.")
+        notes.append(
+            f"The bank is sampled once from the base ({count(max(bank))} tokens) and charged in full to each of its users."
+        )
     if bank or own:
-        notes.append(f"Sampled in all, for one seed, the bank counted once: {count(sum(own) + max(bank, default=0))} tokens.")
+        notes.append(
+            f"Sampled in all, for one seed, the bank counted once: {count(sum(own) + max(bank, default=0))} tokens."
+        )
     columns = ("", "objective", "data", "rate", "trained", "sampled", "from bank", "training", "output")
     kinds = tuple("base" if row.method == _base(rows) else "" for row in rows)
     return Table("Costs: tokens and seconds", columns, table, kinds, frozenset({0, 1, 2}), notes=tuple(notes))
@@ -272,8 +333,14 @@ def markdown(table: Table) -> str:
     """The table in GitHub's Markdown, its columns padded to line up in plain text too."""
     cells = [[escape(cell) for cell in row] for row in (table.columns, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
-    lines = ["| " + " | ".join(_pad(cell, width, i in table.text) for i, (cell, width) in enumerate(zip(row, widths, strict=True))) + " |"
-             for row in cells]  # fmt: skip
+    lines = [
+        "| "
+        + " | ".join(
+            _pad(cell, width, i in table.text) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in cells
+    ]
     rule = "|" + "|".join("-" * (w + 2) if i in table.text else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
     notes = [f"\n{escape(note)}" for note in table.notes]
     return "\n".join([lines[0], rule, *lines[1:], *notes]) + "\n"
@@ -292,7 +359,9 @@ def plain(table: Table, width: int = 110) -> str:
     widths = _widths(table, kept, cut)
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(_pad(_shorten(one_line(row[i]), w), w, i in table.text) for i, w in zip(kept, widths, strict=True)).rstrip()
+        return "  ".join(
+            _pad(_shorten(one_line(row[i]), w), w, i in table.text) for i, w in zip(kept, widths, strict=True)
+        ).rstrip()
 
     rule = "-" * (sum(widths) + 2 * (len(kept) - 1))
     notes = [*table.notes, *([f"Not shown for want of width: {', '.join(left_out)}."] if left_out else [])]
@@ -301,12 +370,19 @@ def plain(table: Table, width: int = 110) -> str:
 
 
 def terminal_table(
-    summary: pd.DataFrame, rows: Sequence[RowInfo], *, decoding: str | None = None, control: pd.DataFrame | None = None, width: int = 110,
+    summary: pd.DataFrame,
+    rows: Sequence[RowInfo],
+    *,
+    decoding: str | None = None,
+    control: pd.DataFrame | None = None,
+    width: int = 110,
     clean: Sequence[str] = (),
-) -> str:  # fmt: skip
+) -> str:
     """The main table as plain text of at most ``width`` columns, with the reasons of failed rows below it."""
     text = plain(main_table(summary, rows, decoding, control, clean), width)
-    return text + "".join(f"{line}\n" for line in _wrap([f"{label}: {reason}" for label, reason in failures(rows)], width))
+    return text + "".join(
+        f"{line}\n" for line in _wrap([f"{label}: {reason}" for label, reason in failures(rows)], width)
+    )
 
 
 def probability(value: float) -> str:
@@ -362,13 +438,17 @@ def rate(value: float | None) -> str:
 
 
 def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) -> tuple[str, ...]:
-    average = here[here.index.get_level_values("benchmark") == AVERAGE].dropna(subset=["avg_at_k"]).droplevel("benchmark")
+    average = (
+        here[here.index.get_level_values("benchmark") == AVERAGE].dropna(subset=["avg_at_k"]).droplevel("benchmark")
+    )
     if average.empty:
         return ()
     seeds, k = average["n_seeds"].max(), average["k"].dropna()
     samples = f"{k.iloc[0]} sample{'s' if k.iloc[0] > 1 else ''} each, " if k.nunique() == 1 else ""
     taken = f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
-    covers = f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
+    covers = (
+        f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
+    )
     paired = " vs base: paired by problem, and by seed where the base has them." if with_base else ""
     outputs = "pass: any of the samples correct; maj: the answer given most often; cut off: outputs that hit the token limit; unparsed: "
     outputs += "without an answer that can be read; ungraded: the grader hit its limits or failed, counted as not correct (all in %); "
@@ -377,14 +457,22 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     # A row that lacks seeds for no reason is one model that serves all of them.
     lacking, single = [row for row in fewer if row.reasons_by_seed], [row for row in fewer if not row.reasons_by_seed]
     if lacking:
-        notes.append("Fewer seeds: " + ", ".join(f"{row.label} {average['n_seeds'][row.method]}" for row in lacking) + ".")
+        notes.append(
+            "Fewer seeds: " + ", ".join(f"{row.label} {average['n_seeds'][row.method]}" for row in lacking) + "."
+        )
     if single:
-        notes.append("One model for all seeds, its interval for new problems only: " + ", ".join(row.label for row in single) + ".")
+        notes.append(
+            "One model for all seeds, its interval for new problems only: "
+            + ", ".join(row.label for row in single)
+            + "."
+        )
     return tuple(notes)
 
 
 def _base(rows: Sequence[RowInfo]) -> str | None:
-    return next((row.method for row in rows if row.is_base), next((row.method for row in rows if row.method == "base"), None))
+    return next(
+        (row.method for row in rows if row.is_base), next((row.method for row in rows if row.method == "base"), None)
+    )
 
 
 def _row(frame: pd.DataFrame, key: tuple[str, str]) -> pd.Series | None:
@@ -406,7 +494,8 @@ def _spread(record: pd.Series | dict[str, float], name: str, *, signed: bool = F
 def visible(text: str) -> str:
     """The text with its control and formatting characters, which could hide, reorder or run what stands there, as code points."""
     return "".join(
-        f"<U+{ord(c):04X}>" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d" else c for c in text
+        f"<U+{ord(c):04X}>" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d" else c
+        for c in text
     )
 
 
@@ -439,4 +528,8 @@ def _width(table: Table, kept: Sequence[int], cut: int) -> int:
 
 
 def _wrap(notes: Sequence[str], width: int) -> list[str]:
-    return [line for note in notes for line in textwrap.wrap(one_line(note), width, subsequent_indent="  ", break_long_words=False)]
+    return [
+        line
+        for note in notes
+        for line in textwrap.wrap(one_line(note), width, subsequent_indent="  ", break_long_words=False)
+    ]

@@ -37,7 +37,9 @@ class RowLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise RuntimeError("a sampling cache is filled by the prefill before it is used")
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append keys and values [B, H, new, D]; return views of all that is held, [B, H, L, D]."""
         stop = self.length + key_states.shape[2]
         if stop > self.keys.shape[2]:
@@ -91,7 +93,9 @@ class RowCache(Cache):
         for index in range(len(pieces[0][0].layers)):
             states = [(prefill.layers[index], samples) for prefill, samples in pieces]
             keys = _repeated([(layer.keys, samples) for layer, samples in states], width, min(width + GROWTH, limit))
-            values = _repeated([(layer.values, samples) for layer, samples in states], width, min(width + GROWTH, limit))
+            values = _repeated(
+                [(layer.values, samples) for layer, samples in states], width, min(width + GROWTH, limit)
+            )
             layers.append(RowLayer(keys, values, width, limit))
         return cls(layers)
 
@@ -115,16 +119,24 @@ def _repeated(pieces: list[tuple[torch.Tensor, torch.Tensor]], width: int, capac
 
 
 def grouped_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None,
-    dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
     """Attention of one new token a row without repeating the keys for its query heads; anything else goes to ``sdpa``.
 
     ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L]. Returns [B, 1, H G, D].
     """
     additive = attention_mask is not None and attention_mask.is_floating_point()
     if query.shape[2] != 1 or not additive or kwargs.get("position_bias") is not None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
     rows, heads, _, width = key.shape
     groups = query.shape[1] // heads
     query = query.reshape(rows, heads, groups, width) * (width**-0.5 if scaling is None else scaling)

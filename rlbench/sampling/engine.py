@@ -64,7 +64,9 @@ class Engine(Protocol):
     name: str
     context: int
 
-    def generate(self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
         """Return one completion a request, in the order of the requests.
 
         Raises:
@@ -84,12 +86,16 @@ def check_requests(requests: Sequence[Request], context: int) -> None:
         if not request.prompt_ids:
             raise UserError(f"request {number} has an empty prompt")
         if (length := len(request.prompt_ids)) >= context:
-            raise UserError(f"request {number} has a prompt of {length} tokens, which leaves no room in the context of {context}")
+            raise UserError(
+                f"request {number} has a prompt of {length} tokens, which leaves no room in the context of {context}"
+            )
 
 
 def sorted_order(requests: Sequence[Request]) -> list[int]:
     """The places of the requests in an order by everything that a request is, so that the order in which they come does not enter."""
-    return sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids, requests[i].seed))
+    return sorted(
+        range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids, requests[i].seed)
+    )
 
 
 def request_seed(*parts: str | int) -> int:

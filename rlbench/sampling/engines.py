@@ -25,7 +25,9 @@ Opened = tuple[Engine, "PreTrainedTokenizerBase", tuple[int, ...]]
 def kept_engine(config: Mapping[str, Any], folder: Path, context: StageContext) -> Opened:
     """As ``open_engine``, kept for the next stage of the same kind in this worker, where a model's benchmarks follow each other."""
     key = json.dumps([str(folder), context.device, {name: config.get(name) for name in OPTIONS}])
-    return context.keep(key, lambda: open_engine(config, folder, context.device, context.share), lambda opened: opened[0].close())
+    return context.keep(
+        key, lambda: open_engine(config, folder, context.device, context.share), lambda opened: opened[0].close()
+    )
 
 
 def open_engine(config: Mapping[str, Any], folder: Path, device: str, share: float = 1.0) -> Opened:
@@ -50,4 +52,8 @@ def open_engine(config: Mapping[str, Any], folder: Path, device: str, share: flo
     from rlbench.sampling.transformers_engine import TransformersEngine
 
     model = load_model(folder, dtype=config["dtype"], device=device)
-    return TransformersEngine(model, batch_rows=config["batch_rows"]), tokenizer, stop_token_ids(model.generation_config, tokenizer)
+    return (
+        TransformersEngine(model, batch_rows=config["batch_rows"]),
+        tokenizer,
+        stop_token_ids(model.generation_config, tokenizer),
+    )

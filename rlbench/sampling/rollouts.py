@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
 
 def sample(
-    engine: Engine, tokenizer: PreTrainedTokenizerBase, grader: Grader, problems: Sequence[Problem], prompts: Sequence[Sequence[int]],
-    params: SamplingParams, samples_per_prompt: int, seed_parts: tuple[str | int, ...], progress: Progress | None = None,
-) -> list[Rollout]:  # fmt: skip
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    grader: Grader,
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    samples_per_prompt: int,
+    seed_parts: tuple[str | int, ...],
+    progress: Progress | None = None,
+) -> list[Rollout]:
     """Draw and grade ``samples_per_prompt`` completions of each prompt; they stand in the order of the prompts.
 
     The seed of a sample is ``request_seed(*seed_parts, problem.id, sample_index)``, so it does not depend on the other problems.
@@ -37,10 +44,20 @@ def sample(
     """
     for problem, prompt in zip(problems, prompts, strict=True):
         if not 0 < len(prompt) < engine.context:
-            reason = "is empty" if not prompt else f"has {len(prompt)} tokens, which leaves no room in the context of {engine.context}"
+            reason = (
+                "is empty"
+                if not prompt
+                else f"has {len(prompt)} tokens, which leaves no room in the context of {engine.context}"
+            )
             raise UserError(f"problem {problem.id!r}: its prompt {reason}")
-    asked = [(problem, prompt, index) for problem, prompt in zip(problems, prompts, strict=True) for index in range(samples_per_prompt)]
-    requests = [Request(tuple(prompt), request_seed(*seed_parts, problem.id, index)) for problem, prompt, index in asked]
+    asked = [
+        (problem, prompt, index)
+        for problem, prompt in zip(problems, prompts, strict=True)
+        for index in range(samples_per_prompt)
+    ]
+    requests = [
+        Request(tuple(prompt), request_seed(*seed_parts, problem.id, index)) for problem, prompt, index in asked
+    ]
     if not requests:
         return []
     completions = engine.generate(requests, params, progress)
@@ -48,12 +65,19 @@ def sample(
     graded = grader.grade([(problem.answer, text) for (problem, _, _), text in zip(asked, texts, strict=True)])
     return [
         Rollout(
-            problem_id=problem.id, sample_index=index, prompt_ids=list(prompt), token_ids=completion.token_ids,
-            sampler_logp=completion.logps, text=text, answer=grade.answer, verdict=grade.verdict,
-            reward=1.0 if grade.verdict == "correct" else 0.0, finish_reason=completion.finish_reason,
+            problem_id=problem.id,
+            sample_index=index,
+            prompt_ids=list(prompt),
+            token_ids=completion.token_ids,
+            sampler_logp=completion.logps,
+            text=text,
+            answer=grade.answer,
+            verdict=grade.verdict,
+            reward=1.0 if grade.verdict == "correct" else 0.0,
+            finish_reason=completion.finish_reason,
         )
         for (problem, prompt, index), completion, text, grade in zip(asked, completions, texts, graded, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def progress_of(context: StageContext) -> Progress:
@@ -82,7 +106,9 @@ def sample_stage(
     prompts = encode_prompts(tokenizer, config["template"], problems)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
     grader = shared_grader(config["grader"]["name"])
-    rollouts = sample(engine, tokenizer, grader, problems, prompts, params, config["samples"], seed_parts, progress_of(context))
+    rollouts = sample(
+        engine, tokenizer, grader, problems, prompts, params, config["samples"], seed_parts, progress_of(context)
+    )
     context.count(tokens=sum(len(rollout.token_ids) for rollout in rollouts), samples=len(rollouts))
     return problems, rollouts
 
@@ -110,7 +136,9 @@ def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     join_records([folder / "rollouts.parquet" for folder in folders], output / "rollouts.parquet", Rollout)
     summaries = [json.loads((folder / "bank.json").read_text()) for folder in folders]
     summary = {key: sum(part[key] for part in summaries) for key in summaries[0] if not key.endswith("_rate")}
-    solved = sum(round((part["solved_rate"] or 0.0) * part["prompts"]) for part in summaries)  # exact: a rate of whole numbers
+    solved = sum(
+        round((part["solved_rate"] or 0.0) * part["prompts"]) for part in summaries
+    )  # exact: a rate of whole numbers
     rates = {"correct_rate": summary["correct"] / summary["samples"], "solved_rate": solved / summary["prompts"]}
     summary = {key: rates.get(key, summary.get(key)) for key in summaries[0]}
     (output / "bank.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -20,7 +20,15 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.cache import ATTENTION, RowCache
-from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order, uniforms
+from rlbench.sampling.engine import (
+    Completion,
+    Progress,
+    Request,
+    SamplingParams,
+    check_requests,
+    sorted_order,
+    uniforms,
+)
 
 COMPACT_EVERY = 4
 """Steps between two looks at which rows have ended; on a GPU each look waits for the device."""
@@ -46,12 +54,16 @@ class TransformersEngine:
         window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         sizes = [size for size in (context, window) if size is not None]
         if not sizes:
-            raise UserError(f"the configuration of {type(model).__name__} names no max_position_embeddings; give a context")
+            raise UserError(
+                f"the configuration of {type(model).__name__} names no max_position_embeddings; give a context"
+            )
         self.model = model
         self.context = min(sizes)
         self.batch_rows = batch_rows
 
-    def generate(self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
         """Return one completion a request, in the order of the requests; see ``engine.Engine``."""
         check_requests(requests, self.context)
         order = sorted_order(requests)  # so that the batches, and with them the last bits, do not depend on the order
@@ -89,7 +101,9 @@ def serving(model: PreTrainedModel) -> Iterator[bool]:
     kinds = getattr(config, "layer_types", None)
     full = set(kinds) == {"full_attention"} if kinds else getattr(config, "sliding_window", None) is None
     if kinds and not set(kinds) <= {"full_attention", "sliding_attention", "chunked_attention"}:
-        raise UserError(f"the transformers engine samples attention models; {type(model).__name__} has layers {sorted(set(kinds))}")
+        raise UserError(
+            f"the transformers engine samples attention models; {type(model).__name__} has layers {sorted(set(kinds))}"
+        )
     try:
         if ours:
             model.set_attn_implementation(ATTENTION)
@@ -170,7 +184,9 @@ class _Rows:
 class _Chunk:
     """The sampling of one chunk: a prefill of its prompts, then one token a row and step until all rows have ended."""
 
-    def __init__(self, model: PreTrainedModel, requests: list[Request], params: SamplingParams, context: int, additive_mask: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, requests: list[Request], params: SamplingParams, context: int, additive_mask: bool
+    ) -> None:
         self.model, self.params, self.context, self.additive_mask = model, params, context, additive_mask
         self.device = model.device
         self.lengths = np.array([len(r.prompt_ids) for r in requests])
@@ -251,7 +267,9 @@ class _Chunk:
         mask = valid.long()
         if self.additive_mask:
             # A padding token sees itself, so that its keys and values stay finite.
-            mask = (valid[:, None, None] & (place[:, None] >= place)) | torch.eye(width, dtype=torch.bool, device=self.device)
+            mask = (valid[:, None, None] & (place[:, None] >= place)) | torch.eye(
+                width, dtype=torch.bool, device=self.device
+            )
         prefill = DynamicCache()
         logits = self._forward(self._to_device(ids), mask, (place - padding[:, None]).clamp_(min=0), prefill)
         return prefill, logits
@@ -261,7 +279,9 @@ class _Chunk:
         position = (rows.prompt_length + step).clamp_(max=self.context - 1)
         return self._forward(token[:, None], rows.mask[..., : self.width + step + 1], position[:, None], cache)
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | RowCache) -> torch.Tensor:
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | RowCache
+    ) -> torch.Tensor:
         """The logits [B, V] after the last of ``ids`` [B, new]."""
         options = {"position_ids": positions, "logits_to_keep": 1}
         options = {name: value for name, value in options.items() if name in self.accepted}
@@ -294,5 +314,9 @@ class _Chunk:
         completions = []
         for row, (end, limit) in enumerate(zip(first.tolist(), self.limits.tolist(), strict=True)):
             length = min(end, limit)
-            completions.append(Completion(ids[row, :length].tolist(), values[row, :length].tolist(), "stop" if end <= limit else "length"))
+            completions.append(
+                Completion(
+                    ids[row, :length].tolist(), values[row, :length].tolist(), "stop" if end <= limit else "length"
+                )
+            )
         return completions

@@ -54,7 +54,14 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(
-        self, folder: Path, *, dtype: str, device: str, options: VllmConfig | None = None, share: float = 1.0, colocated: bool = False
+        self,
+        folder: Path,
+        *,
+        dtype: str,
+        device: str,
+        options: VllmConfig | None = None,
+        share: float = 1.0,
+        colocated: bool = False,
     ) -> None:
         options = options or VllmConfig()
         # Asleep beside another process on one GPU, it could neither be sure to get its memory back nor let that one measure its own.
@@ -64,11 +71,20 @@ class VllmEngine:
         memory = COLOCATED_SHARE if colocated else MEMORY_SHARE[device]
         memory = options.gpu_memory_utilization or memory * min(share, 1.0)
         arguments: dict[str, Any] = {
-            "model": source, "revision": revision, "dtype": dtype, "skip_tokenizer_init": True, "logprobs_mode": "processed_logprobs",
-            "disable_log_stats": True, "seed": 0, "gpu_memory_utilization": memory,
-            "enforce_eager": options.enforce_eager or device == "cpu", "enable_prefix_caching": options.enable_prefix_caching,
-            "max_model_len": options.max_model_len, "max_num_seqs": options.max_num_seqs, "enable_sleep_mode": self.sleeps,
-        }  # fmt: skip
+            "model": source,
+            "revision": revision,
+            "dtype": dtype,
+            "skip_tokenizer_init": True,
+            "logprobs_mode": "processed_logprobs",
+            "disable_log_stats": True,
+            "seed": 0,
+            "gpu_memory_utilization": memory,
+            "enforce_eager": options.enforce_eager or device == "cpu",
+            "enable_prefix_caching": options.enable_prefix_caching,
+            "max_model_len": options.max_model_len,
+            "max_num_seqs": options.max_num_seqs,
+            "enable_sleep_mode": self.sleeps,
+        }
         if device == "cpu":
             # A prompt that is read in two pieces sets back its request's generator, which those of the CPU cannot (vLLM 0.32).
             arguments |= {"distributed_executor_backend": "uni", "enable_chunked_prefill": False}
@@ -79,7 +95,9 @@ class VllmEngine:
             raise UserError(f"vLLM cannot serve model {str(source)!r}: {first_line(error)}") from error
         self.context = int(self.llm.llm_engine.model_config.max_model_len)
 
-    def generate(self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[Request], params: SamplingParams, progress: Progress | None = None
+    ) -> list[Completion]:
         """Return one completion a request, in the order of the requests; see ``engine.Engine``."""
         from vllm import TokensPrompt
 
@@ -109,10 +127,19 @@ class VllmEngine:
 
         room = self.context - len(request.prompt_ids)
         return VllmParams(
-            temperature=params.temperature, max_tokens=min(params.max_new_tokens, room), stop_token_ids=list(params.stop_ids),
-            seed=request.seed & LARGEST_SEED if params.temperature > 0 else None, logprobs=0, ignore_eos=True, detokenize=False,
-            top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0, output_kind=RequestOutputKind.FINAL_ONLY,
-        )  # fmt: skip
+            temperature=params.temperature,
+            max_tokens=min(params.max_new_tokens, room),
+            stop_token_ids=list(params.stop_ids),
+            seed=request.seed & LARGEST_SEED if params.temperature > 0 else None,
+            logprobs=0,
+            ignore_eos=True,
+            detokenize=False,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            repetition_penalty=1.0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite the weights in place by those of a transformers model of the same architecture, by name, tied ones once."""
@@ -152,7 +179,9 @@ def _vllm(device: str) -> Any:
     try:
         import vllm
     except ImportError as error:
-        raise UserError(f"vLLM cannot be imported ({first_line(error)}); set sampling.engine = \"transformers\", or install it") from error
+        raise UserError(
+            f'vLLM cannot be imported ({first_line(error)}); set sampling.engine = "transformers", or install it'
+        ) from error
     return vllm
 
 

@@ -72,7 +72,9 @@ DEMONSTRATIONS: Mapping[str, DemonstrationStyle] = {
     "demonstrations/unseen_style": DemonstrationStyle(write=write_backwards),
 }
 
-CLEAN: Mapping[str, ProblemStyle] = {f"clean/{steps}_steps": ProblemStyle(lengths=(steps,)) for steps in (6, 10, 15, 20)}
+CLEAN: Mapping[str, ProblemStyle] = {
+    f"clean/{steps}_steps": ProblemStyle(lengths=(steps,)) for steps in (6, 10, 15, 20)
+}
 """Sets of controlled difficulty for models of any size: made by this code, longer than anything the miniature is trained on, and in no
 model's training data that was gathered before they were published. Their scores stand beside those of benchmarks that may be known."""
 
@@ -83,9 +85,12 @@ _SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 200
 
 
 @task(
-    "arithmetic", splits=SPLITS, version=VERSION, default_split="prompts",
+    "arithmetic",
+    splits=SPLITS,
+    version=VERSION,
+    default_split="prompts",
     sizes={split: _SIZES["demonstrations" if split in DEMONSTRATIONS else split] for split in SPLITS},
-)  # fmt: skip
+)
 def load(split: str, *, limit: int | None = None) -> list[Problem]:
     """The problems of one of the ``SPLITS``, the first ``limit`` of them if one is given.
 
@@ -127,7 +132,9 @@ def _problem(rng: random.Random, name: str, style: ProblemStyle, seen: set[str])
     seen.add(chain.expression)
     form = pick(rng, FORMS)
     text = word_problem(rng, chain, form, style.wording)
-    return Problem(name, text, str(chain.answer), meta={"expression": chain.expression, "form": form, "steps": length}), chain
+    return Problem(
+        name, text, str(chain.answer), meta={"expression": chain.expression, "form": form, "steps": length}
+    ), chain
 
 
 def _demonstration(problem: Problem, chain: Chain, split: str) -> Problem:

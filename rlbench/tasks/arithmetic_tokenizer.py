@@ -42,7 +42,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     core.decoder = decoders.Sequence(
         [
-            decoders.WordPiece(prefix="<none>", cleanup=False),  # joins with single spaces; the rules below take out those too many
+            decoders.WordPiece(
+                prefix="<none>", cleanup=False
+            ),  # joins with single spaces; the rules below take out those too many
             decoders.Fuse(),
             decoders.Replace(Regex(r" (?=[+\-*/=).,?}\n<])"), ""),
             decoders.Replace(Regex(r"(?<=[+\-*/=(\n{>]) "), ""),
@@ -50,6 +52,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         ]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
-        model_max_length=256, padding_side="left", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        model_max_length=256,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )

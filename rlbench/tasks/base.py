@@ -21,7 +21,8 @@ from rlbench.tasks import local
 
 # The tasks that rlbench brings, by the module that registers them: imported when one of its names is asked for.
 _BUILT_IN = {"arithmetic": "rlbench.tasks.arithmetic"} | {
-    path.stem: f"rlbench.tasks.benchmarks.{path.stem}" for path in Path(__file__).with_name("benchmarks").glob("[a-z]*.py")
+    path.stem: f"rlbench.tasks.benchmarks.{path.stem}"
+    for path in Path(__file__).with_name("benchmarks").glob("[a-z]*.py")
 }
 _REGISTRY: dict[str, Task] = {}
 
@@ -54,14 +55,18 @@ class Task:
         """
         return self.load_counted(split, limit=limit, revision=revision).problems
 
-    def load_counted(self, split: str | None = None, *, limit: int | None = None, revision: str | None = None) -> Loaded:
+    def load_counted(
+        self, split: str | None = None, *, limit: int | None = None, revision: str | None = None
+    ) -> Loaded:
         """As ``load``, with the number of rows that were dropped."""
         split = self.check(split, revision)
         options = {"revision": revision} if self.takes_revision else {}
         result = self.function(split, limit=limit, **options)
         loaded = result if isinstance(result, Loaded) else Loaded(list(result))
         if len({problem.id for problem in loaded.problems}) < len(loaded.problems):
-            raise UserError(f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart")
+            raise UserError(
+                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart"
+            )
         return loaded
 
     def check(self, split: str | None, revision: str | None) -> str:
@@ -72,14 +77,23 @@ class Task:
         """
         split = self.default_split if split is None else split
         if split not in self.splits:
-            raise UserError(f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}")
+            raise UserError(
+                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}"
+            )
         if revision is not None and not self.takes_revision:
-            raise UserError(f"task {self.name!r} is not loaded from the hub, so it takes no `revision` (given: {revision!r})")
+            raise UserError(
+                f"task {self.name!r} is not loaded from the hub, so it takes no `revision` (given: {revision!r})"
+            )
         return split
 
 
 def task(
-    name: str, *, splits: Iterable[str], version: int = 1, default_split: str | None = None, sizes: Mapping[str, int] | None = None
+    name: str,
+    *,
+    splits: Iterable[str],
+    version: int = 1,
+    default_split: str | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a load function as the task ``name``; the function itself is returned unchanged.
 
@@ -105,7 +119,9 @@ def task(
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         taken = _REGISTRY.get(name)
         if taken is not None and _origin(taken.function) != _origin(function):
-            raise ValueError(f"task {name!r} is registered twice: by {_origin(taken.function)} and by {_origin(function)}")
+            raise ValueError(
+                f"task {name!r} is registered twice: by {_origin(taken.function)} and by {_origin(function)}"
+            )
         takes_revision = "revision" in inspect.signature(function).parameters
         _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}))
         return function
@@ -128,7 +144,11 @@ def get_task(name: str) -> Task:
         importlib.import_module(_BUILT_IN[name])
     if name not in _REGISTRY:
         is_path = Path(name).exists() or "/" in name or "\\" in name
-        hint = "; a local file must end in .jsonl" if is_path else f"{nearest(name, task_names())}; tasks: {', '.join(task_names())}"
+        hint = (
+            "; a local file must end in .jsonl"
+            if is_path
+            else f"{nearest(name, task_names())}; tasks: {', '.join(task_names())}"
+        )
         raise UserError(f"unknown task {name!r}{hint}")
     return _REGISTRY[name]
 
@@ -145,7 +165,9 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
     return get_task(name).load(split, limit=limit, revision=revision)
 
 
-def describe_source(source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None) -> dict[str, Any]:
+def describe_source(
+    source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None
+) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
     A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the stage, so
@@ -195,7 +217,9 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     if "sha256" in source:
         loaded = Loaded(local.load(Path(context.hints["path"]), limit=source["limit"], sha256=source["sha256"]))
     else:
-        loaded = get_task(source["task"]).load_counted(source["split"], limit=source["limit"], revision=source["revision"])
+        loaded = get_task(source["task"]).load_counted(
+            source["split"], limit=source["limit"], revision=source["revision"]
+        )
     if not loaded.problems:
         raise UserError(f"source {source} has no problem that can be used ({loaded.dropped} rows dropped)")
     if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
@@ -217,7 +241,9 @@ def _parts(source: str) -> tuple[str, str | None]:
 
 def _without_revision(source: str, revision: str | None) -> Path:
     if revision is not None:
-        raise UserError(f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed")
+        raise UserError(
+            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed"
+        )
     return Path(source).expanduser()
 
 

@@ -43,7 +43,13 @@ class HubSet:
 
 
 def load_hub(
-    name: str, hub: HubSet, split: str, *, limit: int | None = None, revision: str | None = None, location: str | None = None
+    name: str,
+    hub: HubSet,
+    split: str,
+    *,
+    limit: int | None = None,
+    revision: str | None = None,
+    location: str | None = None,
 ) -> Loaded:
     """The first ``limit`` rows of a split as problems; rows without an answer are dropped after that, and counted.
 
@@ -55,7 +61,9 @@ def load_hub(
     rows = _rows(name, hub, split, revision, location or hub.location)
     missing = [column for column in (hub.problem, *hub.columns) if column not in rows.column_names]
     if missing:
-        raise UserError(f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only {', '.join(rows.column_names)}")
+        raise UserError(
+            f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only {', '.join(rows.column_names)}"
+        )
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))
     problems, dropped = [], 0
@@ -80,7 +88,12 @@ def _rows(name: str, hub: HubSet, split: str, revision: str | None, location: st
         raise UserError(f"task {name!r} needs the package datasets, which cannot be imported: {error}") from None
     try:
         return load_dataset(location, hub.config, split=hub.splits[split], revision=revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # huggingface_hub's and requests' errors derive from these
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+    ) as error:  # huggingface_hub's and requests' errors derive from these
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         at = f" at revision {revision!r}" if revision else ""
         raise UserError(

@@ -53,7 +53,9 @@ def load(path: Path, *, limit: int | None = None, sha256: str | None = None) -> 
             continue
         problem = _problem(line, f"{path}, line {number}")
         if problem.id in seen:
-            raise UserError(f"{path}, line {number}: id {problem.id!r} is already that of line {seen[problem.id]}; ids must be unique")
+            raise UserError(
+                f"{path}, line {number}: id {problem.id!r} is already that of line {seen[problem.id]}; ids must be unique"
+            )
         seen[problem.id] = number
         problems.append(problem)
     if not problems:
@@ -77,7 +79,9 @@ def _problem(line: bytes, where: str) -> Problem:
     row = _row(line, where)
     for key in ("id", "problem", "answer"):
         if row.get(key) is None:
-            near = difflib.get_close_matches(key, [k for k in row if k not in ("id", "problem", "answer")], n=1, cutoff=0.5)
+            near = difflib.get_close_matches(
+                key, [k for k in row if k not in ("id", "problem", "answer")], n=1, cutoff=0.5
+            )
             hint = f"; is it the key {near[0]!r}?" if near else ""
             raise UserError(f"{where}: `{key}` is missing{hint}")
     meta = row.get("meta") or {}
@@ -95,7 +99,9 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}; a line looks like {_EXAMPLE}") from None
+        raise UserError(
+            f"{where}: not JSON: {error.msg} at column {error.colno}; a line looks like {_EXAMPLE}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):

@@ -18,8 +18,10 @@ def _chatml(system: str, user: str) -> str:
 
 def _few_shot(*examples: tuple[str, str, str]) -> str:
     """Examples as turns of a conversation, so that the model ends its own turn and does not go on to a next problem."""
-    turns = [f"<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n{solution} The answer is \\boxed{{{answer}}}.<|im_end|>\n"
-             for problem, solution, answer in examples]  # fmt: skip
+    turns = [
+        f"<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n{solution} The answer is \\boxed{{{answer}}}.<|im_end|>\n"
+        for problem, solution, answer in examples
+    ]
     return "".join(turns) + "<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -42,11 +44,16 @@ TEMPLATES: dict[str, str] = {
     "question-answer": "Question: {problem}\nAnswer:",
     # For base models that answer best by example; no system message, and the form of an answer is all that is told.
     "few-shot": _few_shot(
-        ("What is the sum of the first five odd numbers?", "They are 1, 3, 5, 7 and 9, and 1 + 3 + 5 + 7 + 9 = 25.", "25"),
+        (
+            "What is the sum of the first five odd numbers?",
+            "They are 1, 3, 5, 7 and 9, and 1 + 3 + 5 + 7 + 9 = 25.",
+            "25",
+        ),
         ("Solve 3x - 4 = 11 for x.", "Adding 4 gives 3x = 15, and dividing by 3 gives x = 5.", "5"),
         (
             "A fair coin is tossed three times. What is the probability of exactly two heads?",
-            "There are 8 outcomes, and 3 of them have two heads: HHT, HTH and THH.", r"\frac{3}{8}",
+            "There are 8 outcomes, and 3 of them have two heads: HHT, HTH and THH.",
+            r"\frac{3}{8}",
         ),
         ("Factor x^2 - 9.", "It is a difference of squares, x^2 - 3^2.", "(x-3)(x+3)"),
     ),

@@ -10,9 +10,14 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "check_objective": "kit", "check_file": "kit", "examine": "kit", "examine_all": "kit",
-    "Check": "report", "Report": "report", "NotConforming": "report",
-}  # fmt: skip
+    "check_objective": "kit",
+    "check_file": "kit",
+    "examine": "kit",
+    "examine_all": "kit",
+    "Check": "report",
+    "Report": "report",
+    "NotConforming": "report",
+}
 __all__ = list(_HOMES)
 
 

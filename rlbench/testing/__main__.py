@@ -24,9 +24,19 @@ Examples:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="NAME.KEY=VALUE", help="Check NAME with this hyper-parameter too; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="Check NAME with this hyper-parameter too; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@click.option("--processes/--no-processes", default=True, help="Also run a step of each objective in two processes (some seconds).")
+@click.option(
+    "--processes/--no-processes",
+    default=True,
+    help="Also run a step of each objective in two processes (some seconds).",
+)
 def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool) -> None:
     """Check every objective, advantage estimator, reward and filter that FILE registers against its contract.
 
@@ -41,7 +51,9 @@ def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool)
     except UserError as error:
         click.echo(f"rlbench.testing: {error}", err=True)
         sys.exit(2)
-    click.echo(json.dumps([_table(report) for report in reports], indent=1) if as_json else "\n\n".join(map(_text, reports)))
+    click.echo(
+        json.dumps([_table(report) for report in reports], indent=1) if as_json else "\n\n".join(map(_text, reports))
+    )
     sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
@@ -64,7 +76,9 @@ def _reports(file: Path, overrides: tuple[str, ...], processes: bool) -> list[Re
 
 def _text(report: Report) -> str:
     lines = [f"{report.kind} {report.name} ({report.where})"]
-    return "\n".join(lines + [f"  {'ok ' if check.ok else 'BAD'}  {check.name:<18}  {check.detail}" for check in report.checks])
+    return "\n".join(
+        lines + [f"  {'ok ' if check.ok else 'BAD'}  {check.name:<18}  {check.detail}" for check in report.checks]
+    )
 
 
 def _table(report: Report) -> dict[str, Any]:

@@ -30,14 +30,20 @@ def checks(kind: str, settings: Sequence[Component], problem: str | None) -> lis
     function = settings[0].function
     if kind == "reward":
         found = [checked(function, "result", partial(over, settings, check_reward))]
-        return [*found, checked(function, "purity", partial(over, settings, check_reward_purity))] if found[0].ok else found
+        return (
+            [*found, checked(function, "purity", partial(over, settings, check_reward_purity))]
+            if found[0].ok
+            else found
+        )
     found = [
         checked(function, "reads", lambda: check_reads(kind, settings, problem)),
         checked(function, "result", lambda: over(settings, partial(check_result, kind))),
     ]
     if found[-1].ok:  # the others would only say it again
         names = {"purity": check_purity, "order": check_order}
-        found += [checked(function, name, partial(over, settings, partial(check, kind))) for name, check in names.items()]
+        found += [
+            checked(function, name, partial(over, settings, partial(check, kind))) for name, check in names.items()
+        ]
     return found
 
 
@@ -47,7 +53,10 @@ def _batches() -> list[tuple[Probe, str]]:
     every = [(mixed, "mixed rewards")]
     for reward in (0.0, 1.0):
         same = dataclasses.replace(mixed, reward=(reward,) * len(mixed.lengths))
-        every += [(same, f"every reward {reward:g}"), (smallest(mixed, reward), f"one sequence of one token and reward {reward:g}")]
+        every += [
+            (same, f"every reward {reward:g}"),
+            (smallest(mixed, reward), f"one sequence of one token and reward {reward:g}"),
+        ]
     return every
 
 
@@ -67,7 +76,11 @@ def check_result(kind: str, component: Component) -> str:
             _outcome(kind, component, whole)
         except StageFailure as failure:
             raise StageFailure(f"{failure}, for {what}") from None
-    return "a bool for each sequence" if kind == "filter" else "finite and of the right shape, also where all rewards are the same"
+    return (
+        "a bool for each sequence"
+        if kind == "filter"
+        else "finite and of the right shape, also where all rewards are the same"
+    )
 
 
 def check_purity(kind: str, component: Component) -> str:
@@ -80,7 +93,9 @@ def check_purity(kind: str, component: Component) -> str:
             raise Wrong(f"it changes batch.{names[0]}: make a new tensor, not one changed in place (x - y, not x -= y)")
         first, second = (_outcome(kind, component, whole) for _ in range(2))
         if not all(torch.equal(first[name], second[name]) for name in first):
-            raise Wrong("two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call")
+            raise Wrong(
+                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call"
+            )
     return "the batch is left as it is, and two calls agree to the bit"
 
 
@@ -115,7 +130,9 @@ def _outcome(kind: str, component: Component, whole: Probe) -> dict[str, Tensor]
 def _rollouts() -> list[Rollout]:
     """Samples of every verdict, finished and cut off, some without an answer, of one token and of several."""
 
-    def rollout(index: int, verdict: Verdict, answer: str | None, finish: FinishReason, text: str, tokens: list[int]) -> Rollout:
+    def rollout(
+        index: int, verdict: Verdict, answer: str | None, finish: FinishReason, text: str, tokens: list[int]
+    ) -> Rollout:
         logp, right = [-0.5] * len(tokens), float(verdict == "correct")
         return Rollout(f"p{index // 2}", index, [5, 6], tokens, logp, text, answer, verdict, right, finish)
 

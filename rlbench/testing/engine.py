@@ -54,9 +54,16 @@ def network(critic: bool, dtype: torch.dtype) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = Qwen2Config(
-            vocab_size=VOCABULARY, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=40,
-            max_position_embeddings=64, initializer_range=0.2, tie_word_embeddings=True,
-        )  # fmt: skip
+            vocab_size=VOCABULARY,
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=40,
+            max_position_embeddings=64,
+            initializer_range=0.2,
+            tie_word_embeddings=True,
+        )
         policy = Policy(Qwen2ForCausalLM(config).to(dtype))
         if not critic:
             return policy
@@ -73,14 +80,20 @@ def examples(rows: str, dtype: torch.dtype) -> tuple[Example, ...]:
     sequences = []
     for unit in range(UNITS):
         for member in range({"pairs": 2, "groups": unit % 3 + 1}.get(rows, 1)):
-            prompt, completion = ([draw.randrange(VOCABULARY) for _ in range(draw.randint(1, longest))] for longest in (8, CONSTANT_LENGTH))
+            prompt, completion = (
+                [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, longest))]
+                for longest in (8, CONSTANT_LENGTH)
+            )
             group = f"p{unit}" if rows == "groups" else f"p{unit // 2}"
             sequences.append(TrainingSequence(unit, group, prompt, completion, [], float((unit + member) % 2 == 0)))
     made = examples_of(sequences, rows)
     annotate(network(False, torch.float32), made, {"logp": "logp"}, 10_000, CPU)
     for example in made:
         logp = example.fields.pop("logp")
-        older = {name: torch.tensor([draw.gauss(0, 0.3) for _ in logp]) + logp for name in ("ref_logp", "old_logp", "sampler_logp")}
+        older = {
+            name: torch.tensor([draw.gauss(0, 0.3) for _ in logp]) + logp
+            for name in ("ref_logp", "old_logp", "sampler_logp")
+        }
         other = {name: torch.tensor([draw.gauss(0, 1) for _ in logp]) for name in ("advantage", "old_value", "returns")}
         example.fields = {name: values.to(dtype) for name, values in {**older, **other}.items()}
     return tuple(made)
@@ -113,7 +126,10 @@ def _worst(bound: BoundObjective, dtype: torch.dtype) -> tuple[float, str]:
     if not whole.any():
         raise Wrong("its gradient with respect to the weights is 0 for tokens with probabilities from 0.01 to 0.4")
     every, draw = list(itertools.chain(*units)), random.Random(1)
-    cuts = {"when every unit is a micro-batch": [[unit] for unit in units], "when the units stand in the opposite order": [units[::-1]]}
+    cuts = {
+        "when every unit is a micro-batch": [[unit] for unit in units],
+        "when the units stand in the opposite order": [units[::-1]],
+    }
     for number in range(2):
         order = draw.sample(units, len(units))
         ends = [0, *sorted(draw.sample(range(1, len(units)), number + 2)), len(units)]
@@ -137,7 +153,10 @@ class _Learner(Learner):
 
 
 def gradient(
-    bound: BoundObjective, cut: Sequence[Sequence[list[Example]]], dtype: torch.dtype, step: Sequence[Example] | None = None
+    bound: BoundObjective,
+    cut: Sequence[Sequence[list[Example]]],
+    dtype: torch.dtype,
+    step: Sequence[Example] | None = None,
 ) -> Tensor:
     """The gradient of a step that is cut into the given micro-batches, each of some units in the order given.
 
@@ -169,7 +188,9 @@ def _learner(bound: BoundObjective, dtype: torch.dtype, budget: int = 60) -> Lea
 
 
 def _taken(learner: Learner) -> Tensor:
-    found = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in learner.parameters])
+    found = torch.cat(
+        [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in learner.parameters]
+    )
     learner.optimiser.zero_grad(set_to_none=True)
     return found
 
@@ -187,9 +208,13 @@ class Beside:
         self.errors = Path(self.folder.name) / "errors.txt"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from rlbench.testing.engine import second; second()"], env={**os.environ, **single},
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-            )  # fmt: skip
+                [sys.executable, "-c", "from rlbench.testing.engine import second; second()"],
+                env={**os.environ, **single},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def __enter__(self) -> Beside:
         return self
@@ -243,7 +268,9 @@ def _two(bound: BoundObjective, found: Tensor | str) -> Check:
     if not change <= ROUNDING[torch.float64]:
         reason = f"over two processes the gradient of a step changes by {change:.1e} of its norm: it must not ask where it runs"
         return Check("processes", False, f"{what}: {reason}")
-    return Check("processes", True, f"two processes with unequal shares have the gradient of one ({change:.1e} of its norm)")
+    return Check(
+        "processes", True, f"two processes with unequal shares have the gradient of one ({change:.1e} of its norm)"
+    )
 
 
 def _share(rows: str, rank: int) -> list[Example]:
@@ -255,7 +282,9 @@ def _share(rows: str, rank: int) -> list[Example]:
 def _group(rank: int, folder: str) -> Iterator[None]:
     if dist.is_initialized():
         raise RuntimeError("this process is part of a process group already")
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE))
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE)
+    )
     try:
         yield
     finally:
@@ -277,8 +306,16 @@ def second() -> None:
 def _address(function: Callable[..., Any]) -> dict[str, str] | None:
     """Where another process finds a function: in a module, or registered in a file. None: nowhere."""
     module = sys.modules.get(function.__module__)
-    if function.__module__ != "__main__" and getattr(module, "__file__", None) and not function.__module__.startswith("rlbench_plugin_"):
-        return {"module": function.__module__, "name": function.__name__} if getattr(module, function.__name__, None) is function else None
+    if (
+        function.__module__ != "__main__"
+        and getattr(module, "__file__", None)
+        and not function.__module__.startswith("rlbench_plugin_")
+    ):
+        return (
+            {"module": function.__module__, "name": function.__name__}
+            if getattr(module, function.__name__, None) is function
+            else None
+        )
     path, attached = function.__code__.co_filename, function.__rlbench__  # type: ignore[attr-defined]
     try:
         loaded = registry.load("objective", attached["name"], [path])

@@ -18,12 +18,17 @@ from rlbench.testing.report import Check, NotConforming, Report, Wrong, checked,
 from rlbench.training.step import BoundObjective, Component
 
 _OBJECTIVE = {
-    "purity": objectives.check_purity, "locality": objectives.check_locality, "micro-batches": check_engine,
-    "extremes": objectives.check_extremes, "finite differences": objectives.check_differences,
-}  # fmt: skip
+    "purity": objectives.check_purity,
+    "locality": objectives.check_locality,
+    "micro-batches": check_engine,
+    "extremes": objectives.check_extremes,
+    "finite differences": objectives.check_differences,
+}
 
 
-def check_objective(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = True) -> Report:
+def check_objective(
+    function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = True
+) -> Report:
     """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows cannot do.
 
     Raises:
@@ -58,7 +63,9 @@ def check_file(
     return {f"{report.kind} {report.name}" if report.name in twice else report.name: report for report in reports}
 
 
-def examine(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False) -> Report:
+def examine(
+    function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False
+) -> Report:
     """Hold one decorated function against its contract.
 
     Args:
@@ -73,9 +80,12 @@ def examine(function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] 
 
 
 def examine_all(
-    functions: Sequence[Callable[..., Any]], *, hyperparameters: Sequence[Mapping[str, Any]] = (), processes: bool = False,
+    functions: Sequence[Callable[..., Any]],
+    *,
+    hyperparameters: Sequence[Mapping[str, Any]] = (),
+    processes: bool = False,
     problems: Sequence[str | None] = (),
-) -> list[Report]:  # fmt: skip
+) -> list[Report]:
     """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second process.
 
     ``problems`` is what the registry found in the source of each, see ``source.Description``.
@@ -86,7 +96,9 @@ def examine_all(
     with one_thread(), Beside() if several else nullcontext() as beside:
         every = [_checks(*each) for each in zip(functions, hyperparameters, problems, strict=True)]
         if beside is not None:
-            sound = [n for n, checks in enumerate(every) if attached[n].get("kind") == "objective" and _in_engine(checks)]
+            sound = [
+                n for n, checks in enumerate(every) if attached[n].get("kind") == "objective" and _in_engine(checks)
+            ]
             bounds = [_bound(functions[n], hyperparameters[n]) for n in sound]
             for n, check in zip(sound, beside.check(bounds), strict=True):
                 every[n].append(check)
@@ -129,7 +141,9 @@ def _in_engine(checks: Sequence[Check]) -> bool:
 
 def _bound(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundObjective:
     known = function.__rlbench__  # type: ignore[attr-defined]
-    return BoundObjective(known["name"], function, dict(hyperparameters), known["rows"], tuple(known["reads"]), known["reduction"])
+    return BoundObjective(
+        known["name"], function, dict(hyperparameters), known["rows"], tuple(known["reads"]), known["reduction"]
+    )
 
 
 def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> Component:
@@ -141,4 +155,6 @@ def _report(function: Callable[..., Any], checks: Sequence[Check]) -> Report:
     known = getattr(function, "__rlbench__", {})
     code = getattr(function, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
-    return Report(known.get("kind", "function"), known.get("name", getattr(function, "__name__", "?")), where, tuple(checks))
+    return Report(
+        known.get("kind", "function"), known.get("name", getattr(function, "__name__", "?")), where, tuple(checks)
+    )

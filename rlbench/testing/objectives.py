@@ -11,7 +11,18 @@ from torch import Tensor
 from rlbench.objectives.batch import Loss, recorded_stops, replayed_stops
 from rlbench.objectives.reduction import Totals, reduce_loss
 from rlbench.records import UserError
-from rlbench.testing.probes import LENGTHS, TRAINED, Probe, changed, default_dtype, hold_reads, probe, probes, smallest, snapshot
+from rlbench.testing.probes import (
+    LENGTHS,
+    TRAINED,
+    Probe,
+    changed,
+    default_dtype,
+    hold_reads,
+    probe,
+    probes,
+    smallest,
+    snapshot,
+)
 from rlbench.testing.report import Wrong
 from rlbench.training.step import BoundObjective
 
@@ -35,7 +46,11 @@ def check_reads(bounds: Sequence[BoundObjective], problem: str | None = None) ->
     critic = "value" in bounds[0].reads
 
     def refusal(name: str) -> str | None:
-        return "which the policy gives, beside 'value', which the critic gives: make two objectives" if critic and name in POLICY else None
+        return (
+            "which the policy gives, beside 'value', which the critic gives: make two objectives"
+            if critic and name in POLICY
+            else None
+        )
 
     return hold_reads(bounds, [*probes(bounds[0].rows), smallest(probe(bounds[0].rows, 0, 0.5))], refusal, problem)
 
@@ -46,7 +61,9 @@ def check_reads(bounds: Sequence[BoundObjective], problem: str | None = None) ->
 def check_result(bound: BoundObjective) -> str:
     """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite, unreduced statistics."""
     if (bound.reduction == "pair-mean") != (bound.rows == "pairs"):
-        raise Wrong(f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together')
+        raise Wrong(
+            f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together'
+        )
     shapes: dict[str, None] = {}
     flows = False
     for whole, dtype in itertools.product(probes(bound.rows), (torch.float32, torch.float64)):
@@ -67,10 +84,14 @@ def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[
             reduced = reduce_loss(loss, bound.reduction, batch, _totals(whole))
         except ValueError as error:
             scalar = any(term.values.dim() == 0 for term in loss.terms)
-            raise Wrong(f"{error}{': return the losses unreduced, the mean is taken by the engine' if scalar else ''}") from None
+            raise Wrong(
+                f"{error}{': return the losses unreduced, the mean is taken by the engine' if scalar else ''}"
+            ) from None
         for term in loss.terms:
             if term.values.dtype != dtype:
-                raise Wrong(f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take batch.logp.dtype")
+                raise Wrong(
+                    f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take batch.logp.dtype"
+                )
         if not reduced.requires_grad:
             raise Wrong("no gradient flows from what it returns: all of it is detached")
         gradients = _gradients(reduced, leaves)
@@ -86,7 +107,9 @@ def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[
     return loss, gradients
 
 
-def _all_finite(reduced: Tensor, gradients: Mapping[str, Tensor], stats: Mapping[str, Tensor], what: str, advice: str = "") -> None:
+def _all_finite(
+    reduced: Tensor, gradients: Mapping[str, Tensor], stats: Mapping[str, Tensor], what: str, advice: str = ""
+) -> None:
     every = {"loss": reduced, **{f"gradient with respect to {name}": x for name, x in gradients.items()}}
     for name, values in {**every, **{f"statistic {name!r}": x for name, x in stats.items()}}.items():
         if values.numel() == 0:
@@ -105,10 +128,18 @@ def check_purity(bound: BoundObjective) -> str:
         before = snapshot(batch)
         bound(batch)
         if names := changed(batch, before):
-            raise Wrong(f"it changes batch.{names[0]}: make a new tensor instead of changing one in place (x + y, not x += y)")
-        first, second = (list(itertools.chain(x, y.values(), z.values())) for x, y, z in (_weighted(bound, whole) for _ in range(2)))
-        if len(first) != len(second) or not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)):
-            raise Wrong("two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call")
+            raise Wrong(
+                f"it changes batch.{names[0]}: make a new tensor instead of changing one in place (x + y, not x += y)"
+            )
+        first, second = (
+            list(itertools.chain(x, y.values(), z.values())) for x, y, z in (_weighted(bound, whole) for _ in range(2))
+        )
+        if len(first) != len(second) or not all(
+            a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)
+        ):
+            raise Wrong(
+                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call"
+            )
     return "the batch is left as it is, and two calls agree to the bit"
 
 
@@ -119,12 +150,17 @@ def check_locality(bound: BoundObjective) -> str:
         units = whole.units
         order = torch.randperm(len(units), generator=torch.Generator().manual_seed(1)).tolist()
         parts = [([unit], "alone") for unit in units]
-        parts += [([units[i] for i in order[: len(order) // 2 + 1]], "among fewer"), ([units[i] for i in order], "in another order")]
+        parts += [
+            ([units[i] for i in order[: len(order) // 2 + 1]], "among fewer"),
+            ([units[i] for i in order], "in another order"),
+        ]
         expected = _weighted(bound, whole)
         for chosen, how in parts:
             _compare(bound, whole, list(itertools.chain(*chosen)), expected, how)
         compared += len(parts)
-    return f"every {bound.rows.removesuffix('s')} has its own loss and gradient in {compared} parts and orders of batches"
+    return (
+        f"every {bound.rows.removesuffix('s')} has its own loss and gradient in {compared} parts and orders of batches"
+    )
 
 
 def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: Weighted, how: str) -> None:
@@ -139,7 +175,9 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
     values, gradients, stats = _weighted(bound, whole.take(sequences), weights)
     pairs = [("loss", found, of[places], of) for found, of, places in zip(values, expected[0], where, strict=True)]
     if stats.keys() != expected[2].keys():
-        raise Wrong(f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch {', '.join(expected[2]) or 'none'}")
+        raise Wrong(
+            f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch {', '.join(expected[2]) or 'none'}"
+        )
     for name, of in expected[2].items():
         pairs.append((f"statistic {name!r}", stats[name], of[_places(of, whole, sequences)], of))
     tokens = whole.tokens(sequences)
@@ -172,9 +210,15 @@ def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | No
             found, wanted = ([len(x) for x in xs] for xs in ([term.values for term in terms], weights))
             raise Wrong(f"its terms have {found} values for {_size(part)}, and as part of a larger batch {wanted}")
         weights = [_weights(term.values) for term in terms] if weights is None else weights
-        total = torch.stack([term.coefficient * (w * term.values).sum() for term, w in zip(terms, weights, strict=True)]).sum()
+        total = torch.stack(
+            [term.coefficient * (w * term.values).sum() for term, w in zip(terms, weights, strict=True)]
+        ).sum()
         gradients = _gradients(total, {name: leaf for name, leaf in leaves.items() if name in _trained(bound)})
-    return [term.values.detach() for term in terms], gradients, {name: values.detach().double() for name, values in loss.stats.items()}
+    return (
+        [term.values.detach() for term in terms],
+        gradients,
+        {name: values.detach().double() for name, values in loss.stats.items()},
+    )
 
 
 def _weights(values: Tensor) -> Tensor:
@@ -220,18 +264,32 @@ def _extremes(rows: str) -> Iterator[tuple[Probe, str]]:
     entropies = itertools.cycle((0.0, -1e-7, 12.0))  # rounding makes an entropy of 0 a little less
     for logp, older, credit in itertools.product((0.0, -100.0, -200.0), (0.0, -100.0, -200.0), (0.0, 1e3, -1e3)):
         fields = {
-            "logp": logp, "ref_logp": older, "old_logp": older, "sampler_logp": older, "advantage": credit,
-            "entropy": next(entropies), "value": credit, "old_value": -credit, "returns": credit / 2,
-        }  # fmt: skip
+            "logp": logp,
+            "ref_logp": older,
+            "old_logp": older,
+            "sampler_logp": older,
+            "advantage": credit,
+            "entropy": next(entropies),
+            "value": credit,
+            "old_value": -credit,
+            "returns": credit / 2,
+        }
         for shape in shapes:
-            yield shape.replace(**fields), f"log-probabilities of {logp:g}, older ones of {older:g} and advantages of {credit:g}"
+            yield (
+                shape.replace(**fields),
+                f"log-probabilities of {logp:g}, older ones of {older:g} and advantages of {credit:g}",
+            )
     random = torch.Generator().manual_seed(0)
 
     def mixed(*choices: float) -> Tensor:
-        return torch.tensor(choices, dtype=torch.float64)[torch.randint(len(choices), base.token_id.shape, generator=random)]
+        return torch.tensor(choices, dtype=torch.float64)[
+            torch.randint(len(choices), base.token_id.shape, generator=random)
+        ]
 
     for _ in range(8):
-        fields = {name: mixed(0.0, -1e-7, -1.0, -100.0, -200.0) for name in ("logp", "ref_logp", "old_logp", "sampler_logp")}
+        fields = {
+            name: mixed(0.0, -1e-7, -1.0, -100.0, -200.0) for name in ("logp", "ref_logp", "old_logp", "sampler_logp")
+        }
         fields |= {name: mixed(0.0, 1e3, -1e3) for name in ("advantage", "value", "old_value", "returns")}
         yield base.replace(**fields, entropy=mixed(0.0, -1e-7, 12.0)), "extreme log-probabilities and advantages mixed"
 
@@ -246,7 +304,9 @@ def check_differences(bound: BoundObjective) -> str:
     judged, kinks = (sum(column) for column in zip(*counts, strict=True))
     if kinks > judged:
         raise Wrong(f"it bends or jumps at {kinks} of {kinks + judged} random places: its gradient says nothing of it")
-    return f"{judged} derivatives are those of central differences" + (f"; {kinks} at kinks were left out" if kinks else "")
+    return f"{judged} derivatives are those of central differences" + (
+        f"; {kinks} at kinks were left out" if kinks else ""
+    )
 
 
 def _differences(bound: BoundObjective, whole: Probe) -> tuple[int, int]:
@@ -321,7 +381,11 @@ def _replayed(bound: BoundObjective, whole: Probe, stops: list[Tensor]) -> Tenso
 
 def _trained(bound: BoundObjective) -> tuple[str, ...]:
     """What the gradient is taken with respect to: the outputs of the network that trains this objective."""
-    return ("value",) if "value" in bound.reads else tuple(name for name in TRAINED if name == "logp" or name in bound.reads)
+    return (
+        ("value",)
+        if "value" in bound.reads
+        else tuple(name for name in TRAINED if name == "logp" or name in bound.reads)
+    )
 
 
 def _gradients(total: Tensor, leaves: Mapping[str, Tensor], keep: bool = False) -> dict[str, Tensor]:
@@ -329,7 +393,9 @@ def _gradients(total: Tensor, leaves: Mapping[str, Tensor], keep: bool = False) 
     if not total.requires_grad:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, retain_graph=keep)
-    return {name: torch.zeros_like(leaf) if x is None else x for (name, leaf), x in zip(leaves.items(), found, strict=True)}
+    return {
+        name: torch.zeros_like(leaf) if x is None else x for (name, leaf), x in zip(leaves.items(), found, strict=True)
+    }
 
 
 def _totals(whole: Probe) -> Totals:

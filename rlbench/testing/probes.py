@@ -58,30 +58,43 @@ class Probe:
     def take(self, sequences: Sequence[int]) -> Probe:
         """Some of the sequences, in the order given."""
         tokens = self.tokens(sequences)
-        of_sequences = {name: tuple(getattr(self, name)[s] for s in sequences) for name in ("lengths", "group", "reward", "weight")}
+        of_sequences = {
+            name: tuple(getattr(self, name)[s] for s in sequences) for name in ("lengths", "group", "reward", "weight")
+        }
         fields = {name: values[tokens] for name, values in self.fields.items()}
         return dataclasses.replace(self, **of_sequences, token_id=self.token_id[tokens], fields=fields)
 
     def replace(self, **fields: Tensor | float) -> Probe:
         """The same with other values, or one value at every token, in some fields."""
-        new = {name: torch.full_like(self.fields["logp"], x) if isinstance(x, float) else x for name, x in fields.items()}
+        new = {
+            name: torch.full_like(self.fields["logp"], x) if isinstance(x, float) else x for name, x in fields.items()
+        }
         return dataclasses.replace(self, fields={**self.fields, **new})
 
     def batch(
-        self, dtype: torch.dtype = torch.float64, names: Sequence[str] | None = None, kind: type[TokenBatch] = TokenBatch
+        self,
+        dtype: torch.dtype = torch.float64,
+        names: Sequence[str] | None = None,
+        kind: type[TokenBatch] = TokenBatch,
     ) -> tuple[Any, dict[str, Tensor]]:
         """The batch with all fields or those named, and the leaves that gradients come to, by name."""
-        copies = {name: values.to(dtype, copy=True) for name, values in self.fields.items() if names is None or name in names}
+        copies = {
+            name: values.to(dtype, copy=True) for name, values in self.fields.items() if names is None or name in names
+        }
         leaves = {name: copies[name].requires_grad_() for name in TRAINED if name in copies}
         # Clones, because a network's outputs are no leaves either: what is changed in place has to be found, not refused by torch.
         fields = {name: values.clone() if name in leaves else values for name, values in copies.items()}
         lengths = torch.tensor(self.lengths)
         sequence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         batch = kind(
-            sequence=sequence, token_id=self.token_id.clone(), position=torch.cat([torch.arange(n) for n in self.lengths]),
-            reward=torch.tensor(self.reward, dtype=dtype), group=torch.tensor(self.group), weight=torch.tensor(self.weight, dtype=dtype),
+            sequence=sequence,
+            token_id=self.token_id.clone(),
+            position=torch.cat([torch.arange(n) for n in self.lengths]),
+            reward=torch.tensor(self.reward, dtype=dtype),
+            group=torch.tensor(self.group),
+            weight=torch.tensor(self.weight, dtype=dtype),
             fields=fields,
-        )  # fmt: skip
+        )
         return batch, leaves
 
 
@@ -100,7 +113,10 @@ class Recording(TokenBatch):
 
 
 def hold_reads(
-    settings: Sequence[BoundObjective | Component], wholes: Sequence[Probe], refusal: Callable[[str], str | None], problem: str | None
+    settings: Sequence[BoundObjective | Component],
+    wholes: Sequence[Probe],
+    refusal: Callable[[str], str | None],
+    problem: str | None,
 ) -> str:
     """Hold what a function declares against what it, and whatever it hands the batch to, reads of some batches under each setting.
 
@@ -124,7 +140,9 @@ def hold_reads(
     if problem is not None:
         raise Wrong(problem)
     unread = sorted(declared - seen.keys())
-    mentioned = {name for name in unread if name in settings[0].function.__code__.co_names}  # under other hyper-parameters it may be read
+    mentioned = {
+        name for name in unread if name in settings[0].function.__code__.co_names
+    }  # under other hyper-parameters it may be read
     if set(unread) - mentioned and complete:
         name = next(name for name in unread if name not in mentioned)
         raise Wrong(f"reads declares {name!r}, which is never read and may cost a forward pass: take it out of reads")
@@ -146,9 +164,14 @@ def probe(rows: str, seed: int, spread: float) -> Probe:
     logp, value = uniform(-3.0, -0.05), normal()
     older = {name: (logp + normal(spread)).clamp(max=-0.01) for name in ("ref_logp", "old_logp", "sampler_logp")}
     fields = {
-        "logp": logp, **older, "advantage": normal(), "entropy": uniform(0.1, 4.0),
-        "value": value, "old_value": value + normal(0.5), "returns": normal(),
-    }  # fmt: skip
+        "logp": logp,
+        **older,
+        "advantage": normal(),
+        "entropy": uniform(0.1, 4.0),
+        "value": value,
+        "old_value": value + normal(0.5),
+        "returns": normal(),
+    }
     token_id = torch.randint(100, (tokens,), generator=random)
     return Probe(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
 
@@ -165,7 +188,9 @@ def smallest(whole: Probe, reward: float | None = None) -> Probe:
     first = torch.tensor(unit.lengths).cumsum(0) - torch.tensor(unit.lengths)
     fields = {name: values[first] for name, values in unit.fields.items()}
     rewards = unit.reward if reward is None else (reward,) * len(unit.lengths)
-    return dataclasses.replace(unit, lengths=(1,) * len(unit.lengths), reward=rewards, token_id=unit.token_id[first], fields=fields)
+    return dataclasses.replace(
+        unit, lengths=(1,) * len(unit.lengths), reward=rewards, token_id=unit.token_id[first], fields=fields
+    )
 
 
 @contextlib.contextmanager

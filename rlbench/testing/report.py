@@ -67,7 +67,9 @@ def over(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
         try:
             detail = check(bound)
         except Wrong as wrong:
-            raise Wrong(f"with {dict(bound.hyperparameters)} {wrong}" if bound.hyperparameters else str(wrong)) from None
+            raise Wrong(
+                f"with {dict(bound.hyperparameters)} {wrong}" if bound.hyperparameters else str(wrong)
+            ) from None
     return detail
 
 

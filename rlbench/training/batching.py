@@ -75,7 +75,12 @@ class Packed:
             elif name != "advantage" and name not in outputs:
                 raise StageFailure(f"{name!r} is read and this method's data does not have it")
         return TokenBatch(
-            sequence=self.sequence, token_id=self.token_id, position=self.position, reward=self.reward, group=self.group, fields=fields
+            sequence=self.sequence,
+            token_id=self.token_id,
+            position=self.position,
+            reward=self.reward,
+            group=self.group,
+            fields=fields,
         )
 
 
@@ -90,7 +95,9 @@ def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Exampl
     examples = []
     for row in sequences:
         if not row.prompt_ids or not row.token_ids:
-            raise StageFailure(f"a sequence of group {row.group!r} has an empty {'completion' if row.prompt_ids else 'prompt'}")
+            raise StageFailure(
+                f"a sequence of group {row.group!r} has an empty {'completion' if row.prompt_ids else 'prompt'}"
+            )
         group = groups.setdefault(row.group, len(groups))
         unit = group if rows == "groups" else units.setdefault(row.unit, len(units))
         ids = np.array([*row.prompt_ids, *row.token_ids], dtype=np.int64)
@@ -99,7 +106,9 @@ def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Exampl
     if rows == "pairs":
         for unit in units_of(examples):
             if len(unit) != 2:
-                raise StageFailure(f"a pair has {len(unit)} sequences; an objective of pairs takes the data rollouts.pairs")
+                raise StageFailure(
+                    f"a pair has {len(unit)} sequences; an objective of pairs takes the data rollouts.pairs"
+                )
     return examples
 
 

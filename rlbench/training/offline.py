@@ -53,9 +53,14 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     units = units_of(examples)
     batches = step_batches(len(units), training.batch_size, training.epochs, config["seed"], training.max_steps)
     learner = Learner(
-        policy, objective, training,
-        learning_rate=training.learning_rate, steps=len(batches), constant_length=training.max_length, device=policy.device,
-    )  # fmt: skip
+        policy,
+        objective,
+        training,
+        learning_rate=training.learning_rate,
+        steps=len(batches),
+        constant_length=training.max_length,
+        device=policy.device,
+    )
     keep = Checkpoints(policy, config, inputs["model"], output, len(batches))
     log = []
     for number, batch in enumerate(batches):
@@ -109,7 +114,9 @@ def choice(row_filter: Component, batch: TokenBatch) -> Tensor:
     keep, sequences = row_filter(batch), batch.n_sequences
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (sequences,):
         found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
-        raise StageFailure(f"{registry.called(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}")
+        raise StageFailure(
+            f"{registry.called(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}"
+        )
     return keep
 
 
@@ -124,7 +131,9 @@ def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
     Raises: as ``estimate``.
     """
     batch = whole_batch(examples, estimator.reads)
-    found = {name: batch.expand(x) if len(x) == batch.n_sequences else x for name, x in estimate(estimator, batch).items()}
+    found = {
+        name: batch.expand(x) if len(x) == batch.n_sequences else x for name, x in estimate(estimator, batch).items()
+    }
     for name, values in found.items():
         store(examples, name, values)
     return found.get("returns")
@@ -138,12 +147,18 @@ def estimate(estimator: Component, batch: TokenBatch) -> dict[str, Tensor]:
         StageFailure: what it returned is not finite, or of another shape.
     """
     result = estimator(batch)
-    made = {"advantage": result.advantage, "returns": result.returns} if isinstance(result, Credit) else {"advantage": result}
+    made = (
+        {"advantage": result.advantage, "returns": result.returns}
+        if isinstance(result, Credit)
+        else {"advantage": result}
+    )
     where, tokens, sequences = registry.called(estimator.function), batch.n_tokens, batch.n_sequences
     for name, values in made.items():
         if not isinstance(values, Tensor) or values.dim() != 1 or len(values) not in (sequences, tokens):
             found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise StageFailure(f"{where}: its {name} is {found}, and has to be [T] or [S], here with T={tokens}, S={sequences}")
+            raise StageFailure(
+                f"{where}: its {name} is {found}, and has to be [T] or [S], here with T={tokens}, S={sequences}"
+            )
         if not torch.isfinite(values).all():
             raise StageFailure(f"{where}: its {name} is not finite")
     return made
@@ -164,9 +179,13 @@ def add_initial_logp(policy: Policy, examples: Sequence[Example], reads: Sequenc
 
 
 def refresh_old_logp(
-    policy: Policy, units: Sequence[list[Example]], batches: Sequence[np.ndarray], number: int, reads: Sequence[str],
+    policy: Policy,
+    units: Sequence[list[Example]],
+    batches: Sequence[np.ndarray],
+    number: int,
+    reads: Sequence[str],
     training: TrainingConfig,
-) -> None:  # fmt: skip
+) -> None:
     """Where ``training.refresh_interval`` asks for it at step ``number``, make the policy as it now is the old one.
 
     Its log-probabilities become the ``old_logp`` of every unit that comes up before the next such step.

@@ -71,13 +71,17 @@ class OnlineLoop:
         if self.objective.rows == "pairs":
             raise StageFailure(f"objective {self.objective.name!r} takes pairs, which online sampling does not make")
         self.reward = Component.load("reward", config["reward"], self.plugins)
-        self.estimator = Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
+        self.estimator = (
+            Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
+        )
         model = models.load_model(inputs["model"], device=context.device)
         self.tokenizer = models.load_tokenizer(inputs["model"])
         stop_ids = models.stop_token_ids(model.generation_config, self.tokenizer)
         self.params = SamplingParams(self.online.temperature, self.online.max_new_tokens, stop_ids)
         checkpointing = self.training.gradient_checkpointing
-        self.policy = Policy(model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing)
+        self.policy = Policy(
+            model, dtype=config["dtype"], temperature=self.online.temperature, checkpointing=checkpointing
+        )
         self.sampler = Sampler(config, inputs["model"], self.policy, share=context.share)
         try:
             self._prepare(config, inputs, checkpointing)
@@ -94,7 +98,9 @@ class OnlineLoop:
             self.critic = Critic(self.policy, checkpointing=checkpointing)
             objective = BoundObjective.load(config["critic"], self.plugins)
             self.critic_learner = self._learner(self.critic, objective, config["critic"]["learning_rate"])
-        self.problems, self.prompts = fitting_prompts(config, inputs, self.tokenizer, self.sampler.engine.context, self.context)
+        self.problems, self.prompts = fitting_prompts(
+            config, inputs, self.tokenizer, self.sampler.engine.context, self.context
+        )
         self.order = prompt_order(len(self.problems), self.online.prompts_per_step, self.online.steps, config["seed"])
         self.initial_policy = snapshot(self.policy) if "ref_logp" in self.objective.reads else None
         self.sampler.start(self.prompts)
@@ -132,7 +138,12 @@ class OnlineLoop:
                 break
         trained = [pair for problem in list(kept)[:wanted] for pair in kept[problem]]
         rollouts, rewards = zip(*drawn, strict=True)
-        stats = {"online_step": step + 1, **sampling_stats(rollouts, rewards), "draws": draws, "kept": len(trained) / len(drawn)}
+        stats = {
+            "online_step": step + 1,
+            **sampling_stats(rollouts, rewards),
+            "draws": draws,
+            "kept": len(trained) / len(drawn),
+        }
         return (self._examples(trained) if trained else []), stats
 
     def _draws_of(self, step: int) -> Iterator[np.ndarray]:
@@ -189,7 +200,7 @@ class OnlineLoop:
             stats |= correct_advantages(examples, self.online.importance_cap)
         if self.critic is not None:
             if returns is None:
-                raise StageFailure("a critic needs an advantage estimator that makes returns, such as \"gae\"")
+                raise StageFailure('a critic needs an advantage estimator that makes returns, such as "gae"')
             values = torch.cat([example.fields["old_value"] for example in examples])
             stats["explained_variance"] = explained_variance(values, returns)
         return stats
@@ -216,9 +227,14 @@ class OnlineLoop:
 
     def _learner(self, network: Policy | Critic, objective: BoundObjective, learning_rate: float) -> Learner:
         return Learner(
-            network, objective, self.training, learning_rate=learning_rate, steps=self.online.steps * self.updates,
-            constant_length=self.online.max_new_tokens, device=self.policy.device,
-        )  # fmt: skip
+            network,
+            objective,
+            self.training,
+            learning_rate=learning_rate,
+            steps=self.online.steps * self.updates,
+            constant_length=self.online.max_new_tokens,
+            device=self.policy.device,
+        )
 
 
 def correct_advantages(examples: Sequence[Example], cap: float) -> dict[str, float]:
@@ -261,7 +277,9 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
         StageFailure: a step draws more problems than there are.
     """
     if problems < per_step:
-        raise StageFailure(f"online.prompts_per_step is {per_step} and there are {problems} prompts; it is at most their number")
+        raise StageFailure(
+            f"online.prompts_per_step is {per_step} and there are {problems} prompts; it is at most their number"
+        )
     whole = problems // per_step
     epochs = [shuffled(problems, "prompts", seed, epoch) for epoch in range(-(-steps // whole))]
     return [epochs[step // whole][(step % whole) * per_step :][:per_step] for step in range(steps)]

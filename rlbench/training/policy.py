@@ -28,15 +28,24 @@ LOGIT_ELEMENTS = 2**27
 
 
 def packed_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    scaling: float | None = None, sliding_window: int | None = None, packed_layout: Layout | None = None, **kwargs: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    packed_layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain sdpa."""
     if packed_layout is None:
         options = {"scaling": scaling, "sliding_window": sliding_window, **kwargs}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
-        raise UserError(f"{type(module).__name__} caps attention logits or has attention sinks, which packed training does not know")
+        raise UserError(
+            f"{type(module).__name__} caps attention logits or has attention sinks, which packed training does not know"
+        )
     mask = None
     if sliding_window is not None and packed_layout.longest > sliding_window:
         place = torch.arange(packed_layout.longest, device=query.device)
@@ -44,7 +53,9 @@ def packed_attention(
         mask = (distance >= 0) & (distance < sliding_window)
     q, k, v = (_unpack(x, packed_layout) for x in (query, key, value))
     grouped = q.shape[1] != k.shape[1]
-    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+    out = scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+    )
     return out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])[packed_layout.slot][None], None
 
 
@@ -79,7 +90,9 @@ class Policy:
         UserError: the architecture is not one whose log-probabilities this computes rightly; a forward pass decides.
     """
 
-    def __init__(self, model: PreTrainedModel, *, dtype: str = "float32", temperature: float = 1.0, checkpointing: bool = False) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, dtype: str = "float32", temperature: float = 1.0, checkpointing: bool = False
+    ) -> None:
         self.module = model
         self.dtype = getattr(torch, dtype)
         self.temperature = temperature
@@ -101,13 +114,17 @@ class Policy:
         with self.autocast():
             states = hidden_states(self.module.get_decoder(), packed)
             head = self.module.get_output_embeddings()
-            logp, entropy = token_logp(states, packed.token_id, head, temperature=self.temperature, with_entropy="entropy" in reads)
+            logp, entropy = token_logp(
+                states, packed.token_id, head, temperature=self.temperature, with_entropy="entropy" in reads
+            )
         return {"logp": logp} if entropy is None else {"logp": logp, "entropy": entropy}
 
 
 def snapshot(policy: Policy) -> Policy:
     """A copy of a policy as it is now."""
-    return Policy(copy.deepcopy(policy.module), dtype=str(policy.dtype).removeprefix("torch."), temperature=policy.temperature)
+    return Policy(
+        copy.deepcopy(policy.module), dtype=str(policy.dtype).removeprefix("torch."), temperature=policy.temperature
+    )
 
 
 class Critic(nn.Module):
@@ -155,9 +172,12 @@ def hidden_states(decoder: nn.Module, packed: Packed) -> Tensor:
     # A mask of four dimensions is handed through as it is: no mask is built for what the layout already says.
     handed_through = torch.empty(1, 1, 1, 1, device=packed.input_ids.device)
     output = decoder(
-        input_ids=packed.input_ids, position_ids=packed.position_ids, attention_mask=handed_through, use_cache=False,
+        input_ids=packed.input_ids,
+        position_ids=packed.position_ids,
+        attention_mask=handed_through,
+        use_cache=False,
         packed_layout=packed.layout,
-    )  # fmt: skip
+    )
     return output.last_hidden_state[0][packed.source]
 
 
@@ -180,7 +200,9 @@ def token_logp(
     return torch.cat(logps), torch.cat(entropies) if with_entropy else None
 
 
-def _chunk_logp(states: Tensor, token_id: Tensor, head: nn.Module, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+def _chunk_logp(
+    states: Tensor, token_id: Tensor, head: nn.Module, temperature: float, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
     logits = head(states)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # float64 stays, for checks of the arithmetic
     if temperature != 1.0:
@@ -191,7 +213,9 @@ def _chunk_logp(states: Tensor, token_id: Tensor, head: nn.Module, temperature: 
     return logp, torch.distributions.Categorical(logits=logits, validate_args=False).entropy()
 
 
-def annotate(network: Network, examples: Sequence[Example], names: dict[str, str], token_budget: int, device: torch.device) -> None:
+def annotate(
+    network: Network, examples: Sequence[Example], names: dict[str, str], token_budget: int, device: torch.device
+) -> None:
     """Store outputs of a network with every example, without gradients: ``names`` maps an output to the field to store it as."""
     with torch.no_grad():
         for batch in micro_batches(examples, token_budget):
@@ -220,4 +244,6 @@ def _check_architecture(model: PreTrainedModel) -> None:
         raise UserError(f"{type(model).__name__} cannot be trained packed: {error}") from error
     if wrong:
         worst = (ours - plain).abs().max().item()
-        raise UserError(f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to {worst:.2g} nats")
+        raise UserError(
+            f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to {worst:.2g} nats"
+        )

@@ -94,13 +94,17 @@ class PretrainingConfig:
         _refuse_unknown("pretraining", overrides, [knob.name for knob in dataclasses.fields(cls)])
         for key, value in overrides.items():
             default = getattr(cls(), key)
-            if isinstance(default, int | float) and (isinstance(value, bool) or not isinstance(value, int | type(default)) or value < 0):
+            if isinstance(default, int | float) and (
+                isinstance(value, bool) or not isinstance(value, int | type(default)) or value < 0
+            ):
                 raise UserError(
                     f"pretraining.{key}: {value!r} is not {'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
                 )
         habits = overrides.get("habits", {})
         if not isinstance(habits, Mapping) or not all(isinstance(weights, Mapping) for weights in habits.values()):
-            raise UserError("pretraining.habits: a table of weights for each form, such as habits.story = { direct = 1.0 }")
+            raise UserError(
+                "pretraining.habits: a table of weights for each form, such as habits.story = { direct = 1.0 }"
+            )
         _refuse_unknown("pretraining.habits", habits, FORMS)
         for form, weights in habits.items():
             _refuse_unknown(f"pretraining.habits.{form}", weights, HABITS)
@@ -109,7 +113,9 @@ class PretrainingConfig:
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise UserError(f"pretraining.habits.{form}: weights are at least 0 and at least one is above")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
-        return cls(**{**values, "habits": {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}})
+        return cls(
+            **{**values, "habits": {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}}
+        )
 
 
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
@@ -165,7 +171,9 @@ def excluded_expressions(inputs: Mapping[str, Path]) -> frozenset[str]:
 
 def _expression(problem: Problem, source: str) -> str:
     if "expression" not in problem.meta:
-        raise UserError(f"{source}: problem {problem.id!r} has no meta.expression, which the problems of the task arithmetic have")
+        raise UserError(
+            f"{source}: problem {problem.id!r} has no meta.expression, which the problems of the task arithmetic have"
+        )
     return problem.meta["expression"]
 
 
@@ -177,16 +185,28 @@ def build_model(settings: PretrainingConfig, tokenizer: PreTrainedTokenizerFast)
     """
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(VOCABULARY), hidden_size=settings.hidden_size, num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads, num_key_value_heads=settings.key_value_heads,
-            intermediate_size=settings.intermediate_size, max_position_embeddings=settings.context, tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0}, rms_norm_eps=1e-6,
-            initializer_range=settings.initial_std, dtype="float32", **ids,
+            vocab_size=len(VOCABULARY),
+            hidden_size=settings.hidden_size,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            num_key_value_heads=settings.key_value_heads,
+            intermediate_size=settings.intermediate_size,
+            max_position_embeddings=settings.context,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+            rms_norm_eps=1e-6,
+            initializer_range=settings.initial_std,
+            dtype="float32",
+            **ids,
         )
-    )  # fmt: skip
+    )
     model.generation_config = GenerationConfig(**ids)
     return model
 
@@ -196,17 +216,26 @@ def build_model(settings: PretrainingConfig, tokenizer: PreTrainedTokenizerFast)
 Document = tuple[list[int], int]  # token ids with <bos> and <eos>, and how many of them are the prompt
 
 
-def documents(settings: PretrainingConfig, seed: int, exclude: Collection[str], tokenizer: PreTrainedTokenizerFast) -> Iterator[Document]:
+def documents(
+    settings: PretrainingConfig, seed: int, exclude: Collection[str], tokenizer: PreTrainedTokenizerFast
+) -> Iterator[Document]:
     """Documents until they reach ``settings.tokens``, encoded as the template of the miniature encodes problems and solutions."""
     drawn = draw_documents(
-        seeded("pretraining", "documents", seed), habits=settings.habits, merged_steps=settings.merged_steps, lengths=settings.lengths,
-        long_share=settings.long_share, two_digit_share=settings.two_digit_share, rare_wording_share=settings.rare_wording_share,
+        seeded("pretraining", "documents", seed),
+        habits=settings.habits,
+        merged_steps=settings.merged_steps,
+        lengths=settings.lengths,
+        long_share=settings.long_share,
+        two_digit_share=settings.two_digit_share,
+        rare_wording_share=settings.rare_wording_share,
         exclude=exclude,
-    )  # fmt: skip
+    )
     total = 0
     while True:
         texts = [next(drawn) for _ in range(2048)]
-        encoded = tokenizer([part for problem, solution in texts for part in (f"<bos>{problem}\n", f"{solution}<eos>")]).input_ids
+        encoded = tokenizer(
+            [part for problem, solution in texts for part in (f"<bos>{problem}\n", f"{solution}<eos>")]
+        ).input_ids
         for prompt, solution in zip(encoded[::2], encoded[1::2], strict=True):
             yield prompt + solution, len(prompt)
             total += len(prompt) + len(solution)
@@ -267,11 +296,17 @@ def learning_rate(settings: PretrainingConfig, step: int, steps: int) -> float:
     return settings.learning_rate * (settings.final_share + (1 - settings.final_share) * wave)
 
 
-def _train(model: LlamaForCausalLM, batches: list[list[Document]], settings: PretrainingConfig, context: StageContext) -> None:
+def _train(
+    model: LlamaForCausalLM, batches: list[list[Document]], settings: PretrainingConfig, context: StageContext
+) -> None:
     import torch
 
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     snapshot = context.scratch / "pretraining.pt"
     first = _resume(snapshot, model, optimizer)

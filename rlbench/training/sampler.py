@@ -69,9 +69,13 @@ class Sampler:
     def _vllm(self, config: Mapping[str, Any], folder: Path, share: float) -> Engine:
         from rlbench.sampling.vllm_engine import VllmEngine
 
-        options = VllmConfig(**{name: config["sampling"][name] for name in VllmConfig.model_fields if name in config["sampling"]})
+        options = VllmConfig(
+            **{name: config["sampling"][name] for name in VllmConfig.model_fields if name in config["sampling"]}
+        )
         window = getattr(self.trained.module.config.get_text_config(), "max_position_embeddings", None)
-        length = min(size for size in (config["training"]["max_length"], window, options.max_model_len) if size is not None)
+        length = min(
+            size for size in (config["training"]["max_length"], window, options.max_model_len) if size is not None
+        )
         options = options.model_copy(update={"max_model_len": length})
         device = self.trained.device.type
         engine = VllmEngine(folder, dtype=config["dtype"], device=device, options=options, share=share, colocated=True)
@@ -155,13 +159,16 @@ class Sampler:
         if not off <= limit:
             raise NotSynchronised(
                 f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} nats off the trainer's "
-                f"in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = \"transformers\" for this model"
+                f'in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = "transformers" for this model'
             )
         return off
 
     def _probe(self) -> list[Example]:
         """What the engine answers the probes, with the log-probabilities that it tells."""
-        requests = [Request(tuple(prompt), request_seed("probe", self.seed, number)) for number, prompt in enumerate(self.probes)]
+        requests = [
+            Request(tuple(prompt), request_seed("probe", self.seed, number))
+            for number, prompt in enumerate(self.probes)
+        ]
         found = self.engine.generate(requests, SamplingParams(self.online.temperature, PROBE_TOKENS, ()))
         rows = [
             TrainingSequence(number, str(number), list(request.prompt_ids), completion.token_ids, completion.logps, 0.0)
@@ -192,6 +199,7 @@ def mismatch(trainer: Tensor, sampler: Tensor) -> dict[str, float]:
     difference = trainer - sampler
     divergence = (torch.expm1(difference) - difference).mean()
     return {
-        "sampler_mismatch": difference.abs().mean().item(), "sampler_mismatch_max": difference.abs().max().item(),
+        "sampler_mismatch": difference.abs().mean().item(),
+        "sampler_mismatch_max": difference.abs().max().item(),
         "sampler_kl": divergence.item(),
-    }  # fmt: skip
+    }

@@ -104,11 +104,23 @@ class Learner:
     """
 
     def __init__(
-        self, network: Network, objective: BoundObjective, training: TrainingConfig, *,
-        learning_rate: float, steps: int, constant_length: int, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        network: Network,
+        objective: BoundObjective,
+        training: TrainingConfig,
+        *,
+        learning_rate: float,
+        steps: int,
+        constant_length: int,
+        device: torch.device,
+    ) -> None:
         self.network, self.objective, self.training = network, objective, training
-        self.learning_rate, self.steps, self.constant_length, self.device = learning_rate, steps, constant_length, device
+        self.learning_rate, self.steps, self.constant_length, self.device = (
+            learning_rate,
+            steps,
+            constant_length,
+            device,
+        )
         self.parameters = [p for p in network.module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in self.parameters if p.dim() >= 2], "weight_decay": training.weight_decay},
@@ -128,7 +140,9 @@ class Learner:
         loss, stats = self.accumulate(examples, totals)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm)
         rate = self.learning_rate * schedule_factor(number, self.steps, self.training.schedule, self.training.warmup)
-        values = torch.stack([loss, norm, *(total / count for total, count in stats.values())]).tolist()  # the one wait for the device
+        values = torch.stack(
+            [loss, norm, *(total / count for total, count in stats.values())]
+        ).tolist()  # the one wait for the device
         for name, value in (("loss", values[0]), ("gradient norm", values[1])):
             if not math.isfinite(value):
                 what = registry.called(self.objective.function)
@@ -138,7 +152,13 @@ class Learner:
                 group["lr"] = rate
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        logged = {"loss": values[0], "grad_norm": values[1], "learning_rate": rate, "tokens": totals.tokens, "sequences": totals.sequences}
+        logged = {
+            "loss": values[0],
+            "grad_norm": values[1],
+            "learning_rate": rate,
+            "tokens": totals.tokens,
+            "sequences": totals.sequences,
+        }
         means = {name: value if math.isfinite(value) else None for name, value in zip(stats, values[2:], strict=True)}
         return {**means, **logged}  # a statistic takes the place of nothing that the engine logs
 
@@ -173,7 +193,9 @@ class Learner:
         except ValueError as error:
             raise StageFailure(f"{registry.called(objective.function)}: {error}") from None
         if not reduced.requires_grad:
-            raise StageFailure(f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?")
+            raise StageFailure(
+                f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?"
+            )
         return reduced, loss.stats
 
     def _sum_over_ranks(self, *values: Tensor) -> None:

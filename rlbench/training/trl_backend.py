@@ -53,8 +53,11 @@ if TYPE_CHECKING:
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 RENAMED = {
-    "entropy": "entropy", "rewards/margins": "margin", "rewards/accuracies": "accuracy", "clip_ratio/region_mean": "clip_fraction",
-}  # fmt: skip
+    "entropy": "entropy",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "clip_ratio/region_mean": "clip_fraction",
+}
 """What else of TRL's log stands in ours, under the engine's names."""
 
 
@@ -72,7 +75,13 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         StageFailure: TRL cannot train this (see ``trl_support.refuse``), no row is left, there are fewer problems than a step draws, or
             the loss or the gradient is not finite.
     """
-    data = "online" if config.get("online") else "rollouts.pairs" if config["objective"]["rows"] == "pairs" else "demonstrations"
+    data = (
+        "online"
+        if config.get("online")
+        else "rollouts.pairs"
+        if config["objective"]["rows"] == "pairs"
+        else "demonstrations"
+    )
     if (reason := refuse(config, data)) is not None:
         raise StageFailure(reason)
     set_seed(config["seed"])
@@ -148,7 +157,9 @@ class _Recorded:
 
     recorder: Recorder
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         self.recorder.add(inputs)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
 
@@ -176,7 +187,9 @@ class _GRPO(_Recorded, GRPOTrainer):
 # Offline --------------------------------------------------------------------------------------------------------------------------
 
 
-def offline_trainer(config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext) -> Trainer:
+def offline_trainer(
+    config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext
+) -> Trainer:
     """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever their length."""
     training = TrainingConfig.model_validate(config["training"])
     objective = config["objective"]
@@ -193,13 +206,17 @@ def offline_trainer(config: Mapping[str, Any], inputs: Mapping[str, Path], model
     micro = micro_batch_size(batch, longest * (2 if pairs else 1), training.tokens_per_microbatch)
     loss_type = REDUCTIONS[objective["name"]][objective["reduction"]]
     shared = {
-        "model": model, "train_dataset": Dataset.from_list(rows), "callbacks": [recorder],
+        "model": model,
+        "train_dataset": Dataset.from_list(rows),
+        "callbacks": [recorder],
         "processing_class": models.load_tokenizer(inputs["model"]),
-    }  # fmt: skip
+    }
     arguments = {**common_arguments(config, training, recorder.steps, batch, micro, context), "max_length": None}
     trainer: Any
     if pairs:
-        reference = models.load_model(inputs["model"], device=context.device)  # else TRL loads one by the path that the model came from
+        reference = models.load_model(
+            inputs["model"], device=context.device
+        )  # else TRL loads one by the path that the model came from
         prepare(reference, checkpointing=False)
         settings = one_device(DPOConfig(**arguments, loss_type=[loss_type], beta=objective["hyperparameters"]["beta"]))
         trainer = _DPO(ref_model=reference.eval(), args=settings, **shared)
@@ -213,7 +230,8 @@ def offline_trainer(config: Mapping[str, Any], inputs: Mapping[str, Path], model
 def labelled_rows(sequences: Sequence[TrainingSequence]) -> list[dict[str, list[int]]]:
     """Rows as TRL's collator takes them: ids, and labels that are -100 where nothing is trained."""
     return [
-        {"input_ids": [*row.prompt_ids, *row.token_ids], "labels": [-100] * len(row.prompt_ids) + list(row.token_ids)} for row in sequences
+        {"input_ids": [*row.prompt_ids, *row.token_ids], "labels": [-100] * len(row.prompt_ids) + list(row.token_ids)}
+        for row in sequences
     ]
 
 
@@ -226,14 +244,20 @@ def pair_rows(sequences: Sequence[TrainingSequence]) -> list[dict[str, list[int]
     rows = []
     for chosen, rejected in zip(sequences[0::2], sequences[1::2], strict=True):
         if chosen.unit != rejected.unit or list(chosen.prompt_ids) != list(rejected.prompt_ids):
-            raise StageFailure(f"TRL trains on two answers to one prompt, and those of pair {chosen.unit} differ in their prompts")
-        rows.append({"prompt_ids": chosen.prompt_ids, "chosen_ids": chosen.token_ids, "rejected_ids": rejected.token_ids})
+            raise StageFailure(
+                f"TRL trains on two answers to one prompt, and those of pair {chosen.unit} differ in their prompts"
+            )
+        rows.append(
+            {"prompt_ids": chosen.prompt_ids, "chosen_ids": chosen.token_ids, "rejected_ids": rejected.token_ids}
+        )
     return rows
 
 
 def micro_batch_size(batch: int, longest: int, token_budget: int) -> int:
     """The largest divisor of ``batch`` whose rows fit the budget if each has ``longest`` tokens; at least 1."""
-    return max(size for size in range(1, batch + 1) if batch % size == 0 and (size == 1 or size * longest <= token_budget))
+    return max(
+        size for size in range(1, batch + 1) if batch % size == 0 and (size == 1 or size * longest <= token_budget)
+    )
 
 
 def common_arguments(
@@ -244,17 +268,32 @@ def common_arguments(
     Weights and biases of norms, and biases, do not decay in transformers either; it knows them by name, the engine by their shape.
     """
     return {
-        "output_dir": str(context.scratch / "trl"), "seed": config["seed"], "max_steps": steps,
-        "per_device_train_batch_size": micro, "gradient_accumulation_steps": batch // micro,
-        "optim": "adamw_torch_fused", "learning_rate": training.learning_rate, "weight_decay": training.weight_decay,
-        "adam_beta1": training.betas[0], "adam_beta2": training.betas[1], "adam_epsilon": training.eps,
+        "output_dir": str(context.scratch / "trl"),
+        "seed": config["seed"],
+        "max_steps": steps,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": batch // micro,
+        "optim": "adamw_torch_fused",
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "adam_beta1": training.betas[0],
+        "adam_beta2": training.betas[1],
+        "adam_epsilon": training.eps,
         "max_grad_norm": training.clip_norm,
-        "lr_scheduler_type": SCHEDULES[training.schedule], "warmup_steps": math.ceil(training.warmup * steps),
-        "bf16": config["dtype"] == "bfloat16", "use_cpu": context.device == "cpu",
-        "gradient_checkpointing": training.gradient_checkpointing, "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "logging_strategy": "steps", "logging_steps": 1, "logging_nan_inf_filter": False,
-        "eval_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
-    }  # fmt: skip
+        "lr_scheduler_type": SCHEDULES[training.schedule],
+        "warmup_steps": math.ceil(training.warmup * steps),
+        "bf16": config["dtype"] == "bfloat16",
+        "use_cpu": context.device == "cpu",
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def one_device(arguments: Any) -> Any:
@@ -278,7 +317,9 @@ def online_trainer(
     training, online = TrainingConfig.model_validate(config["training"]), OnlineConfig.model_validate(config["online"])
     tokenizer = models.load_tokenizer(inputs["model"])
     model.generation_config.eos_token_id = list(models.stop_token_ids(model.generation_config, tokenizer))
-    room = TransformersEngine(model, context=training.max_length).context  # the bound of the rows that the engine trains
+    room = TransformersEngine(
+        model, context=training.max_length
+    ).context  # the bound of the rows that the engine trains
     problems, prompts = fitting_prompts(config, inputs, tokenizer, room, context)
     if len(problems) < online.prompts_per_step:
         raise StageFailure(
@@ -293,20 +334,34 @@ def online_trainer(
     arguments = common_arguments(config, training, recorder.steps, batch, micro, context)
     hyperparameters = config["objective"]["hyperparameters"]
     settings = GRPOConfig(
-        **arguments, loss_type=REDUCTIONS["grpo"][config["objective"]["reduction"]], beta=0.0,
-        epsilon=hyperparameters["clip_low"], epsilon_high=hyperparameters["clip_high"],
-        num_generations=online.samples_per_prompt, steps_per_generation=samples // micro, num_iterations=online.epochs,
-        max_completion_length=online.max_new_tokens, temperature=online.temperature, top_p=1.0, top_k=0, min_p=None,
+        **arguments,
+        loss_type=REDUCTIONS["grpo"][config["objective"]["reduction"]],
+        beta=0.0,
+        epsilon=hyperparameters["clip_low"],
+        epsilon_high=hyperparameters["clip_high"],
+        num_generations=online.samples_per_prompt,
+        steps_per_generation=samples // micro,
+        num_iterations=online.epochs,
+        max_completion_length=online.max_new_tokens,
+        temperature=online.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=None,
         scale_rewards="group" if config["advantage"]["hyperparameters"].get("normalise", True) else "none",
-        mask_truncated_completions=False, remove_unused_columns=False,
+        mask_truncated_completions=False,
+        remove_unused_columns=False,
         # Logits that are not finite are not for the sampler to fail on, on a GPU beyond repair: the loss of what it drew is not either.
         generation_kwargs={"remove_invalid_values": True},
-    )  # fmt: skip
+    )
     texts = [config["template"].replace("{problem}", problem.problem) for problem in problems]
     trainer: Any = _GRPO(
-        model=model, args=one_device(settings), reward_funcs=scorer.rewards, callbacks=[recorder], processing_class=tokenizer,
+        model=model,
+        args=one_device(settings),
+        reward_funcs=scorer.rewards,
+        callbacks=[recorder],
+        processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": texts, "index": list(range(len(texts)))}),
-    )  # fmt: skip
+    )
     trainer.recorder, trainer.prompt_ids = recorder, dict(zip(texts, prompts, strict=True))
     return trainer
 
@@ -315,26 +370,42 @@ class Scorer:
     """Our reward as a reward function of TRL's: it makes graded rollouts of what TRL sampled, each call one online step."""
 
     def __init__(
-        self, config: Mapping[str, Any], problems: Sequence[Problem], prompts: Sequence[list[int]], stop_ids: Sequence[int],
-        recorder: Recorder, grader: Grader,
-    ) -> None:  # fmt: skip
+        self,
+        config: Mapping[str, Any],
+        problems: Sequence[Problem],
+        prompts: Sequence[list[int]],
+        stop_ids: Sequence[int],
+        recorder: Recorder,
+        grader: Grader,
+    ) -> None:
         self.reward = Component.load("reward", config["reward"], recorder.context.hints.get("plugins", ()))
         self.samples = config["online"]["samples_per_prompt"]
         self.problems, self.prompts, self.stop_ids = problems, prompts, frozenset(stop_ids)
         self.recorder, self.grader = recorder, grader
         self.calls = 0
 
-    def rewards(self, completions: list[str], completion_ids: list[list[int]], index: list[int], **_: Any) -> list[float]:
+    def rewards(
+        self, completions: list[str], completion_ids: list[list[int]], index: list[int], **_: Any
+    ) -> list[float]:
         """One reward a completion; those of a prompt are neighbours."""
-        graded = self.grader.grade([(self.problems[i].answer, text) for i, text in zip(index, completions, strict=True)])
+        graded = self.grader.grade(
+            [(self.problems[i].answer, text) for i, text in zip(index, completions, strict=True)]
+        )
         rollouts = [
             Rollout(
-                problem_id=self.problems[i].id, sample_index=place % self.samples, prompt_ids=list(self.prompts[i]), token_ids=ids,
-                sampler_logp=[], text=text, answer=grade.answer, verdict=grade.verdict,
-                reward=1.0 if grade.verdict == "correct" else 0.0, finish_reason="stop" if ids[-1] in self.stop_ids else "length",
+                problem_id=self.problems[i].id,
+                sample_index=place % self.samples,
+                prompt_ids=list(self.prompts[i]),
+                token_ids=ids,
+                sampler_logp=[],
+                text=text,
+                answer=grade.answer,
+                verdict=grade.verdict,
+                reward=1.0 if grade.verdict == "correct" else 0.0,
+                finish_reason="stop" if ids[-1] in self.stop_ids else "length",
             )
             for place, (i, text, ids, grade) in enumerate(zip(index, completions, completion_ids, graded, strict=True))
-        ]  # fmt: skip
+        ]
         rewards = [reward_of(self.reward, rollout) for rollout in rollouts]
         self.calls += 1
         self.recorder.shared = {"online_step": self.calls, **sampling_stats(rollouts, rewards)}

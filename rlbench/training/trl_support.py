@@ -76,12 +76,16 @@ def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
         if config.get("advantage"):
             notes.append("advantage: ignored")
         if config["objective"]["name"] == "dpo":
-            notes.append("training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of unequal size")
+            notes.append(
+                "training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of unequal size"
+            )
         return tuple(notes)
     notes.append("completions are drawn by transformers' generate, all of a step at once; sampling.batch_rows: ignored")
     notes.append("training.max_length: bounds prompts, not their completions")
     if config["reward"]["name"] not in ("correct", "incorrect", "format_only", "random"):
         notes.append("a reward sees rollouts without sampler_logp")
     if online.get("mini_batches", 1) > 1 and config["objective"]["reduction"] == "token-mean":
-        notes.append("reduction: the denominator is the step's mean number of tokens a mini-batch, not the mini-batch's own")
+        notes.append(
+            "reduction: the denominator is the step's mean number of tokens a mini-batch, not the mini-batch's own"
+        )
     return tuple(notes)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, integer, register
 
-register("aime24", HubSet(
-    "HuggingFaceH4/aime_2024", {"test": "train"}, integer("answer"), ("answer",), solution="solution", meta=("url", "year"),
-    sizes={"test": 30},
-))  # fmt: skip
+register(
+    "aime24",
+    HubSet(
+        "HuggingFaceH4/aime_2024",
+        {"test": "train"},
+        integer("answer"),
+        ("answer",),
+        solution="solution",
+        meta=("url", "year"),
+        sizes={"test": 30},
+    ),
+)

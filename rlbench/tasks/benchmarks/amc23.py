@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, column, register
 
-register("amc23", HubSet(
-    "math-ai/amc23", {"test": "test"}, column("answer"), ("answer",), problem="question", meta=("url",), sizes={"test": 40},
-))  # fmt: skip
+register(
+    "amc23",
+    HubSet(
+        "math-ai/amc23",
+        {"test": "test"},
+        column("answer"),
+        ("answer",),
+        problem="question",
+        meta=("url",),
+        sizes={"test": 40},
+    ),
+)

@@ -11,7 +11,16 @@ def after_hashes(row: Row) -> str | None:
     return answer.strip().replace(",", "") or None if hashes else None
 
 
-register("gsm8k", HubSet(
-    "openai/gsm8k", {"train": "train", "test": "test"}, after_hashes, ("answer",), problem="question", config="main",
-    solution="answer", sizes={"train": 7473, "test": 1319},
-))  # fmt: skip
+register(
+    "gsm8k",
+    HubSet(
+        "openai/gsm8k",
+        {"train": "train", "test": "test"},
+        after_hashes,
+        ("answer",),
+        problem="question",
+        config="main",
+        solution="answer",
+        sizes={"train": 7473, "test": 1319},
+    ),
+)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, column, register
 
-register("math500", HubSet(
-    "HuggingFaceH4/MATH-500", {"test": "test"}, column("answer"), ("answer",), solution="solution",
-    meta=("subject", "level", "unique_id"), sizes={"test": 500},
-))  # fmt: skip
+register(
+    "math500",
+    HubSet(
+        "HuggingFaceH4/MATH-500",
+        {"test": "test"},
+        column("answer"),
+        ("answer",),
+        solution="solution",
+        meta=("subject", "level", "unique_id"),
+        sizes={"test": 500},
+    ),
+)

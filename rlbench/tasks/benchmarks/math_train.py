@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, boxed, register
 
-register("math_train", HubSet(
-    "DigitalLearningGmbH/MATH-lighteval", {"train": "train"}, boxed, ("solution",), solution="solution", meta=("level", "type"),
-    sizes={"train": 7500},
-))  # fmt: skip
+register(
+    "math_train",
+    HubSet(
+        "DigitalLearningGmbH/MATH-lighteval",
+        {"train": "train"},
+        boxed,
+        ("solution",),
+        solution="solution",
+        meta=("level", "type"),
+        sizes={"train": 7500},
+    ),
+)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, column, register
 
-register("minerva_math", HubSet(
-    "math-ai/minervamath", {"test": "test"}, column("answer"), ("answer",), problem="question", sizes={"test": 272},
-))  # fmt: skip
+register(
+    "minerva_math",
+    HubSet(
+        "math-ai/minervamath",
+        {"test": "test"},
+        column("answer"),
+        ("answer",),
+        problem="question",
+        sizes={"test": 272},
+    ),
+)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from rlbench.tasks.hub import HubSet, boxed, register
 
-register("numina_math", HubSet(
-    "AI-MO/NuminaMath-CoT", {"train": "train", "demonstrations": "train"}, boxed, ("solution",), solution="solution",
-    meta=("source",), keep_unanswered=("demonstrations",), sizes={"train": 859494, "demonstrations": 859494},
-))  # fmt: skip
+register(
+    "numina_math",
+    HubSet(
+        "AI-MO/NuminaMath-CoT",
+        {"train": "train", "demonstrations": "train"},
+        boxed,
+        ("solution",),
+        solution="solution",
+        meta=("source",),
+        keep_unanswered=("demonstrations",),
+        sizes={"train": 859494, "demonstrations": 859494},
+    ),
+)

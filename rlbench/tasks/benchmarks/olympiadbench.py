@@ -18,7 +18,16 @@ def _undollar(text: str) -> str:
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == "$" and "$" not in text[1:-1] else text
 
 
-register("olympiadbench", HubSet(
-    "Hothan/OlympiadBench", {"test": "train"}, joined, ("final_answer",), problem="question", config="OE_TO_maths_en_COMP",
-    meta=("is_multiple_answer", "unit", "answer_type", "error", "subfield"), sizes={"test": 674},
-))  # fmt: skip
+register(
+    "olympiadbench",
+    HubSet(
+        "Hothan/OlympiadBench",
+        {"test": "train"},
+        joined,
+        ("final_answer",),
+        problem="question",
+        config="OE_TO_maths_en_COMP",
+        meta=("is_multiple_answer", "unit", "answer_type", "error", "subfield"),
+        sizes={"test": 674},
+    ),
+)
