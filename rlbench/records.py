@@ -1,7 +1,8 @@
-"""What flows between stages: problems, rollouts, training sequences, evaluation samples, and the two ways things go wrong.
+"""What flows between stages: problems, rollouts, training sequences, evaluation samples, and the two ways things go
+wrong.
 
-Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as Parquet
-(or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
+Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as
+Parquet (or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ FinishReason = Literal["stop", "length"]
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the key, the file and the line where there is one, and what would be right.
+    """Bad input. The message is one line that names the key, the file and the line where there is one, and what would
+    be right.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class StageFailure(Exception):
-    """A stage that cannot succeed however often it is tried (a NaN loss, no correct rollout): its reason fills the row's cell."""
+    """A stage that cannot succeed however often it is tried (a NaN loss, no correct rollout): its reason fills the
+    row's cell.
+    """
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -51,8 +55,9 @@ class Problem:
 class Rollout:
     """One graded sample of a policy: ids as sampled, never re-tokenised.
 
-    ``token_ids`` is the completion with its stop token, if one was emitted; ``sampler_logp`` holds one value in nats for each of
-    them, under the distribution that was sampled from (temperature included). ``reward`` is 1 for a correct answer, else 0.
+    ``token_ids`` is the completion with its stop token, if one was emitted; ``sampler_logp`` holds one value in nats
+    for each of them, under the distribution that was sampled from (temperature included). ``reward`` is 1 for a correct
+    answer, else 0.
     """
 
     problem_id: str
@@ -69,9 +74,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSequence:
-    """One sequence to train on. Sequences with one ``unit`` are never separated: a pair is two of them, the chosen one first.
+    """One sequence to train on. Sequences with one ``unit`` are never separated: a pair is two of them, the chosen one
+    first.
 
-    ``group`` names the prompt that the sequence answers. ``sampler_logp`` is empty where no sampler produced the tokens.
+    ``group`` names the prompt that the sequence answers. ``sampler_logp`` is empty where no sampler produced the
+    tokens.
     """
 
     unit: int
@@ -84,7 +91,9 @@ class TrainingSequence:
 
 @dataclass(frozen=True, slots=True)
 class EvalSample:
-    """One evaluation sample of one model, as it stands in ``samples.parquet`` (which adds the columns method and seed)."""
+    """One evaluation sample of one model, as it stands in ``samples.parquet`` (which adds the
+    columns method and seed).
+    """
 
     split: str
     benchmark: str
@@ -102,10 +111,11 @@ class EvalSample:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a model made of a problem of which it saw only the first ``share`` of its words, see ``rlbench.contamination``.
+    """What a model made of a problem of which it saw only the first ``share`` of its words, see
+    ``rlbench.evaluation.contamination``.
 
-    ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in order, and
-    ``verdict`` is of the answer that it gave to the whole problem.
+    ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in
+    order, and ``verdict`` is of the answer that it gave to the whole problem.
     """
 
     benchmark: str
@@ -129,7 +139,9 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
-    """Read what ``write_problems`` wrote, or of n contiguous parts of like size the i-th alone (``shard`` is i from 0, and n)."""
+    """Read what ``write_problems`` wrote, or of n contiguous parts of like size the i-th alone (``shard`` is i from 0,
+    and n).
+    """
     index, parts = shard
     with path.open(encoding="utf-8") as file:
         count = sum(1 for _ in file) if parts > 1 else 0
@@ -167,7 +179,9 @@ def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> 
 
 
 def join_records(sources: Iterable[Path], path: Path, kind: type) -> int:
-    """Write the records of several files as one, in order, never holding more than a row group of them; returns how many there are."""
+    """Write the records of several files as one, in order, never holding more than a row group of them; returns how
+    many there are.
+    """
     import pyarrow.parquet as pq
 
     count = 0

@@ -1,7 +1,8 @@
 """Views: the rows that a method trains on, made of worked solutions or of the rollout bank.
 
-Pure functions from records to ``TrainingSequence`` lists. Each keeps the order of its input, so the same records give the same
-rows; problems stand in the order in which they first appear. Token ids of rollouts are kept as they were sampled.
+Pure functions from records to ``TrainingSequence`` lists. Each keeps the order of its input, so the same records give
+the same rows; problems stand in the order in which they first appear. Token ids of rollouts are kept as they were
+sampled.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ def correct(rollouts: Sequence[Rollout]) -> list[TrainingSequence]:
 
 
 def pairs(rollouts: Sequence[Rollout], per_problem: int = 1, seed: int = 0) -> list[TrainingSequence]:
-    """Correct (chosen, reward 1) beside not correct (rejected, reward 0) samples of one problem, as units of two, chosen first.
+    """Correct (chosen, reward 1) beside not correct (rejected, reward 0) samples of one problem, as units of two,
+    chosen first.
 
-    A problem gives at most ``per_problem`` pairs, and none of its samples stands in two. Which samples are taken is a shuffle by
-    ``seed`` that depends on the problem and its samples alone, not on the rest of the bank.
+    A problem gives at most ``per_problem`` pairs, and none of its samples stands in two. Which samples are taken is a
+    shuffle by ``seed`` that depends on the problem and its samples alone, not on the rest of the bank.
 
     Raises:
         StageFailure: no problem has both kinds.
@@ -121,7 +123,8 @@ VIEWS: dict[str, View] = {
 
 
 def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) -> list[Rollout]:
-    """The rollouts with other prompt ids, by problem: for training on another template than the one that was sampled from.
+    """The rollouts with other prompt ids, by problem: for training on another template than the one that was sampled
+    from.
 
     After another prompt the sampler's log-probabilities are of something else, so they are left out.
 
@@ -141,10 +144,12 @@ def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) 
 def bound_length(
     sequences: Sequence[TrainingSequence], max_length: int | None, over_length: Literal["drop", "truncate"]
 ) -> tuple[list[TrainingSequence], int]:
-    """Bound prompt + completion to ``max_length`` tokens; returns what is left, units renumbered from 0, and how many were dropped.
+    """Bound prompt + completion to ``max_length`` tokens; returns what is left, units renumbered from 0, and how many
+    were dropped.
 
-    ``truncate`` cuts completions on the right. Where that leaves no completion token, and wherever ``drop`` meets a sequence that
-    is over length, the whole unit goes: half a pair cannot be trained on. Completions without a token go too.
+    ``truncate`` cuts completions on the right. Where that leaves no completion token, and wherever ``drop`` meets a
+    sequence that is over length, the whole unit goes: half a pair cannot be trained on. Completions without a token go
+    too.
 
     Raises:
         StageFailure: nothing is left.
@@ -166,9 +171,10 @@ def bound_length(
 def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
     """Stage function: write a view to ``sequences.parquet``, and its size to ``view.json``.
 
-    ``config`` holds ``view``, ``options``, ``template`` (text with ``{problem}``), ``max_length`` and ``over_length``. The view of
-    demonstrations reads the input ``problems``; the others read ``rollouts``, whose prompts are encoded anew from the template
-    if ``problems`` is an input too, and kept as sampled if it is not. ``model`` gives the tokenizer. Counts ``sequences``.
+    ``config`` holds ``view``, ``options``, ``template`` (text with ``{problem}``), ``max_length`` and ``over_length``.
+    The view of demonstrations reads the input ``problems``; the others read ``rollouts``, whose prompts are encoded
+    anew from the template if ``problems`` is an input too, and kept as sampled if it is not. ``model`` gives the
+    tokenizer. Counts ``sequences``.
 
     Raises:
         StageFailure: nothing is left to train on.

@@ -11,7 +11,7 @@ os.environ.update(single_thread_environment())  # before anything imports torch
 
 import pytest
 
-from rlbench.runner import Results, run
+from rlbench.running.runner import Results, run
 
 TINY = Path(__file__).parent / "recipes" / "tiny.toml"
 

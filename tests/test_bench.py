@@ -11,11 +11,11 @@ from tiny_model import tiny_model
 
 from rlbench.bench.generate import available, bench_generate
 from rlbench.bench.yardstick import GenerateEngine
-from rlbench.cli import cli
-from rlbench.pipeline import build
+from rlbench.cli.main import cli
+from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.records import UserError
-from rlbench.runner import Results
+from rlbench.running.runner import Results
 from rlbench.sampling.engine import SamplingParams
 
 KEYS = {

@@ -1,7 +1,8 @@
-r"""How far the graders agree with people, on cases that lie beside the repository and are no part of it; skipped where they are absent.
+r"""How far the graders agree with people, on cases that lie beside the repository and are no part of it; skipped where
+they are absent.
 
-``pytest -s tests/test_grading_agreement.py`` prints the table of docs/grading.md. Cases with a ``convention`` follow one grader's rule
-and not mathematics; they are graded for their verdicts' sake and not counted.
+``pytest -s tests/test_grading_agreement.py`` prints the table of docs/grading.md. Cases with a ``convention`` follow
+one grader's rule and not mathematics; they are graded for their verdicts' sake and not counted.
 """
 
 from __future__ import annotations

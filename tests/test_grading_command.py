@@ -119,7 +119,7 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
     assert correct == 1 and kilobytes < 160_000
 
 
-# The benchmark ------------------------------------------------------------------------------------------------------------------
+# The benchmark --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -147,7 +147,7 @@ def test_what_the_benchmark_grades_is_graded_as_it_was_made(mix: str) -> None:
     assert 100 < verdicts.count("correct") < 200 and verdicts.count("correct") + verdicts.count("wrong") == 300
 
 
-# qwen ---------------------------------------------------------------------------------------------------------------------------
+# qwen -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from rlbench.objectives import registry
-from rlbench.runner import Results
+from rlbench.running.runner import Results
 from rlbench.testing import check_file
 
 PACKAGE = Path(__file__).parent / "plugin_package"

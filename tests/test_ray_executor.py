@@ -1,4 +1,6 @@
-"""On Ray a graph gives the same artifacts as in one process, whoever is killed meanwhile. Ray is started once for most of these tests."""
+"""On Ray a graph gives the same artifacts as in one process, whoever is killed meanwhile. Ray is started once for most
+of these tests.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlbench.records import UserError
-from rlbench.reporting import plots, tables
-from rlbench.reporting.frames import (
+from rlbench.analysis.results import (
     METRIC_COLUMNS,
     SAMPLE_COLUMNS,
     SUMMARY_COLUMNS,
@@ -31,6 +29,8 @@ from rlbench.reporting.frames import (
     summarise,
     summary_of,
 )
+from rlbench.records import UserError
+from rlbench.reporting import plots, tables
 from rlbench.reporting.page import write_report
 
 SEEDS = (0, 1, 2)
@@ -492,11 +492,11 @@ def test_the_axis_ends_above_what_it_shows(highest, end):
 
 
 def test_reporting_never_imports_torch():
-    code = "import sys, rlbench.reporting.page, rlbench.statistics; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
+    code = "import sys, rlbench.reporting.page, rlbench.analysis.intervals; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-# Comparisons, other metrics, other graders -----------------------------------------------------------------------------------------
+# Comparisons, other metrics, other graders ----------------------------------------------------------------------------
 
 
 def test_every_row_is_compared_with_the_base_and_a_reference_with_one_correction_over_all(typical):

@@ -1,4 +1,6 @@
-"""A whole run, as a user has it: the stable files, the cache, the same bytes whatever the executor, and rows that fail by themselves."""
+"""A whole run, as a user has it: the stable files, the cache, the same bytes whatever the executor, and rows that fail
+by themselves.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 from rlbench.records import UserError
-from rlbench.runner import Results, report, run
+from rlbench.running.runner import Results, report, run
 
 SAMPLE_COLUMNS = [
     "method",

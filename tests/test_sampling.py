@@ -1,4 +1,6 @@
-"""Sampling: our loop against ``model.generate``, draws that depend on nothing but seed and logits, and a model left as it was."""
+"""Sampling: our loop against ``model.generate``, draws that depend on nothing but seed and logits, and a model left as
+it was.
+"""
 
 from __future__ import annotations
 

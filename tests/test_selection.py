@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
 
-from rlbench import selection
+from rlbench.evaluation import selection
 from rlbench.models import load_model
-from rlbench.pipeline import build
+from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.records import EvalSample, UserError, write_records
-from rlbench.runner import Results, run
+from rlbench.running.runner import Results, run
 from rlbench.training import offline
 
 DEVELOPMENT = (

@@ -13,15 +13,15 @@ import pytest
 from test_run import stop_at
 from tiny_model import Context, write_model
 
-from rlbench.estimate import estimate
-from rlbench.evaluation import evaluate, merge_samples
+from rlbench.evaluation.stage import evaluate, merge_samples
 from rlbench.graph.artifact import Store
 from rlbench.graph.execute import Event, Progress, Started
 from rlbench.graph.stage import topological
-from rlbench.pipeline import banks, build
+from rlbench.planning.build import banks, build
+from rlbench.planning.estimate import estimate
 from rlbench.recipe import load_recipe
 from rlbench.records import EvalSample, Problem, Rollout, read_problems, read_records, write_problems
-from rlbench.runner import Results, sample_banks
+from rlbench.running.runner import Results, sample_banks
 from rlbench.sampling.rollouts import merge_rollouts, rollouts_stage
 from rlbench.tasks.base import expected_rows
 
@@ -123,7 +123,7 @@ def test_a_limit_says_nothing_of_how_many_problems_a_task_of_unknown_size_has() 
     assert expected_rows({**source, "split": "unknown"}, {}) is None
 
 
-# Killed in the middle -------------------------------------------------------------------------------------------------------------
+# Killed in the middle -------------------------------------------------------------------------------------------------
 
 
 def bank(recipe: Path, store: Path, **options: object) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -1,4 +1,6 @@
-"""Intervals against values worked out by hand, their symmetries, and how often they hold the truth in small simulations."""
+"""Intervals against values worked out by hand, their symmetries, and how often they hold the truth in small
+simulations.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import integrate, stats
 
-from rlbench.bench.statistics import MIDDLING, PROCESSES, Process, bench_statistics
-from rlbench.cli import cli
-from rlbench.statistics import (
+from rlbench.analysis.intervals import (
     MARGIN,
     expected_effect,
     holm,
@@ -27,6 +27,8 @@ from rlbench.statistics import (
     tail,
     verdict,
 )
+from rlbench.bench.statistics import MIDDLING, PROCESSES, Process, bench_statistics
+from rlbench.cli.main import cli
 
 # Two seeds by three problems. Row means 20, 30; column means 5, 25, 45; residuals are (+5, -5, 0) and its negative.
 HAND = np.array([[5.0, 15.0, 40.0], [5.0, 35.0, 50.0]])
@@ -116,7 +118,8 @@ def test_with_one_seed_a_difference_is_the_t_interval_over_problems_and_says_so(
 def test_a_score_is_wilsons_interval_at_the_effective_number_of_problems():
     row = np.zeros((1, 4000))
     row[0, :200] = 100
-    # The variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and the excess of such a draw 1 / (m (1 - m)) - 6.
+    # The variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and the excess of such a draw 1 / (m (1 -
+    # m)) - 6.
     freedom = 2 / (2 / 3999 + (1 / (0.05 * 0.95) - 6) / 4000)
     estimate, critical = mean_interval([row]), stats.t.ppf(0.975, freedom)
     assert estimate.degrees_of_freedom == pytest.approx(freedom, rel=1e-4)
@@ -333,7 +336,8 @@ def test_a_plan_finds_less_with_fewer_seeds_problems_and_samples():
 
 
 def test_a_plans_effect_in_closed_form():
-    # Without training noise of its own a comparison of one seed has P - 1 degrees of freedom and the variance of a cell over P.
+    # Without training noise of its own a comparison of one seed has P - 1 degrees of freedom and the variance of a cell
+    # over P.
     error = math.sqrt((5**2 + 11**2 + 2 * 100**2 * 0.25 / 16) / 50)
     found = expected_effect(1, 50, problem_sd=5, interaction_sd=11)
     assert found == pytest.approx(error * (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)), rel=1e-6)
@@ -376,7 +380,9 @@ def test_the_simulation_holds_the_bounds_in_a_small_case():
 
 @pytest.mark.parametrize("freedom", [1e9, None])
 def test_the_simulation_shows_a_wrong_reference_distribution(monkeypatch, freedom):
-    """A normal for the seeds' t, and Satterthwaite's single t at the mean squares seen, fall short of the bound that ours holds."""
+    """A normal for the seeds' t, and Satterthwaite's single t at the mean squares seen, fall short of the bound that
+    ours holds.
+    """
 
     def wrong(of, value, *, estimand="seeds and problems", bounds=None):
         a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)

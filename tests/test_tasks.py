@@ -1,4 +1,6 @@
-"""Tasks: the registry, sources, the problems stage; and the hub sets, loaded for real from local folders of the hub's form."""
+"""Tasks: the registry, sources, the problems stage; and the hub sets, loaded for real from local folders of the hub's
+form.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
 
 
-# The registry -------------------------------------------------------------------------------------------------------------------
+# The registry ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_built_in_task_is_found_under_its_name() -> None:
@@ -121,7 +123,7 @@ def test_finding_and_describing_tasks_imports_neither_torch_nor_datasets() -> No
     )
 
 
-# Sources and the stage ----------------------------------------------------------------------------------------------------------
+# Sources and the stage ------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_the_stage_counts_dropped_rows_and_refuses_a_source_without_problems(reg
         problems_stage({"source": describe_source("none")}, {}, tmp_path, context)
 
 
-# The hub sets -------------------------------------------------------------------------------------------------------------------
+# The hub sets ---------------------------------------------------------------------------------------------------------
 
 BOXED = {
     "problem": "p",

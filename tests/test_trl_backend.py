@@ -366,7 +366,7 @@ def test_a_micro_batch_divides_the_step_and_fits_the_budget() -> None:
     assert trl_backend.micro_batch_size(12, longest=10, token_budget=50) == 4
 
 
-# What the planner asks ------------------------------------------------------------------------------------------------------------
+# What the planner asks ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

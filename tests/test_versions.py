@@ -1,7 +1,8 @@
 """Golden outputs of every kind of stage: one that changes for the same configuration must have its version raised.
 
-A stage that was done is never done again, so an unnoticed change of code would leave old artifacts standing beside new ones. When a
-test here fails on purpose: raise the stage's number in ``rlbench.pipeline.VERSIONS`` and put the new value here.
+A stage that was done is never done again, so an unnoticed change of code would leave old artifacts standing beside new
+ones. When a test here fails on purpose: raise the stage's number in ``rlbench.planning.functions.FUNCTIONS`` and put
+the new value here.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from pathlib import Path
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
 
-from rlbench import contamination, evaluation, pipeline, views
+from rlbench import views
+from rlbench.evaluation import contamination
+from rlbench.evaluation import stage as evaluation
 from rlbench.models import encode_prompts, load_tokenizer
 from rlbench.objectives import registry
+from rlbench.planning.functions import FUNCTIONS
 from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import (
     EvalSample,
@@ -42,7 +46,8 @@ SAMPLING = {
     "grader": {"name": "rlbench"},
 }
 
-# Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1 %.
+# Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1
+# %.
 GOLDEN = {
     "rlbench.sampling.rollouts:rollouts_stage": (1, "80583725ca7db868"),
     "rlbench.contamination:probe": (1, "4ef29abfba764b24"),
@@ -112,7 +117,7 @@ def losses(output: Path) -> list[float]:
 
 
 def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> None:
-    assert pipeline.VERSIONS["rlbench.training.pretraining:pretrain"] == pretraining.VERSION
+    assert FUNCTIONS["rlbench.training.pretraining:pretrain"].version == pretraining.VERSION
     elsewhere = {
         "rlbench.tasks.base:problems_stage",
         "rlbench.training.pretraining:pretrain",
@@ -123,9 +128,9 @@ def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> No
         "rlbench.evaluation:merge_samples",
     }  # equal to the whole, there
     elsewhere |= {"rlbench.selection:checkpoint", "rlbench.selection:select"}  # they copy files that are given there
-    assert set(GOLDEN) == set(pipeline.VERSIONS) - elsewhere
+    assert set(GOLDEN) == set(FUNCTIONS) - elsewhere
     assert {name: version for name, (version, _) in GOLDEN.items()} == {
-        name: pipeline.VERSIONS[name] for name in GOLDEN
+        name: FUNCTIONS[name].version for name in GOLDEN
     }
 
 

@@ -155,7 +155,7 @@ def test_an_unknown_view_or_option_is_refused() -> None:
     assert views.resolve("rollouts.pairs", {"seed": 1})[1] == {"per_problem": 1, "seed": 1}
 
 
-# The stage, with a real tokenizer -----------------------------------------------------------------------------------------------
+# The stage, with a real tokenizer -------------------------------------------------------------------------------------
 
 
 class Context:

@@ -1,4 +1,6 @@
-"""Real vLLM on a tiny Qwen2: its tokens and log-probabilities are those of transformers, its draws those of the requests' seeds."""
+"""Real vLLM on a tiny Qwen2: its tokens and log-probabilities are those of transformers, its draws those of the
+requests' seeds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rlbench.recipe import VllmConfig
 from rlbench.records import UserError
-from rlbench.runner import run
+from rlbench.running.runner import run
 from rlbench.sampling.engine import Request, SamplingParams
 from rlbench.sampling.vllm_engine import VllmEngine
 

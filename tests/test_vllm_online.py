@@ -1,4 +1,6 @@
-"""Online training that samples by real vLLM: its weights follow the trainer's in place, and a push that does not arrive is refused."""
+"""Online training that samples by real vLLM: its weights follow the trainer's in place, and a push that does not arrive
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tiny_model import write_model
 from rlbench.graph.artifact import Store
 from rlbench.models import load_model
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.runner import run
+from rlbench.running.runner import run
 from rlbench.sampling import vllm_engine
 from rlbench.sampling.engine import SamplingParams
 from rlbench.training.policy import Policy

@@ -37,7 +37,9 @@ def _shape(**overrides: object) -> dict[str, object]:
 
 
 def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
-    """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own tokenizer."""
+    """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own
+    tokenizer.
+    """
     tokenizer = build_tokenizer()
     ids = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -53,7 +55,9 @@ def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
 def sequences(
     count: int, *, seed: int = 0, group: int = 1, unit: int = 1, sampled: bool = False
 ) -> list[TrainingSequence]:
-    """Random sequences of unequal lengths: ``unit`` neighbours make a unit, ``group`` a group; every other one has reward 1."""
+    """Random sequences of unequal lengths: ``unit`` neighbours make a unit, ``group`` a group; every other one has
+    reward 1.
+    """
     draw = random.Random(seed)
     rows = []
     for i in range(count):

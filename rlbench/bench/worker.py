@@ -1,4 +1,6 @@
-"""The process of one engine of ``rlbench bench generate``: it loads, says so, and samples the whole job for each line that it reads."""
+"""The process of one engine of ``rlbench bench generate``: it loads, says so, and samples the whole job for each line
+that it reads.
+"""
 
 from __future__ import annotations
 

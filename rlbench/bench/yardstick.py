@@ -1,4 +1,6 @@
-"""``model.generate`` of transformers as an engine: what anybody would write first, and what ours are measured against."""
+"""``model.generate`` of transformers as an engine: what anybody would write first, and what ours
+are measured against.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ PROMPTS_PER_CALL = 64
 
 
 class GenerateEngine:
-    """Prompts of like length, 64 a call, with all their samples as ``num_return_sequences``; the seeds of requests are not looked at."""
+    """Prompts of like length, 64 a call, with all their samples as ``num_return_sequences``; the seeds of requests are
+    not looked at.
+    """
 
     name = "generate"
 

@@ -1,7 +1,8 @@
-r"""Whether an answer says what the gold says: shapes are compared here, expressions and relations by the ``Leaves`` that are given.
+r"""Whether an answer says what the gold says: shapes are compared here, expressions and relations by the ``Leaves``
+that are given.
 
-The gold's form decides how an answer of two readings is read: ``1,234`` is a number where the gold is one, two answers where it is
-several. The rules stand with their reasons in ``docs/grading.md``.
+The gold's form decides how an answer of two readings is read: ``1,234`` is a number where the gold is one, two answers
+where it is several. The rules stand with their reasons in ``docs/grading.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Leaves(Protocol):
     """Compares what has no shape of its own. Texts are normalised, without units and percent signs."""
 
     def equal(self, gold: str, answer: str) -> bool:
-        """Whether two expressions have one value. Raises Unreadable (the answer is none), Undecided (the fast path's)."""
+        """Whether two expressions have one value. Raises Unreadable (the answer is none), Undecided
+        (the fast path's).
+        """
         ...
 
     def related(self, gold: str, answer: str) -> bool:
@@ -53,7 +56,9 @@ def compact(text: str) -> str:
 
 
 def word(text: str) -> str | None:
-    r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one letter."""
+    r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one
+    letter.
+    """
     bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
     if _WORD.fullmatch(bare) is None or sum(char.isalpha() for char in bare) < 2:
         return None
@@ -155,7 +160,9 @@ def _read_alike(node: Node, other: Node) -> Node:
 
 
 def _decimal_comma(answer: Node, gold: Node) -> Node:
-    """``1000,99`` as a decimal where the gold is one; a gold ``1,22`` stays two answers, as most golds with a comma are."""
+    """``1000,99`` as a decimal where the gold is one; a gold ``1,22`` stays two answers, as most golds with a comma
+    are.
+    """
     if isinstance(answer, Group) and isinstance(gold, Leaf) and _COMMA.fullmatch(answer.text) and "." in gold.text:
         return Leaf(answer.text.replace(",", "."))
     return answer

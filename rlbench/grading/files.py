@@ -1,4 +1,6 @@
-"""Grading of a file of anybody's outputs: JSON lines ``{id, gold, output}``, of which only a batch is in memory at any time."""
+"""Grading of a file of anybody's outputs: JSON lines ``{id, gold, output}``, of which only a batch is in memory at any
+time.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def read_cases(path: Path) -> Iterator[tuple[str, str, str]]:
     Of ids that have passed only a hash is kept, eight bytes each.
 
     Raises:
-        UserError: the file cannot be read, or a line is no object, lacks a field, or repeats an id; names file and line.
+        UserError: the file cannot be read, or a line is no object, lacks a field, or repeats an id; names file and
+            line.
     """
     seen: set[int] = set()
     try:

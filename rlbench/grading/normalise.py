@@ -1,7 +1,7 @@
 r"""One spelling for mathematics that is written in many: general rewritings of text, applied to gold and answer alike.
 
-Every rule is a line of ``_RULES`` with its reason; none looks at what the other side says, and none changes a value. What a text
-then *is* (a number, a tuple, an interval) is decided by ``rlbench.grading.structure``.
+Every rule is a line of ``_RULES`` with its reason; none looks at what the other side says, and none changes a value.
+What a text then *is* (a number, a tuple, an interval) is decided by ``rlbench.grading.structure``.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ def _fix_escapes(text: str) -> str:
 
 
 def closing(text: str, start: int) -> int:
-    r"""The position of the bracket that closes the one at ``start`` (braces, escaped or not, parentheses, square), or -1.
+    r"""The position of the bracket that closes the one at ``start`` (braces, escaped or not, parentheses, square), or
+    -1.
 
     Intervals mix round and square brackets, so those two close each other.
     """

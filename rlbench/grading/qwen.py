@@ -1,8 +1,10 @@
-r"""The grader ``qwen``: what Qwen2.5-Math's evaluation counts as right, to compare with cells that were published from it.
+r"""The grader ``qwen``: what Qwen2.5-Math's evaluation counts as right, to compare with cells that were published from
+it.
 
-Written from a description of its semantics, not from its code: the last box, or else the last number of the output; numbers agree to
-a relative 1e-4, and x/100 and 100x agree with x; brackets do not matter; members are compared in order; letters A to E are choices.
-It is lenient on purpose and used for nothing else. Text passes the same restriction as everywhere before anything parses it.
+Written from a description of its semantics, not from its code: the last box, or else the last number of the output;
+numbers agree to a relative 1e-4, and x/100 and 100x agree with x; brackets do not matter; members are compared in
+order; letters A to E are choices. It is lenient on purpose and used for nothing else. Text passes the same restriction
+as everywhere before anything parses it.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rlbench.boxed import last_boxed
 from rlbench.grading import numbers
+from rlbench.grading.boxed import last_boxed
 from rlbench.grading.compare import Leaves, Undecided, Unreadable, compact, readable
 from rlbench.grading.extract import MAX_ANSWER, Reading
 from rlbench.grading.normalise import normalise
@@ -28,7 +30,9 @@ _CHOICE = re.compile(r"\b([A-E])\b")
 
 
 def read(output: str, gold: str, reading: Reading = "box") -> str | None:
-    """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has its own."""
+    """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has
+    its own.
+    """
     answer = last_boxed(output)
     if answer is None:
         found = _NUMBER.findall(output.replace(",", ""))
@@ -98,7 +102,9 @@ def _members(node: Node) -> list[Node] | None:
 
 
 def close(gold: Number, answer: Number) -> bool:
-    """Whether the answer, its hundredth or its hundredfold is the gold to a relative 1e-4 (of the larger of the two)."""
+    """Whether the answer, its hundredth or its hundredfold is the gold to a relative 1e-4 (of the
+    larger of the two).
+    """
     return any(
         abs(gold.value * factor - answer.value) <= TOLERANCE * max(abs(gold.value * factor), abs(answer.value))
         for factor in _FACTORS

@@ -1,8 +1,9 @@
 r"""What a text may hold before math-verify's parser and sympy see it, and how much of it.
 
-math-verify's LaTeX parser is a grammar: it calls neither ``eval`` nor sympy's ``parse_expr`` (the only part of math-verify that does,
-its reader of plain expressions, is never used here). This is the fence before it: an allow-list of characters and commands, and
-limits on length, nesting, digits and powers, so that neither code nor a number of astronomical size gets that far.
+math-verify's LaTeX parser is a grammar: it calls neither ``eval`` nor sympy's ``parse_expr`` (the only part of
+math-verify that does, its reader of plain expressions, is never used here). This is the fence before it: an allow-list
+of characters and commands, and limits on length, nesting, digits and powers, so that neither code nor a number of
+astronomical size gets that far.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-r"""What a normalised answer is: a number or expression, a tuple, an interval, a set, several answers, a named value, a relation, ...
+r"""What a normalised answer is: a number or expression, a tuple, an interval, a set, several answers, a named value, a
+relation, ...
 
-The shape is read from brackets, commas and relation signs alone; what stands in a leaf is left to whoever compares leaves.
+The shape is read from brackets, commas and relation signs alone; what stands in a leaf is left to whoever compares
+leaves.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from rlbench.grading.units import split_unit
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An expression without its percent sign and unit. ``grouped``: digits with commas, ``1,234``, which could also be two answers."""
+    """An expression without its percent sign and unit. ``grouped``: digits with commas, ``1,234``, which could also be
+    two answers.
+    """
 
     text: str
     percent: bool = False
@@ -41,7 +45,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Several things; ``brackets`` is ``()``, ``[]``, ``(]``, ``[)``, ``{}`` for a set, or nothing for answers with commas between."""
+    """Several things; ``brackets`` is ``()``, ``[]``, ``(]``, ``[)``, ``{}`` for a set, or nothing for answers with
+    commas between.
+    """
 
     brackets: str
     items: tuple[Node, ...]
@@ -164,7 +170,9 @@ def _relation(text: str) -> Node | None:
 
 
 def is_name(text: str) -> bool:
-    r"""Whether a text can stand for a value: letters, ``f(x)``, ``|AB|``, ``A:B``, ``(x, y)``; no digits outside indices, no sums."""
+    r"""Whether a text can stand for a value: letters, ``f(x)``, ``|AB|``, ``A:B``, ``(x, y)``; no digits outside
+    indices, no sums.
+    """
     bare = _INDEX.sub("", text)
     return bool(re.search("[a-zA-Z]", bare)) and re.search(r"[0-9+\-^<>=!]|\\cdot|\\sqrt", bare) is None
 

@@ -1,8 +1,9 @@
 r"""Expressions and relations, by math-verify: its LaTeX grammar reads them, its ``verify`` and sympy compare them.
 
-Runs in the worker processes, as it is bounded neither in time nor in memory. Every text passes ``rlbench.grading.restrict`` first.
-Where math-verify is wrong it is set right here: capital ``E`` is a name and not Euler's number, ``R`` is not ``r``, ``i`` is the
-imaginary unit, 2(3) is 6 and not the mixed number 2 + 3, and small numbers do not agree because their first six decimals are 0.
+Runs in the worker processes, as it is bounded neither in time nor in memory. Every text passes
+``rlbench.grading.restrict`` first. Where math-verify is wrong it is set right here: capital ``E`` is a name and not
+Euler's number, ``R`` is not ``r``, ``i`` is the imaginary unit, 2(3) is 6 and not the mixed number 2 + 3, and small
+numbers do not agree because their first six decimals are 0.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def grade_slow(gold: str, answer: str) -> Verdict:
 
 @lru_cache(maxsize=512)
 def expression(text: str) -> Any | None:
-    """What math-verify's grammar reads in a normalised text, as a sympy object; None where it reads nothing, or may not see it."""
+    """What math-verify's grammar reads in a normalised text, as a sympy object; None where it reads nothing, or may not
+    see it.
+    """
     try:
         restrict.check(text)
     except restrict.Refused:
@@ -97,7 +100,8 @@ def _parser() -> Any:
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from sympy import I
 
-    # It warns once a process that its time-outs are off. They are signals, which fail in threads and do not stop a power tower.
+    # It warns once a process that its time-outs are off. They are signals, which fail in threads and do not stop a
+    # power tower.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 
@@ -195,7 +199,9 @@ def _apart(gold: Any, answer: Any) -> bool | None:
 
 
 def _proved(gold: Any, answer: Any) -> bool:
-    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two different answers do."""
+    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two
+    different answers do.
+    """
     for start, step in (("1.37", "0.731"), ("-1.91", "0.377"), ("0.217", "-0.519"), ("-7.13", "-0.913")):
         values = [_at(part, gold.free_symbols | answer.free_symbols, (start, step)) for part in (gold, answer)]
         if (
@@ -252,7 +258,9 @@ def _related(gold: Any, answer: Any) -> bool:
 
 
 def _factor(gold: Any, answer: Any) -> Any | None:
-    """The constant, other than 0, by which two sides differ, or None: 2x = 4 and x = 2 are one equation, x = 2 and y = 2 are not."""
+    """The constant, other than 0, by which two sides differ, or None: 2x = 4 and x = 2 are one equation, x = 2 and y =
+    2 are not.
+    """
     factor = None
     for point in _POINTS:
         values = [_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer)]

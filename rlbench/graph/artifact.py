@@ -1,10 +1,12 @@
 """The store: a folder in which every artifact lies under the fingerprint of the stage that made it, with a manifest.
 
-    ROOT/artifacts/FP[:2]/FP/  the artifact's files and manifest.json     ROOT/scratch/FP/  snapshots of a stage that is not done yet
-    ROOT/tmp/                  artifacts being written                    ROOT/leases/      who is at work on what, see ``lease``
-    ROOT/quarantine/           artifacts that were tampered with          ROOT/logs/        tracebacks of stages that raised
+    ROOT/artifacts/FP[:2]/FP/  the artifact's files and manifest.json     ROOT/scratch/FP/  snapshots of a stage that is
+    not done yet ROOT/tmp/                  artifacts being written                    ROOT/leases/      who is at work
+    on what, see ``lease`` ROOT/quarantine/           artifacts that were tampered with          ROOT/logs/
+    tracebacks of stages that raised
 
-An artifact is written in ``tmp`` and renamed into place, so that it is there whole or not at all, whenever the process is killed.
+An artifact is written in ``tmp`` and renamed into place, so that it is there whole or not at all, whenever the process
+is killed.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ _REASONS = {
 
 
 class MissingArtifact(Exception):
-    """An artifact that was asked for is not in the store (any more): not made yet, or tampered with and moved to quarantine."""
+    """An artifact that was asked for is not in the store (any more): not made yet, or tampered with and moved to
+    quarantine.
+    """
 
     def __init__(self, fingerprint: str, message: str) -> None:
         super().__init__(fingerprint, message)
@@ -55,7 +59,8 @@ class MissingArtifact(Exception):
 
 
 class Store:
-    """The store in the folder ``root``, created if need be (with ``create=False`` nothing is written until a stage runs).
+    """The store in the folder ``root``, created if need be (with ``create=False`` nothing is written until a stage
+    runs).
 
     Raises UserError where the folder cannot be made or used.
     """
@@ -77,7 +82,9 @@ class Store:
         return self.root / "artifacts" / fingerprint[:2] / fingerprint
 
     def status(self, fingerprint: str) -> str | None:
-        """``done``, ``failed``, or None where there is no artifact. Looks at the manifest only; ``open`` verifies the files."""
+        """``done``, ``failed``, or None where there is no artifact. Looks at the manifest only; ``open`` verifies the
+        files.
+        """
         try:
             return self.manifest(fingerprint)["status"]
         except MissingArtifact:
@@ -105,9 +112,11 @@ class Store:
         raise self._quarantine(fingerprint, f"{MANIFEST} is not readable")
 
     def open(self, fingerprint: str) -> Path:
-        """The artifact's folder, its files verified against the manifest (once a process while their sizes and times stay the same).
+        """The artifact's folder, its files verified against the manifest (once a process while their sizes and times
+        stay the same).
 
-        Raises MissingArtifact where it is not there, or was not as it was published: then it is moved to quarantine, with a warning.
+        Raises MissingArtifact where it is not there, or was not as it was published: then it is moved to quarantine,
+            with a warning.
         """
         files = self.manifest(fingerprint)["files"]
         folder = self.path(fingerprint)
@@ -140,12 +149,16 @@ class Store:
     # -- writing
 
     def temporary(self, fingerprint: str) -> Path:
-        """A new path on the store's file system, which is not made here; what this process leaves there is removed once it is dead."""
+        """A new path on the store's file system, which is not made here; what this process leaves there is removed once
+        it is dead.
+        """
         return self.root / "tmp" / f"{fingerprint[:12]}.{host_digest()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
     @contextlib.contextmanager
     def folder(self, fingerprint: str) -> Iterator[Path]:
-        """A new empty folder on the store's file system to write an artifact in. What is left of it at the end is removed."""
+        """A new empty folder on the store's file system to write an artifact in. What is left of it at the end is
+        removed.
+        """
         path = self.temporary(fingerprint)
         with self.errors():
             path.mkdir(parents=True)
@@ -157,8 +170,8 @@ class Store:
     def publish(self, fingerprint: str, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Rename a folder of the store into place as an artifact and return its manifest.
 
-        ``manifest`` gets the files' digests. Where somebody else published the same artifact in the meantime, theirs stays and its manifest
-        is returned. Raises UserError where the store has no space or gives no permission.
+        ``manifest`` gets the files' digests. Where somebody else published the same artifact in the meantime, theirs
+        stays and its manifest is returned. Raises UserError where the store has no space or gives no permission.
         """
         if (folder / MANIFEST).exists():
             raise ValueError(f"a stage must not write a file named {MANIFEST}")
@@ -198,8 +211,9 @@ class Store:
     def lease(self, fingerprint: str, waiting: Callable[[str], None] | None = None) -> Iterator[Lease | None]:
         """Be the only one at work on an artifact, as long as the block lasts.
 
-        Waits while another process that is alive holds the lease, telling ``waiting`` who does. Yields None when the artifact is there
-        (perhaps because the other one made it). Raises UserError where the store has no space or gives no permission.
+        Waits while another process that is alive holds the lease, telling ``waiting`` who does. Yields None when the
+        artifact is there (perhaps because the other one made it). Raises UserError where the store has no space or
+        gives no permission.
         """
         path = self.root / "leases" / f"{fingerprint}.json"
         watch, lease = Watch(path), None
@@ -245,7 +259,9 @@ class Store:
                 raise UserError(f"store {self.root}: {reason}") from error
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed processes left: of this host those that are dead, of others what had no heartbeat for a day."""
+        """Remove what killed processes left: of this host those that are dead, of others what had no heartbeat for a
+        day.
+        """
         for path in (self.root / "tmp").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 _, owner, pid, _ = path.name.split(".")
@@ -261,7 +277,9 @@ class Store:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Relative name and path of every file of an artifact but the manifest, in order. Hidden files are not part of artifacts."""
+    """Relative name and path of every file of an artifact but the manifest, in order. Hidden files are not part of
+    artifacts.
+    """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name != MANIFEST and not path.name.startswith("."):
@@ -289,7 +307,9 @@ def _difference(folder: Path, files: dict[str, dict[str, Any]]) -> str | None:
 
 
 def _state(folder: Path) -> tuple:
-    """Sizes and times of an artifact's files: while they stay the same, so does the content, unless somebody sets times on purpose."""
+    """Sizes and times of an artifact's files: while they stay the same, so does the content, unless somebody sets times
+    on purpose.
+    """
     stats = [(name, path.stat()) for name, path in [(MANIFEST, folder / MANIFEST), *_files(folder)]]
     return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats)
 

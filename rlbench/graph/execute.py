@@ -1,4 +1,6 @@
-"""Running a graph of stages: what runs when (``Schedule``), how one stage runs (``run_stage``), and all of it in this process."""
+"""Running a graph of stages: what runs when (``Schedule``), how one stage runs (``run_stage``), and all of it in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,12 @@ _LIBRARIES = (
 
 @dataclass
 class StageResult:
-    """How a stage ended. ``reason`` is one line and None for ``done``; measurements of a cached one are those of when it was made.
+    """How a stage ended. ``reason`` is one line and None for ``done``; measurements of a cached one are those of when
+    it was made.
 
-    ``failed`` can never succeed and is remembered; ``error`` (a bug, memory, a disk) is tried again by the next run; ``skipped`` had
-    an input which is one of the two. ``bad_input`` marks an error that only the user can mend, a UserError.
-    Times are in seconds, of all threads and of children waited for in ``cpu_seconds``.
+    ``failed`` can never succeed and is remembered; ``error`` (a bug, memory, a disk) is tried again by the next run;
+    ``skipped`` had an input which is one of the two. ``bad_input`` marks an error that only the user can mend, a
+    UserError. Times are in seconds, of all threads and of children waited for in ``cpu_seconds``.
     """
 
     stage: Stage
@@ -102,7 +105,8 @@ OnEvent = Callable[[Event], None]
 
 
 def single_thread_environment() -> dict[str, str]:
-    """Environment of a process that runs stages: one thread of mathematics each (more of them on shared cores spin), and no telemetry.
+    """Environment of a process that runs stages: one thread of mathematics each (more of them on shared cores spin),
+    and no telemetry.
 
     It must be set before torch is imported; where torch is imported already, this sets its number of threads too.
     """
@@ -120,10 +124,11 @@ def single_thread_environment() -> dict[str, str]:
 
 
 def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageResult:
-    """Make a stage's artifact, unless it is there or another process makes it: take the lease, run in a temporary folder, publish.
+    """Make a stage's artifact, unless it is there or another process makes it: take the lease, run in a temporary
+    folder, publish.
 
-    Returns status ``done``, ``failed`` (the function raised StageFailure) or ``error`` (anything else: not stored, its traceback
-    in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
+    Returns status ``done``, ``failed`` (the function raised StageFailure) or ``error`` (anything else: not stored, its
+    traceback in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
     """
     try:
         share = min(stage.resources.gpus, 1.0) or 1.0
@@ -153,7 +158,8 @@ def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, cont
     status, reason = "done", None
     config = json.dumps(stage.config, default=dict)
     try:
-        # A copy in plain JSON types: what a function sees is the same in every executor, and what it changes stays its own.
+        # A copy in plain JSON types: what a function sees is the same in every executor, and what it changes stays its
+        # own.
         with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's output
             stage.load()(json.loads(config), inputs, folder, context)
     except StageFailure as failure:
@@ -249,7 +255,9 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that rlbench is imported from and whether it has changes; None where it is no checkout of its own."""
+    """Commit of the checkout that rlbench is imported from and whether it has changes; None where it is no checkout of
+    its own.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def ask(*arguments: str) -> str:
@@ -268,8 +276,8 @@ def git_state() -> dict[str, Any] | None:
 class Schedule:
     """What is left to do of a graph. Both executors ask it for stages that are ready and tell it how they ended.
 
-    Only what the targets need is done: a stage whose artifact is there needs none of its inputs. Targets that are there are verified, other
-    artifacts when a stage reads them. A stage that is neither there nor needed gets no result.
+    Only what the targets need is done: a stage whose artifact is there needs none of its inputs. Targets that are there
+    are verified, other artifacts when a stage reads them. A stage that is neither there nor needed gets no result.
     """
 
     def __init__(self, stages: Iterable[Stage], store: Store, on_event: OnEvent | None = None) -> None:
@@ -314,7 +322,9 @@ class Schedule:
         ]
 
     def by_urgency(self, stages: Iterable[Stage], kept: Collection[tuple[str, str] | None] = ()) -> list[Stage]:
-        """Stages with the longest chain of dependants first, of equal ones those for which idle workers have ``kept`` the model."""
+        """Stages with the longest chain of dependants first, of equal ones those for which idle workers have ``kept``
+        the model.
+        """
         return sorted(
             stages, key=lambda stage: (-self._height[stage.fingerprint], stage.keeps is None or stage.keeps not in kept)
         )
@@ -346,7 +356,9 @@ class Schedule:
         self._running.discard(stage.fingerprint)
 
     def lose(self, stage: Stage, fingerprint: str, message: str) -> None:
-        """A stage could not start, since this input of it is gone: the input is made again first, and then it is the stage's turn."""
+        """A stage could not start, since this input of it is gone: the input is made again first, and then it is the
+        stage's turn.
+        """
         self._running.discard(stage.fingerprint)
         self._losses[stage.fingerprint] += 1
         if self._losses[stage.fingerprint] > MAX_LOSSES:
@@ -375,7 +387,8 @@ class LocalExecutor:
     ) -> dict[str, StageResult]:
         """Make the artifacts of the target ``stages`` and of what they need.
 
-        Returns results by fingerprint, in topological order, of every stage of the graph that was run, skipped or found in the store.
+        Returns results by fingerprint, in topological order, of every stage of the graph that was run, skipped or found
+        in the store.
         """
         os.environ.update(single_thread_environment())
         schedule = Schedule(stages, store, on_event)

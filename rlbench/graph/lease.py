@@ -1,7 +1,8 @@
 """Leases: two runs at once on one store do no stage twice, as far as a file system lets one promise that.
 
-A lease is a file with a heartbeat. Nothing depends on it but the absence of double work: publishing an artifact is atomic, so two
-processes that both believe to hold a lease produce the same artifact twice and the second one is dropped.
+A lease is a file with a heartbeat. Nothing depends on it but the absence of double work: publishing an artifact is
+atomic, so two processes that both believe to hold a lease produce the same artifact twice and the second one is
+dropped.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def is_alive(pid: int) -> bool:
 
 
 class Lease:
-    """A lease that this process holds until ``release``; a thread touches it, and the folders added with ``keep``, every few seconds."""
+    """A lease that this process holds until ``release``; a thread touches it, and the folders added with ``keep``,
+    every few seconds.
+    """
 
     def __init__(self, path: Path, token: str) -> None:
         self.path = path
@@ -109,7 +112,8 @@ def read(path: Path) -> dict:
 class Watch:
     """Somebody else's lease, watched until it is released or goes stale.
 
-    Stale is: its process is dead (same host), or its heartbeat stood still for ``STALE_S`` of *our* clock, since clocks of hosts differ.
+    Stale is: its process is dead (same host), or its heartbeat stood still for ``STALE_S`` of *our* clock, since clocks
+    of hosts differ.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Running a graph of stages on Ray: on this machine's cores and GPUs, or on a cluster.
 
-A pool of worker actors, made when first needed and kept warm between stages, each of which runs one stage at a time in its main thread. The
-coordinator is the calling process: it holds no resource, so nothing waits for what it holds itself. Everything that matters lies in the
-store; the coordinator, a worker or the machine may be killed at any moment.
+A pool of worker actors, made when first needed and kept warm between stages, each of which runs one stage at a time in
+its main thread. The coordinator is the calling process: it holds no resource, so nothing waits for what it holds
+itself. Everything that matters lies in the store; the coordinator, a worker or the machine may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ _LOCAL = {  # of a Ray that is started here
 class RayExecutor:
     """Runs independent stages at once.
 
-    ``address`` is that of a Ray cluster which sees the store under the same path (``auto``: the one running here); without it, Ray is
-    started on this machine and stopped at the end, unless this process has already started it. ``workers`` bounds how many stages run at
-    once, by default only the cores and GPUs do.
+    ``address`` is that of a Ray cluster which sees the store under the same path (``auto``: the one running here);
+    without it, Ray is started on this machine and stopped at the end, unless this process has already started it.
+    ``workers`` bounds how many stages run at once, by default only the cores and GPUs do.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -74,7 +74,9 @@ class RayExecutor:
     def execute(
         self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
     ) -> dict[str, StageResult]:
-        """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster cannot be reached."""
+        """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster
+        cannot be reached.
+        """
         schedule = Schedule(stages, store, on_event)
         if schedule.ready():
             with self._ray() as ray:
@@ -138,7 +140,9 @@ class _Worker:
         return os.getpid()
 
     def run(self, stage: Stage, device: str, progress: str) -> StageResult | MissingArtifact:
-        """Run a stage; how far it is goes into the file ``progress``, so that asking needs neither a thread nor another process here."""
+        """Run a stage; how far it is goes into the file ``progress``, so that asking needs neither a thread nor another
+        process here.
+        """
 
         def report(done: float, total: float, note: str) -> None:
             with contextlib.suppress(OSError):
@@ -200,7 +204,8 @@ class _Pool:
         return [handle for handle in self.handles if handle.stage is None]
 
     def acquire(self, need: Counter[str], kept: tuple[str, str] | None) -> _Handle | None:
-        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no room.
+        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no
+        room.
 
         Of several idle ones it is one that has ``kept`` the stage's model, else one that has kept nothing.
         """
@@ -235,7 +240,9 @@ class _Pool:
         _remove(handle.progress)
 
     def make_room(self) -> None:
-        """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different nodes."""
+        """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different
+        nodes.
+        """
         waiting = [handle for handle in self.handles if not handle.placed]
         if waiting:
             started, _ = self._ray.wait([handle.hello for handle in waiting], num_returns=len(waiting), timeout=0)
@@ -358,7 +365,9 @@ def _cause(error: Exception) -> str:
 
 
 def _import_path() -> list[str]:
-    """What this process can import beyond its Python installation: folders given by PYTHONPATH, editable installs, the script's own."""
+    """What this process can import beyond its Python installation: folders given by PYTHONPATH, editable installs, the
+    script's own.
+    """
     standard = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
     folders = [Path(entry or os.getcwd()).resolve() for entry in sys.path]
     own = [folder for folder in folders if not any(folder.is_relative_to(library) for library in standard)]

@@ -36,10 +36,12 @@ class Requirements:
 class Stage:
     """One node of the graph.
 
-    ``name`` is for people (``train/grpo/seed0``); ``function`` is a dotted path ``package.module:function`` which is imported only
-    when the stage runs; ``version`` is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream
-    stages by the name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
-    ``hints`` say where something lies that config names by its content; like ``name`` and ``resources``, they are not fingerprinted.
+    ``name`` is for people (``train/grpo/seed0``); ``function`` is a stable id of its function, and ``path`` the dotted
+    path ``package.module:function`` which is imported only when the stage runs, by default the id itself; ``version``
+    is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream stages by the
+    name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
+    ``hints`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``, they
+    are not fingerprinted.
     """
 
     name: str
@@ -49,10 +51,13 @@ class Stage:
     inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
     resources: Requirements = Requirements()
     hints: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of function, version, config and the inputs' fingerprints; not of name and resources. TypeError: see ``fingerprint``."""
+        """SHA-256 of function, version, config and the inputs' fingerprints; not of name and resources. TypeError: see
+        ``fingerprint``.
+        """
         parts = {
             "function": self.function,
             "version": self.version,
@@ -71,7 +76,9 @@ class Stage:
 
     @property
     def keeps(self) -> tuple[str, str] | None:
-        """What a worker that has run it may have kept for others with the same value: its function's model; None without a model."""
+        """What a worker that has run it may have kept for others with the same value: its function's model; None
+        without a model.
+        """
         return (
             (self.function, self.inputs["model"].fingerprint)
             if "model" in self.inputs and not self.resources.light
@@ -90,7 +97,7 @@ class Stage:
 
     def load(self) -> StageFunction:
         """Import the function. Raises ImportError or AttributeError where there is none."""
-        module, _, name = self.function.partition(":")
+        module, _, name = (self.path or self.function).partition(":")
         return getattr(importlib.import_module(module), name)
 
 
@@ -125,7 +132,9 @@ _kept: list[_Kept] = []  # of this process, one at most
 
 
 def release(but: str = "") -> None:
-    """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the stage that runs."""
+    """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the
+    stage that runs.
+    """
     while _kept and _kept[-1].function != but:
         kept = _kept.pop()
         with contextlib.suppress(Exception):  # what cannot be closed is given up
@@ -155,7 +164,9 @@ class StageContext:
 
     @property
     def scratch(self) -> Path:
-        """A folder outside the artifact for snapshots: it survives kills and is emptied once the artifact is published."""
+        """A folder outside the artifact for snapshots: it survives kills and is emptied once the
+        artifact is published.
+        """
         self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
 
@@ -167,7 +178,8 @@ class StageContext:
             self._report(done, total, note)
 
     def keep(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
-        """What ``make`` returns, kept in this process for following stages of the same function that ask with the same key.
+        """What ``make`` returns, kept in this process for following stages of the same function that ask with the same
+        key.
 
         It is closed before another takes its place, and before a stage of another function runs.
         """
@@ -177,7 +189,9 @@ class StageContext:
         return _kept[-1].value
 
     def count(self, **numbers: float) -> None:
-        """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's result."""
+        """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's
+        result.
+        """
         for name, number in numbers.items():
             value = number if type(number) is int else float(number)
             self.counters[name] = self.counters.get(name, 0) + value

@@ -1,4 +1,6 @@
-"""What an objective is given, the trained tokens of one micro-batch, flat, and what it returns: a loss that nobody has reduced yet."""
+"""What an objective is given, the trained tokens of one micro-batch, flat, and what it returns: a loss that nobody has
+reduced yet.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _replayed: Iterator[Tensor] | None = None
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a loss: unreduced values [T], [S] or [N], its coefficient, its reduction (None: the objective's own)."""
+    """One term of a loss: unreduced values [T], [S] or [N], its coefficient, its reduction (None:
+    the objective's own).
+    """
 
     values: Tensor
     coefficient: float = 1.0
@@ -36,7 +40,8 @@ class Loss:
 
 
 class TokenBatch:
-    """T trained tokens of S sequences (of N = S/2 pairs), in order of sequence and place; log-probabilities in nats, float32.
+    """T trained tokens of S sequences (of N = S/2 pairs), in order of sequence and place; log-probabilities in nats,
+    float32.
 
     Attributes:
         logp: [T] of the trained token under the policy, differentiable.
@@ -48,13 +53,14 @@ class TokenBatch:
         group: [S] the prompt that the sequence answers, as a number.
         weight: [S] of the sequence; 1 in all data that there is so far.
         ref_logp: [T] under the initial model; detached, like the next two. All three only if declared in ``reads``.
-        old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them, computed by the
-            trainer. Offline it is the initial model, which drew the bank; with ``training.refresh_interval`` the policy as it was at
-            the last refresh.
+        old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them,
+            computed by the trainer. Offline it is the initial model, which drew the bank; with
+            ``training.refresh_interval`` the policy as it was at the last refresh.
         sampler_logp: [T] as the sampler itself gave it when it drew the token.
-        old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if declared.
-        entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the token was
-            chosen; differentiable. Only if declared.
+        old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if
+            declared.
+        entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the
+            token was chosen; differentiable. Only if declared.
 
     Reading a field that is not there raises AttributeError, which says what to declare.
     """
@@ -86,7 +92,9 @@ class TokenBatch:
         weight: Tensor | None = None,
         fields: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Build a batch; ``fields`` are those of the tokens that not every batch has: logp, advantage and what is in ``reads``."""
+        """Build a batch; ``fields`` are those of the tokens that not every batch has: logp, advantage and what is in
+        ``reads``.
+        """
         self.sequence, self.token_id, self.position = sequence, token_id, position
         self.reward, self.group = reward, group
         self.weight = torch.ones_like(reward) if weight is None else weight
@@ -133,7 +141,9 @@ class TokenBatch:
         return x[self.sequence]
 
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[S] -> (chosen [N], rejected [N]); with ``rows="pairs"`` the chosen sequence of a pair stands before the rejected one."""
+        """[S] -> (chosen [N], rejected [N]); with ``rows="pairs"`` the chosen sequence of a pair stands before the
+        rejected one.
+        """
         if len(x) != self.n_sequences or len(x) % 2:
             raise ValueError(
                 f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}"
@@ -144,8 +154,8 @@ class TokenBatch:
 def stop_gradient(x: Tensor) -> Tensor:
     """``x`` held fixed: no gradient flows through it.
 
-    Objectives use this and not ``detach``, so that a check by finite differences can hold the same values fixed: what is passed
-    here under ``recorded_stops`` is given back, in the same order, under ``replayed_stops``.
+    Objectives use this and not ``detach``, so that a check by finite differences can hold the same values fixed: what
+    is passed here under ``recorded_stops`` is given back, in the same order, under ``replayed_stops``.
     """
     if _replayed is not None:
         return next(_replayed).clone()  # it may be changed in place, and is given again

@@ -1,8 +1,10 @@
-"""The registry: which objectives, advantage estimators, rewards and filters there are, read from source without importing it.
+"""The registry: which objectives, advantage estimators, rewards and filters there are, read from source without
+importing it.
 
-An author writes a function and decorates it; everything that a plan needs to know (name, rows, reads, reduction, hyper-parameters
-with their defaults) is literal in the decorator and in the signature, so ``describe`` finds it in the syntax tree. That keeps
-``rlbench plan`` free of torch and lets a plug-in be judged before any of its code runs. ``load`` imports the one function needed.
+An author writes a function and decorates it; everything that a plan needs to know (name, rows, reads, reduction,
+hyper-parameters with their defaults) is literal in the decorator and in the signature, so ``describe`` finds it in the
+syntax tree. That keeps ``rlbench plan`` free of torch and lets a plug-in be judged before any of its code runs.
+``load`` imports the one function needed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything that is registered, by kind and name. ``broken`` says which installed plug-ins could not be read, and why."""
+    """Everything that is registered, by kind and name. ``broken`` says which installed plug-ins could not be read, and
+    why.
+    """
 
     objectives: Mapping[str, Description]
     advantages: Mapping[str, Description]
@@ -101,7 +105,9 @@ def objective(
 
 
 def advantage(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
-    """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage, returns)``."""
+    """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage,
+    returns)``.
+    """
     return _attach("advantage", name, {"reads": reads})
 
 
@@ -124,7 +130,8 @@ def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[F
 
 
 def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
-    """Read what is built in, what installed plug-ins add under the entry-point group, and the given plug-in files; run none of it.
+    """Read what is built in, what installed plug-ins add under the entry-point group, and the given plug-in files; run
+    none of it.
 
     Raises:
         UserError: a file is missing or not Python, a decorator or signature is not as it has to be, or a name is taken.
@@ -168,8 +175,8 @@ def call(function: Callable[..., Any], argument: Any, hyperparameters: Mapping[s
     """Call a registered function.
 
     Raises:
-        UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be remembered:
-            what made it raise may lie outside its source.
+        UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be
+            remembered: what made it raise may lie outside its source.
     """
     with blamed(function), _as_it_was(lambda: called(function)):
         return function(argument, **hyperparameters)
@@ -189,7 +196,9 @@ def blamed(function: Callable[..., Any]) -> Iterator[None]:
 
 
 def called(function: Callable[..., Any], error: BaseException | None = None) -> str:
-    """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error`` came up."""
+    """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error``
+    came up.
+    """
     attached = getattr(function, "__rlbench__", {})
     code = getattr(function, "__code__", None)
     what = f"{attached.get('kind', 'function')} {attached.get('name', getattr(function, '__name__', '?'))!r}"
@@ -207,11 +216,12 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
     Args:
         kind: what it is.
         name: its registered name.
-        plugins: plug-in files as paths, or as mappings with ``path`` and ``source`` where a stage carries the text along; a
-            source given runs instead of the file, which need not exist on this machine.
+        plugins: plug-in files as paths, or as mappings with ``path`` and ``source`` where a stage carries the text
+            along; a source given runs instead of the file, which need not exist on this machine.
 
     Raises:
-        UserError: there is no such function, its file fails to import, or what it leaves under the name is not that function.
+        UserError: there is no such function, its file fails to import, or what it leaves under the name is not that
+            function.
     """
     for plugin in plugins:
         path, text = source.text_of(plugin)
@@ -281,7 +291,9 @@ def _built_in_files() -> list[tuple[Path, str | None]]:
 
 
 def _installed() -> list[tuple[str, Callable[[], tuple[Path, str]]]]:
-    """The entry points by name, each with a function that finds its source file without importing the package that it is in."""
+    """The entry points by name, each with a function that finds its source file without importing the package that it
+    is in.
+    """
     points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: (point.module, point.name))
     by_module = {point.module: point.name for point in reversed(points)}
     return [(name, partial(_locate, module)) for module, name in sorted(by_module.items())]

@@ -1,4 +1,6 @@
-"""Reading from source what a file registers, without running any of it, and which of its code belongs to which function."""
+"""Reading from source what a file registers, without running any of it, and which of its code belongs to which
+function.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Kind = Literal["objective", "advantage", "reward", "filter"]
 ROWS = ("sequences", "pairs", "groups")
 REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-mean", "constant")
 READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
-"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every method has."""
+"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every
+method has.
+"""
 
 DECORATORS: dict[str, Kind] = {
     "objective": "objective",
@@ -42,11 +46,12 @@ Plugin = str | Path | Mapping[str, str]
 class Description:
     """What is known of one registered function without running it.
 
-    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for objectives).
-    ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an estimator. ``source`` is
-    the code of its file that it rests on: another function of the file, and what only that one uses, changes the source of no
-    other. ``module`` is the dotted name to import, None for a plug-in that is a file. ``problem`` says, with file and line, why the
-    function is not to be used although it can be read: what uses it fails, and nothing else does.
+    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for
+    objectives). ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an
+    estimator. ``source`` is the code of its file that it rests on: another function of the file, and what only that one
+    uses, changes the source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file.
+    ``problem`` says, with file and line, why the function is not to be used although it can be read: what uses it
+    fails, and nothing else does.
     """
 
     kind: Kind
@@ -131,7 +136,9 @@ def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> t
 
 
 def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
-    """Why a plug-in file is not to be used: what it imports from beside it is not in its rows' fingerprints, so an edit would go unseen."""
+    """Why a plug-in file is not to be used: what it imports from beside it is not in its rows' fingerprints, so an edit
+    would go unseen.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             relative = isinstance(node, ast.ImportFrom) and node.level > 0
@@ -295,7 +302,9 @@ def _describe(
 def _fields_read(
     node: ast.FunctionDef, batch: str, functions: Mapping[str, ast.FunctionDef], done: set[tuple[str, str]]
 ) -> dict[str, int]:
-    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a line."""
+    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a
+    line.
+    """
     found: dict[str, int] = {}
     done.add((node.name, batch))
     for part in ast.walk(node):
@@ -383,7 +392,9 @@ def json_value(value: Any, what: str) -> Any:
 
 
 def code(description: Description) -> str:
-    """The text, comments and all, of a registered function and of the functions and constants of its file that it uses."""
+    """The text, comments and all, of a registered function and of the functions and constants of
+    its file that it uses.
+    """
     text = text_of(description.path)[1]
     lines = text.splitlines()
     used = [

@@ -1,7 +1,8 @@
-"""The report of a run: ``summary.csv``, ``report.md`` and ``report.html``, one self-contained page without scripts or network.
+"""The report of a run: ``summary.csv``, ``report.md`` and ``report.html``, one self-contained page without scripts or
+network.
 
-Whatever comes from outside (model outputs, error messages, labels) is escaped: the template escapes every value, and the page forbids
-itself scripts and any connection.
+Whatever comes from outside (model outputs, error messages, labels) is escaped: the template escapes every value, and
+the page forbids itself scripts and any connection.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from rlbench.reporting import plots, tables
-from rlbench.reporting.frames import (
+from rlbench.analysis.intervals import MARGIN
+from rlbench.analysis.results import (
     AVERAGE,
     GREEDY,
     SUMMARY_COLUMNS,
@@ -31,7 +32,7 @@ from rlbench.reporting.frames import (
     sharpening,
     summary_of,
 )
-from rlbench.statistics import MARGIN
+from rlbench.reporting import plots, tables
 
 SAMPLE_PROBLEMS = 3
 OUTPUT_CHARACTERS = 3000
@@ -39,7 +40,9 @@ OUTPUT_CHARACTERS = 3000
 
 @dataclass(frozen=True)
 class Report:
-    """What ``write_report`` wrote, and the frames behind it. ``text`` is the main table for a terminal of 110 columns."""
+    """What ``write_report`` wrote, and the frames behind it. ``text`` is the main table for a
+    terminal of 110 columns.
+    """
 
     summary: pd.DataFrame
     scores: pd.DataFrame
@@ -73,15 +76,17 @@ def write_report(
     regraded: Mapping[str, pd.DataFrame] | None = None,
     clean: Sequence[str] = (),
 ) -> Report:
-    """Write ``summary.csv``, ``metrics.csv`` (the same rows with more columns), ``comparisons.csv``, ``report.md`` and ``report.html``.
+    """Write ``summary.csv``, ``metrics.csv`` (the same rows with more columns), ``comparisons.csv``, ``report.md`` and
+    ``report.html``.
 
     The same arguments give the same bytes.
 
     Args:
         samples: the run's evaluation samples, ``frames.SAMPLE_COLUMNS``.
-        rows, seeds, benchmarks, decodings, clean: see ``frames.Results``; these let rows that failed stand with empty cells even if
-            nothing at all was evaluated.
-        manifest: the run's manifest; its ``stages`` become a table, its ``recipe`` stands there as JSON, its other plain values are listed.
+        rows, seeds, benchmarks, decodings, clean: see ``frames.Results``; these let rows that failed stand with empty
+            cells even if nothing at all was evaluated.
+        manifest: the run's manifest; its ``stages`` become a table, its ``recipe`` stands there as JSON, its other
+            plain values are listed.
         command: the command line that makes the report again.
         problems: texts of problems by (benchmark, problem id), shown above the sample outputs.
         probes: contamination probes of the base, fields of ``records.Probe`` with their ``seed``.
@@ -253,7 +258,9 @@ def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str
 
 
 def _examples(results: Results, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
-    """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed, never chosen."""
+    """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed,
+    never chosen.
+    """
     here = samples[
         (samples["split"] == results.split) & (samples["decoding"] == results.primary) & (samples["sample_index"] == 0)
     ]

@@ -1,7 +1,8 @@
 """Inline SVG of our own: dots with intervals, one row a method, without a plotting library and without scripts.
 
-A plot is rows of HTML, each a label, a small SVG and a number. Positions inside the SVG are percentages, so a plot fills whatever width it
-has while text, dots and lines keep their size; on a phone the label moves above its line. Colours are CSS variables of the page.
+A plot is rows of HTML, each a label, a small SVG and a number. Positions inside the SVG are percentages, so a plot
+fills whatever width it has while text, dots and lines keep their size; on a phone the label moves above its line.
+Colours are CSS variables of the page.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def dot_plot(
     caption: str = "",
     axis: tuple[float, float] | None = None,
 ) -> str:
-    """Rows of dots with intervals over one axis, in percent, as HTML with inline SVG. A row without marks stays as an empty line.
+    """Rows of dots with intervals over one axis, in percent, as HTML with inline SVG. A row without marks stays as an
+    empty line.
 
     Args:
         reference: where a dashed line runs through all rows.

@@ -1,4 +1,6 @@
-"""The report's tables: made once as text cells, printed as Markdown, as a plain table for a terminal, or by the page as HTML."""
+"""The report's tables: made once as text cells, printed as Markdown, as a plain table for a terminal, or by the page as
+HTML.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from rlbench.analysis.results import AVERAGE, GREEDY, RowInfo, flips
 from rlbench.recipe import temperature_of
-from rlbench.reporting.frames import AVERAGE, GREEDY, RowInfo, flips
 
 NONE = "-"
 
@@ -22,8 +24,8 @@ NONE = "-"
 class Table:
     """Text cells under headings.
 
-    ``kinds`` says of each row whether it is "base", "failed" or ""; ``text`` which columns are words; ``optional`` which groups of columns
-    may be left out where there is no room, the first group first.
+    ``kinds`` says of each row whether it is "base", "failed" or ""; ``text`` which columns are words; ``optional``
+    which groups of columns may be left out where there is no room, the first group first.
     """
 
     caption: str
@@ -49,15 +51,18 @@ def main_table(
     control: pd.DataFrame | None = None,
     clean: Sequence[str] = (),
 ) -> Table:
-    """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy, pass@k, maj@k.
+    """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy,
+    pass@k, maj@k.
 
-    Beside every score stand the shares of outputs that were cut off, that held no answer, and that could not be graded, and their length.
+    Beside every score stand the shares of outputs that were cut off, that held no answer, and that could not be graded,
+    and their length.
 
     Args:
         summary: see ``frames.summary_of``.
         decoding: ``main_decoding`` by default.
         clean: sets that have a table of their own.
-        control: ``frames.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a column.
+        control: ``frames.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a
+            column.
     """
     decoding = decoding or main_decoding(summary) or ""
     here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
@@ -109,7 +114,8 @@ def main_table(
 def sharpening_table(
     control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None
 ) -> Table:
-    """The sharpening control: each row against the base at its own best decoding, with the verdict that ``frames.sharpening`` defines.
+    """The sharpening control: each row against the base at its own best decoding, with the verdict that
+    ``frames.sharpening`` defines.
 
     ``decoding`` heads the sampled columns; by default the control's own. ``cost`` says what the control took.
     """
@@ -347,7 +353,9 @@ def markdown(table: Table) -> str:
 
 
 def plain(table: Table, width: int = 110) -> str:
-    """The table for a terminal. Where it is wider than ``width``, headings are cut, then optional columns left out, and a note says so."""
+    """The table for a terminal. Where it is wider than ``width``, headings are cut, then optional columns left out, and
+    a note says so.
+    """
     kept, cut = list(range(len(table.columns))), max((len(c) for c in table.columns), default=0)
     while _width(table, kept, cut) > width and cut > 7:
         cut -= 1
@@ -395,7 +403,9 @@ def number(value: float) -> str:
 
 
 def interval(mean: float, low: float, high: float, *, signed: bool = False) -> str:
-    """``26.5 ± 0.3``, or ``0.0 [0.0, 3.7]`` where the interval was cut at the scale's end; the bare mean without an interval."""
+    """``26.5 ± 0.3``, or ``0.0 [0.0, 3.7]`` where the interval was cut at the scale's end; the bare mean without an
+    interval.
+    """
     if _missing(mean):
         return NONE
     sign = "+" if signed else ""
@@ -492,7 +502,9 @@ def _spread(record: pd.Series | dict[str, float], name: str, *, signed: bool = F
 
 
 def visible(text: str) -> str:
-    """The text with its control and formatting characters, which could hide, reorder or run what stands there, as code points."""
+    """The text with its control and formatting characters, which could hide, reorder or run what stands there, as code
+    points.
+    """
     return "".join(
         f"<U+{ord(c):04X}>" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d" else c
         for c in text
@@ -504,7 +516,9 @@ def one_line(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Plain words in Markdown, whatever they hold: a label or an error message must not become a link, a tag or another column."""
+    """Plain words in Markdown, whatever they hold: a label or an error message must not become a link, a tag or another
+    column.
+    """
     escaped = re.sub(r"([\\`*|\[\]~])", r"\\\1", one_line(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -1,8 +1,8 @@
 """The key-value cache of the sampler, and the attention of one new token over it.
 
-Rows are written in place and leave in place: when a row's completion has ended, the last living row is moved into its slot, so that
-a chunk shrinks at the cost of what has ended and nothing is concatenated. Shapes: B rows, H key-value heads, G query heads for each
-of them, L tokens held, D a head's width.
+Rows are written in place and leave in place: when a row's completion has ended, the last living row is moved into its
+slot, so that a chunk shrinks at the cost of what has ended and nothing is concatenated. Shapes: B rows, H key-value
+heads, G query heads for each of them, L tokens held, D a head's width.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION = "rlbench_sampling"
 GROWTH = 64
-"""A layer starts with room for this many new tokens and then grows by half, in multiples of it: few completions use all they may."""
+"""A layer starts with room for this many new tokens and then grows by half, in multiples of it: few completions use all
+they may.
+"""
 
 
 class RowLayer(CacheLayerMixin):
-    """One layer's keys and values [B, H, capacity, D], of which the first ``rows`` and the first ``length`` tokens are in use.
+    """One layer's keys and values [B, H, capacity, D], of which the first ``rows`` and the first ``length`` tokens are
+    in use.
 
     ``limit`` is the number of tokens that will never be exceeded.
     """
@@ -106,7 +109,9 @@ class RowCache(Cache):
 
 
 def _repeated(pieces: list[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int) -> torch.Tensor:
-    """States [prompts, H, at most width, D], each prompt's ``samples`` times, right-aligned in a storage [B, H, capacity, D]."""
+    """States [prompts, H, at most width, D], each prompt's ``samples`` times, right-aligned in a storage [B, H,
+    capacity, D].
+    """
     like, rows = pieces[0][0], sum(int(samples.sum()) for _, samples in pieces)
     storage, row = like.new_empty(rows, like.shape[1], capacity, like.shape[3]), 0
     for states, samples in pieces:
@@ -130,7 +135,8 @@ def grouped_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of one new token a row without repeating the keys for its query heads; anything else goes to ``sdpa``.
 
-    ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L]. Returns [B, 1, H G, D].
+    ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L].
+    Returns [B, 1, H G, D].
     """
     additive = attention_mask is not None and attention_mask.is_floating_point()
     if query.shape[2] != 1 or not additive or kwargs.get("position_bias") is not None:

@@ -1,8 +1,9 @@
 """Tasks: where problems come from, under a name that a recipe can write.
 
-A task is a function from the name of a split to its problems, registered with ``@task``. A recipe writes ``name:split``, or
-``name`` alone for the task's default split, or the path of a JSONL file (see ``rlbench.tasks.local``). Nothing here imports torch
-or datasets: ``rlbench plan`` resolves and fingerprints sources without loading a problem from the hub.
+A task is a function from the name of a split to its problems, registered with ``@task``. A recipe writes
+``name:split``, or ``name`` alone for the task's default split, or the path of a JSONL file (see
+``rlbench.tasks.local``). Nothing here imports torch or datasets: ``rlbench plan`` resolves and fingerprints sources
+without loading a problem from the hub.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _REGISTRY: dict[str, Task] = {}
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load function may return in place of a list: the problems, and how many rows could not be made into one."""
+    """What a load function may return in place of a list: the problems, and how many rows could not
+    be made into one.
+    """
 
     problems: list[Problem]
     dropped: int = 0
@@ -37,7 +40,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Task:
-    """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than before."""
+    """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than
+    before.
+    """
 
     name: str
     splits: tuple[str, ...]
@@ -97,15 +102,16 @@ def task(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a load function as the task ``name``; the function itself is returned unchanged.
 
-    The function is called as ``load(split, limit=...)`` and returns the first ``limit`` problems (all for ``None``) as a list of
-    ``Problem`` whose ids are unique within the split and never change. If it has a parameter ``revision``, the recipe's pinned
-    hub revision is passed too. It may return ``Loaded(problems, dropped)`` to have unusable rows counted in the manifest::
+    The function is called as ``load(split, limit=...)`` and returns the first ``limit`` problems (all for ``None``) as
+    a list of ``Problem`` whose ids are unique within the split and never change. If it has a parameter ``revision``,
+    the recipe's pinned hub revision is passed too. It may return ``Loaded(problems, dropped)`` to have unusable rows
+    counted in the manifest::
 
         @task("arithmetic", splits=("prompts", "test/steps"), version=1, default_split="prompts")
         def load(split: str, *, limit: int | None = None) -> list[Problem]: ...
 
-    ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded.
-    Raise ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
+    ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded. Raise
+    ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
     default split is the first of ``splits`` unless ``default_split`` names another.
 
     Raises:
@@ -170,9 +176,10 @@ def describe_source(
 ) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the stage, so
-    moving a file re-runs nothing. With ``content``, the hash that the problems have to have (``content_digest``), it stands there too.
-    A file is read and checked whole here, so that a bad line is found when a recipe is planned and not hours into its run.
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the
+    stage, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
+    (``content_digest``), it stands there too. A file is read and checked whole here, so that a bad line is found when a
+    recipe is planned and not hours into its run.
 
     Raises:
         UserError: the source is unknown, missing or invalid.
@@ -189,7 +196,9 @@ def describe_source(
 
 
 def content_digest(problems: Iterable[Problem]) -> str:
-    """The SHA-256 of what a set asks and expects: texts and golds in order. Two sets with one digest are the same benchmark."""
+    """The SHA-256 of what a set asks and expects: texts and golds in order. Two sets with one digest are the same
+    benchmark.
+    """
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps([problem.problem, problem.answer]).encode() + b"\n")
@@ -197,7 +206,9 @@ def content_digest(problems: Iterable[Problem]) -> str:
 
 
 def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | None:
-    """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if unknown."""
+    """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if
+    unknown.
+    """
     if "sha256" in source:
         return len(local.load(Path(hints["path"]), limit=source["limit"]))
     size = get_task(source["task"]).sizes.get(source["split"])
@@ -205,8 +216,8 @@ def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | 
 
 
 def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
-    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to ``problems.jsonl``; a file
-    lies at the hint ``path``.
+    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to
+    ``problems.jsonl``; a file lies at the hint ``path``.
 
     Counts ``problems``, and ``dropped`` rows where a task dropped some.
 

@@ -1,7 +1,7 @@
 """Problems from a local JSONL file: one object a line, ``{"id", "problem", "answer"[, "solution"][, "meta"]}``.
 
-Any other key of a line goes into the problem's ``meta``. Whatever is wrong with a file is said in one line that names the file,
-the line and what would be right.
+Any other key of a line goes into the problem's ``meta``. Whatever is wrong with a file is said in one line that names
+the file, the line and what would be right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def digest(path: Path) -> str:
 
 
 def load(path: Path, *, limit: int | None = None, sha256: str | None = None) -> list[Problem]:
-    """The first ``limit`` problems of a JSONL file; blank lines are skipped, and every line is checked whatever the limit.
+    """The first ``limit`` problems of a JSONL file; blank lines are skipped, and every line is checked whatever the
+    limit.
 
     Args:
         path: the file.
@@ -40,7 +41,8 @@ def load(path: Path, *, limit: int | None = None, sha256: str | None = None) -> 
         sha256: the digest that the file had when the run was planned.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8, has changed since ``sha256`` was taken, or a line of it is wrong.
+        UserError: the file is missing, empty, not UTF-8, has changed since ``sha256`` was taken, or a line of it is
+            wrong.
     """
     data = _read(path)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:

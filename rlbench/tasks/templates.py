@@ -1,8 +1,8 @@
 r"""Prompt templates: the text around a problem, special tokens written literally.
 
-``models.encode_prompts`` makes a prompt of one and a problem, and nothing is added to what stands here. A template
-is text with ``{problem}`` in it, and travels between stages as that text: renaming one re-runs nothing, changing one re-runs
-what used it.
+``models.encode_prompts`` makes a prompt of one and a problem, and nothing is added to what stands here. A template is
+text with ``{problem}`` in it, and travels between stages as that text: renaming one re-runs nothing, changing one
+re-runs what used it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TEMPLATES: dict[str, str] = {
     "raw": "{problem}",
     # Evaluation prompt of the DFT paper, confirmed in its public code.
     "qwen-boxed": _chatml("You are a helpful assistant.", "{problem}\n" + _BOXED),
-    # Training prompt. Confirmed: "the model's chat template over the bare problem, no instruction suffix". Inferred: the system
-    # message. Qwen2.5-Math's chat template is reported by its users to put this one in when a conversation has none; the
-    # tokenizer file itself could not be read here.
+    # Training prompt. Confirmed: "the model's chat template over the bare problem, no instruction suffix". Inferred:
+    # the system message. Qwen2.5-Math's chat template is reported by its users to put this one in when a conversation
+    # has none; the tokenizer file itself could not be read here.
     "qwen-bare": _chatml(_BOXED, "{problem}"),
     # Rollout prompt. Confirmed: the sentence after the problem. Inferred: the same default system message as above.
     "qwen-cot": _chatml(_BOXED, r"{problem} Let's think step by step and output the final answer within \boxed{}."),

@@ -40,9 +40,9 @@ Examples:
 def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool) -> None:
     """Check every objective, advantage estimator, reward and filter that FILE registers against its contract.
 
-    One line a check, with what is wrong and how to repair it. All of it runs on the CPU, so it cannot tell a tensor that
-    was made on the wrong device. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not
-    Python, cannot be imported or registers nothing.
+    One line a check, with what is wrong and how to repair it. All of it runs on the CPU, so it cannot tell a tensor
+    that was made on the wrong device. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not Python, cannot
+    be imported or registers nothing.
     """
     os.environ.update(single_thread_environment())  # before torch is imported
     try:

@@ -19,7 +19,9 @@ from rlbench.training.online import reward_of
 from rlbench.training.step import Component
 
 KNOWN = {"advantage": ("sampler_logp", "old_value"), "filter": ("sampler_logp",)}
-"""What is there when it is called: both come before the training begins, and a filter before the critic has seen anything."""
+"""What is there when it is called: both come before the training begins, and a filter before the critic has seen
+anything.
+"""
 CALLED = {"advantage": "an advantage estimator", "filter": "a filter"}
 ROUNDING = 1e-5
 """Relative, in float32: what the order of a sum over a batch may change."""

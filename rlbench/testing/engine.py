@@ -1,4 +1,6 @@
-"""The check of an objective in the real engine: its step's gradient on a tiny model, however the step is cut and shared out."""
+"""The check of an objective in the real engine: its step's gradient on a tiny model, however the step is cut and shared
+out.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ SHARE = 5
 CONSTANT_LENGTH = 12
 CPU = torch.device("cpu")
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-9}
-"""What the gradient may change by, relative to what it is the sum of: float64 shows what is not rounding, and float32 how much that is."""
+"""What the gradient may change by, relative to what it is the sum of: float64 shows what is not rounding, and float32
+how much that is.
+"""
 PATIENCE = 120
 """Seconds that one process waits for the other."""
 READY = "rlbench-testing: ready\n"
@@ -199,7 +203,9 @@ def _taken(learner: Learner) -> Tensor:
 
 
 class Beside:
-    """A second process, which takes its share of every step. It starts to import when this is made, and is given its work later."""
+    """A second process, which takes its share of every step. It starts to import when this is made, and is given its
+    work later.
+    """
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="rlbench-testing-")

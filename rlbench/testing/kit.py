@@ -29,7 +29,8 @@ _OBJECTIVE = {
 def check_objective(
     function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = True
 ) -> Report:
-    """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows cannot do.
+    """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows
+    cannot do.
 
     Raises:
         NotConforming: some check does not hold; the message lists all of those.
@@ -51,8 +52,8 @@ def check_file(
         processes: as in ``examine``.
 
     Raises:
-        UserError: the file is missing, not Python, cannot be imported or registers nothing; or one of its functions has no such
-            hyper-parameter, or one of another type.
+        UserError: the file is missing, not Python, cannot be imported or registers nothing; or one of its functions has
+            no such hyper-parameter, or one of another type.
     """
     found = described(path)
     given = [(hyperparameters or {}).get(d.name, {}) for d in found]
@@ -86,7 +87,8 @@ def examine_all(
     processes: bool = False,
     problems: Sequence[str | None] = (),
 ) -> list[Report]:
-    """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second process.
+    """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second
+    process.
 
     ``problems`` is what the registry found in the source of each, see ``source.Description``.
     """

@@ -1,4 +1,6 @@
-"""The checks of an objective that need no network: what it reads, what it returns, what it depends on, and its gradient."""
+"""The checks of an objective that need no network: what it reads, what it returns, what it depends on, and its
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def check_reads(bounds: Sequence[BoundObjective], problem: str | None = None) ->
 
 
 def check_result(bound: BoundObjective) -> str:
-    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite, unreduced statistics."""
+    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite,
+    unreduced statistics.
+    """
     if (bound.reduction == "pair-mean") != (bound.rows == "pairs"):
         raise Wrong(
             f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together'
@@ -76,7 +80,9 @@ def check_result(bound: BoundObjective) -> str:
 
 
 def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
-    """The loss of a probe and its gradients once it is reduced; Wrong where something of them is not as it has to be."""
+    """The loss of a probe and its gradients once it is reduced; Wrong where something of them is
+    not as it has to be.
+    """
     with default_dtype(dtype):
         batch, leaves = whole.batch(dtype)
         loss = bound(batch)
@@ -164,7 +170,9 @@ def check_locality(bound: BoundObjective) -> str:
 
 
 def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: Weighted, how: str) -> None:
-    """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole batch."""
+    """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole
+    batch.
+    """
     unit = bound.rows.removesuffix("s")
     advice = (
         f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an advantage estimator, "
@@ -222,7 +230,9 @@ def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | No
 
 
 def _weights(values: Tensor) -> Tensor:
-    """Unequal weights from 0.5 to 1.5, so that errors of opposite signs do not cancel; the same for every tensor of that length."""
+    """Unequal weights from 0.5 to 1.5, so that errors of opposite signs do not cancel; the same for every tensor of
+    that length.
+    """
     return 0.5 + torch.rand(len(values), generator=torch.Generator().manual_seed(len(values)), dtype=torch.float64)
 
 

@@ -32,7 +32,9 @@ _REWARDS = {"sequences": (1, 0, 0, 1, 1, 0, 1, 1), "pairs": (1, 0) * 4, "groups"
 
 @dataclass(frozen=True)
 class Probe:
-    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``, ``fields`` [T], float64."""
+    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``,
+    ``fields`` [T], float64.
+    """
 
     rows: str
     lengths: tuple[int, ...]
@@ -82,7 +84,8 @@ class Probe:
             name: values.to(dtype, copy=True) for name, values in self.fields.items() if names is None or name in names
         }
         leaves = {name: copies[name].requires_grad_() for name in TRAINED if name in copies}
-        # Clones, because a network's outputs are no leaves either: what is changed in place has to be found, not refused by torch.
+        # Clones, because a network's outputs are no leaves either: what is changed in place has to be found, not
+        # refused by torch.
         fields = {name: values.clone() if name in leaves else values for name, values in copies.items()}
         lengths = torch.tensor(self.lengths)
         sequence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
@@ -118,7 +121,8 @@ def hold_reads(
     refusal: Callable[[str], str | None],
     problem: str | None,
 ) -> str:
-    """Hold what a function declares against what it, and whatever it hands the batch to, reads of some batches under each setting.
+    """Hold what a function declares against what it, and whatever it hands the batch to, reads of some batches under
+    each setting.
 
     ``refusal`` says why a field cannot be had; ``problem`` is what the registry found in the source, where it is known.
     """
@@ -151,7 +155,9 @@ def hold_reads(
 
 
 def probe(rows: str, seed: int, spread: float) -> Probe:
-    """A random batch; ``spread`` is the standard deviation, in nats, of the older policies' log-probabilities from the policy's."""
+    """A random batch; ``spread`` is the standard deviation, in nats, of the older policies' log-probabilities from the
+    policy's.
+    """
     random = torch.Generator().manual_seed(seed)
     tokens = sum(LENGTHS)
 
@@ -182,7 +188,9 @@ def probes(rows: str) -> list[Probe]:
 
 
 def smallest(whole: Probe, reward: float | None = None) -> Probe:
-    """The first unit alone, cut to one token a sequence, and for a group to one sequence; with one reward if it is given."""
+    """The first unit alone, cut to one token a sequence, and for a group to one sequence; with one reward if it is
+    given.
+    """
     sequences = whole.units[0][:1] if whole.rows == "groups" else whole.units[0]
     unit = whole.take(sequences)
     first = torch.tensor(unit.lengths).cumsum(0) - torch.tensor(unit.lengths)

@@ -1,4 +1,6 @@
-"""What is checked, and what a check says: whether it holds, and a line that tells an author what is wrong and how to repair it."""
+"""What is checked, and what a check says: whether it holds, and a line that tells an author what is wrong and how to
+repair it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ class NotConforming(AssertionError):
 
 
 class Wrong(Exception):
-    """Raised by a check for what it found; the message says how to repair it. The function's file and line are put before it."""
+    """Raised by a check for what it found; the message says how to repair it. The function's file and line are put
+    before it.
+    """
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check; ``detail`` says what was compared or, if it is not ``ok``, what is wrong, where, and how to repair it."""
+    """One check; ``detail`` says what was compared or, if it is not ``ok``, what is wrong, where,
+    and how to repair it.
+    """
 
     name: str
     ok: bool
@@ -49,7 +55,9 @@ class Report:
 
 
 def checked(function: Callable[..., Any], name: str, check: Callable[[], str]) -> Check:
-    """Run a check, which returns what it compared or raises; whatever it raises is a failure with the function's file and line."""
+    """Run a check, which returns what it compared or raises; whatever it raises is a failure with the function's file
+    and line.
+    """
     try:
         return Check(name, True, check())
     except Wrong as wrong:

@@ -22,7 +22,8 @@ from rlbench.records import StageFailure, TrainingSequence
 class Example:
     """One sequence as the engine holds it, on the CPU.
 
-    ``fields`` holds float32 values [L] of its L trained tokens under the names of ``TokenBatch``: old_logp, advantage, ...
+    ``fields`` holds float32 values [L] of its L trained tokens under the names of ``TokenBatch``: old_logp, advantage,
+    ...
     """
 
     input_ids: np.ndarray
@@ -40,7 +41,9 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where P packed tokens of S sequences lie in S x ``longest`` slots: ``slot`` [P]. Attention pads by it, and only attention."""
+    """Where P packed tokens of S sequences lie in S x ``longest`` slots: ``slot`` [P]. Attention pads by it, and only
+    attention.
+    """
 
     slot: Tensor
     sequences: int
@@ -49,7 +52,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One micro-batch of P tokens read and T trained; ``source`` [T] is the place in the row from which each trained token is predicted."""
+    """One micro-batch of P tokens read and T trained; ``source`` [T] is the place in the row from which each trained
+    token is predicted.
+    """
 
     input_ids: Tensor  # [1, P]
     position_ids: Tensor  # [1, P], from 0 in every sequence
@@ -63,7 +68,8 @@ class Packed:
     fields: dict[str, Tensor]
 
     def token_batch(self, reads: Sequence[str], outputs: dict[str, Tensor]) -> TokenBatch:
-        """What an objective sees: the fields that it declared, the advantage where there is one, and the network's outputs.
+        """What an objective sees: the fields that it declared, the advantage where there is one, and the network's
+        outputs.
 
         Raises:
             StageFailure: a declared field is neither stored nor an output.
@@ -85,10 +91,11 @@ class Packed:
 
 
 def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Example]:
-    """Training sequences as examples, units and groups numbered in order of appearance; a non-empty ``sampler_logp`` is kept.
+    """Training sequences as examples, units and groups numbered in order of appearance; a non-empty ``sampler_logp`` is
+    kept.
 
-    Raises:
-        StageFailure: a prompt or a completion is empty, or ``rows`` is ``pairs`` and a unit is not two neighbouring sequences.
+    Raises: StageFailure: a prompt or a completion is empty, or ``rows`` is ``pairs`` and a unit is not two neighbouring
+        sequences.
     """
     groups: dict[str, int] = {}
     units: dict[int, int] = {}

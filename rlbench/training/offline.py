@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from rlbench import models
+from rlbench.evaluation.selection import STEPS, checkpoint_folder, checkpoint_steps
 from rlbench.objectives import registry
 from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import TokenBatch
 from rlbench.recipe import TrainingConfig
 from rlbench.records import StageFailure, TrainingSequence, read_records
-from rlbench.selection import STEPS, checkpoint_folder, checkpoint_steps
 from rlbench.training.batching import Example, chosen, examples_of, pack, step_batches, store, units_of
 from rlbench.training.policy import Policy, annotate, snapshot
 from rlbench.training.step import BoundObjective, Component, Learner
@@ -31,12 +31,14 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """Train a copy of ``inputs["model"]`` on the rows of ``inputs["sequences"]``.
 
     Args:
-        config: ``objective`` {name, hyperparameters, rows, reads, reduction}, ``training`` (a ``TrainingConfig``), ``seed``, ``dtype``,
-            ``advantage`` and ``filters`` {name, hyperparameters}; ``checkpoints``, how many are kept, where that is more than the last.
+        config: ``objective`` {name, hyperparameters, rows, reads, reduction}, ``training`` (a ``TrainingConfig``),
+            ``seed``, ``dtype``, ``advantage`` and ``filters`` {name, hyperparameters}; ``checkpoints``, how many are
+            kept, where that is more than the last.
         inputs: ``model``, a model folder, and ``sequences``, a folder with ``sequences.parquet``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
-        context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``; its hint ``plugins`` is the plug-in files
-            that the components come from, ``{path, source}`` each (their code is in the fingerprint through the components).
+        context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``; its hint ``plugins`` is the
+            plug-in files that the components come from, ``{path, source}`` each (their code is in the fingerprint
+            through the components).
 
     Raises:
         StageFailure: no row is left, the data lacks what the objective reads, or the loss is not finite.
@@ -75,7 +77,9 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
 
 
 def set_seed(seed: int) -> None:
-    """Seed every generator of the process; nothing in a stage is meant to draw from them, and a model's own code might."""
+    """Seed every generator of the process; nothing in a stage is meant to draw from them, and a
+    model's own code might.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -121,12 +125,15 @@ def choice(row_filter: Component, batch: TokenBatch) -> Tensor:
 
 
 def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch:
-    """All examples as one ``TokenBatch`` on the CPU with the fields in ``reads``, without log-probabilities to train."""
+    """All examples as one ``TokenBatch`` on the CPU with the fields in ``reads``, without
+    log-probabilities to train.
+    """
     return pack(examples).token_batch(reads, {})
 
 
 def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
-    """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return the returns [T].
+    """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return
+    the returns [T].
 
     Raises: as ``estimate``.
     """
@@ -167,8 +174,8 @@ def estimate(estimator: Component, batch: TokenBatch) -> dict[str, Tensor]:
 def add_initial_logp(policy: Policy, examples: Sequence[Example], reads: Sequence[str], token_budget: int) -> None:
     """Store what ``reads`` needs of the policy as it is before training: it is the reference, and it drew the bank.
 
-    ``old_logp`` is computed by the trainer, as online, because the sampler's own values differ from it by rounding (in bfloat16 by
-    more), which a ratio, and all the more one of a whole sequence, would take for a change of the policy.
+    ``old_logp`` is computed by the trainer, as online, because the sampler's own values differ from it by rounding (in
+    bfloat16 by more), which a ratio, and all the more one of a whole sequence, would take for a change of the policy.
     """
     wanted = [name for name in ("ref_logp", "old_logp") if name in reads]
     if wanted:
@@ -213,7 +220,9 @@ def write_log(output: Path, log: Sequence[Mapping[str, Any]]) -> None:
 
 
 class Checkpoints:
-    """The models that a run keeps beside its last, see ``rlbench.selection``; by default none. ``steps`` is how many the run has."""
+    """The models that a run keeps beside its last, see ``rlbench.evaluation.selection``; by default none. ``steps`` is
+    how many the run has.
+    """
 
     def __init__(self, policy: Policy, config: Mapping[str, Any], like: Path, output: Path, steps: int) -> None:
         self.policy, self.dtype, self.like, self.output = policy, config["dtype"], like, output
@@ -231,7 +240,9 @@ class Checkpoints:
 
 
 def save_policy(policy: Policy, dtype: str, like: Path, output: Path) -> None:
-    """Write the trained model in the precision that it will be evaluated in, with plain attention in its configuration."""
+    """Write the trained model in the precision that it will be evaluated in, with plain attention
+    in its configuration.
+    """
     model = policy.module.to(getattr(torch, dtype)).cpu().eval()
     model.set_attn_implementation("sdpa")
     models.save_model(model, like, output)

@@ -1,4 +1,6 @@
-"""The stage that trains on what the policy itself samples: each step draws, grades, gives credit and takes a few optimiser steps."""
+"""The stage that trains on what the policy itself samples: each step draws, grades, gives credit and takes a few
+optimiser steps.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,16 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """Train a copy of ``inputs["model"]`` on its own samples of ``inputs["problems"]``.
 
     Args:
-        config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a table as
-            ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling`` {engine and its options}.
+        config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a
+            table as ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling``
+            {engine and its options}.
         inputs: ``model``, a model folder, and ``problems``, a folder with ``problems.jsonl``.
-        output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were like) and
-            ``training.json`` (the sums).
+        output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were
+            like) and ``training.json`` (the sums).
         context: takes progress; counts ``tokens`` (trained), ``sampled_tokens``, ``samples`` and ``steps``.
 
-    Raises:
-        StageFailure: the objective takes pairs, there are fewer problems than a step draws, the data lacks what is read, or a loss
+    Raises: StageFailure: the objective takes pairs, there are fewer problems than a step draws, the data lacks what is
+        read, or a loss
             is not finite.
     """
     set_seed(config["seed"])
@@ -106,7 +109,9 @@ class OnlineLoop:
         self.sampler.start(self.prompts)
 
     def step(self, step: int) -> list[dict[str, Any]]:
-        """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all was filtered."""
+        """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all
+        was filtered.
+        """
         if step and step % self.online.sync_interval == 0:
             self.sampler.follow()
         examples, shared = self._collect(step)
@@ -123,7 +128,8 @@ class OnlineLoop:
     def _collect(self, step: int) -> tuple[list[Example], dict[str, Any]]:
         """What the step trains on, and what there is to log of its samples.
 
-        Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are left.
+        Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are
+        left.
         """
         wanted = self.online.prompts_per_step
         drawn: list[tuple[Rollout, float]] = []
@@ -180,11 +186,12 @@ class OnlineLoop:
         return examples_of(rows, self.objective.rows)
 
     def _credit(self, examples: list[Example]) -> dict[str, float]:
-        """Store what the objectives read beside the samples, all under the networks as they are before this step's updates.
+        """Store what the objectives read beside the samples, all under the networks as they are before this step's
+        updates.
 
-        ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values differ from
-        it by rounding, which a ratio would take for a change of the policy; the difference is logged, and with an ``importance_cap``
-        corrected for.
+        ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values
+        differ from it by rounding, which a ratio would take for a change of the policy; the difference is logged, and
+        with an ``importance_cap`` corrected for.
         """
         budget, device = self.training.tokens_per_microbatch, self.policy.device
         annotate(self.sampler.policy, examples, {"logp": "old_logp"}, budget, device)
@@ -238,10 +245,12 @@ class OnlineLoop:
 
 
 def correct_advantages(examples: Sequence[Example], cap: float) -> dict[str, float]:
-    """Multiply each token's advantage by min(trainer's probability / sampler's, ``cap``), and return what there is to log of it.
+    """Multiply each token's advantage by min(trainer's probability / sampler's, ``cap``), and return what there is to
+    log of it.
 
-    Truncated importance sampling (Ionides 2008) between two implementations of one policy, as Yao et al. 2025, "Your efficient RL
-    framework secretly brings you off-policy RL training", use it. Mean weight, and the share of tokens whose ratio is above the cap.
+    Truncated importance sampling (Ionides 2008) between two implementations of one policy, as Yao et al. 2025, "Your
+    efficient RL framework secretly brings you off-policy RL training", use it. Mean weight, and the share of tokens
+    whose ratio is above the cap.
     """
     weights, above = [], []
     for example in examples:
@@ -270,8 +279,8 @@ def fitting_prompts(
 def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np.ndarray]:
     """The problems of each step: every epoch in an order of its own, what is left of it beyond whole steps skipped.
 
-    The order depends on the seed and the sizes, never on the method, so methods of like sizes see the same prompts step by step,
-    and no step sees a prompt twice.
+    The order depends on the seed and the sizes, never on the method, so methods of like sizes see the same prompts step
+    by step, and no step sees a prompt twice.
 
     Raises:
         StageFailure: a step draws more problems than there are.
@@ -286,7 +295,8 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
 
 
 def reward_of(reward: Component, rollout: Rollout) -> float:
-    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and line.
+    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and
+    line.
 
     The function gets lists of its own, for what is in the rollout is trained on.
     """
@@ -302,7 +312,9 @@ def reward_of(reward: Component, rollout: Rollout) -> float:
 
 
 def sampling_stats(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:
-    """What a step's samples are like: mean reward, share correct, mean length in tokens, share cut off by the length limit."""
+    """What a step's samples are like: mean reward, share correct, mean length in tokens, share cut off by the length
+    limit.
+    """
     return {
         "reward": float(np.mean(rewards)),
         "correct": float(np.mean([rollout.verdict == "correct" for rollout in rollouts])),

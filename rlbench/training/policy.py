@@ -1,7 +1,8 @@
 """The networks that are trained, on packed micro-batches: the policy's log-probabilities and the critic's values.
 
-Linear layers see P real tokens and no padding; only attention unpacks them into [S, longest] for a while. Only the states that
-predict a trained token go through the output layer, a bounded number at a time, so that logits are never all there at once.
+Linear layers see P real tokens and no padding; only attention unpacks them into [S, longest] for a while. Only the
+states that predict a trained token go through the output layer, a bounded number at a time, so that logits are never
+all there at once.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def packed_attention(
     packed_layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain sdpa."""
+    """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain
+    sdpa.
+    """
     if packed_layout is None:
         options = {"scaling": scaling, "sliding_window": sliding_window, **kwargs}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -83,8 +86,8 @@ class Network(Protocol):
 class Policy:
     """A causal language model. Log-probabilities are those of the distribution at ``temperature``, in float32 nats.
 
-    ``dtype`` ``bfloat16`` keeps float32 weights and computes under autocast. The module is in training mode with every dropout
-    off, so that the same tokens have the same log-probabilities whenever they are asked for.
+    ``dtype`` ``bfloat16`` keeps float32 weights and computes under autocast. The module is in training mode with every
+    dropout off, so that the same tokens have the same log-probabilities whenever they are asked for.
 
     Raises:
         UserError: the architecture is not one whose log-probabilities this computes rightly; a forward pass decides.
@@ -128,7 +131,8 @@ def snapshot(policy: Policy) -> Policy:
 
 
 class Critic(nn.Module):
-    """A value model: the policy's decoder copied, with a linear head that starts at zero, so that every first value is 0.
+    """A value model: the policy's decoder copied, with a linear head that starts at zero, so that every first value is
+    0.
 
     The value at a trained token is that of the state in which it was chosen: its prompt and the tokens before it.
     """
@@ -186,8 +190,8 @@ def token_logp(
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of tokens, and entropies if asked for, [T] float32 nats, from states [T, width].
 
-    Where tokens x vocabulary exceeds ``LOGIT_ELEMENTS`` it works through chunks of tokens and computes their logits again on the
-    way back.
+    Where tokens x vocabulary exceeds ``LOGIT_ELEMENTS`` it works through chunks of tokens and computes their logits
+    again on the way back.
     """
     size = max(1, LOGIT_ELEMENTS // head.weight.shape[0])
     if len(states) <= size:
@@ -216,7 +220,9 @@ def _chunk_logp(
 def annotate(
     network: Network, examples: Sequence[Example], names: dict[str, str], token_budget: int, device: torch.device
 ) -> None:
-    """Store outputs of a network with every example, without gradients: ``names`` maps an output to the field to store it as."""
+    """Store outputs of a network with every example, without gradients: ``names`` maps an output to the field to store
+    it as.
+    """
     with torch.no_grad():
         for batch in micro_batches(examples, token_budget):
             outputs = network.outputs(pack(batch, device), tuple(names))
@@ -225,7 +231,8 @@ def annotate(
 
 
 def _check_architecture(model: PreTrainedModel) -> None:
-    """Refuse a model whose packed log-probabilities are not those of its own plain forward pass, on two short sequences.
+    """Refuse a model whose packed log-probabilities are not those of its own plain forward pass, on two short
+    sequences.
 
     It finds what cannot be known from names: positions or masks that a model makes itself, scaled or capped logits.
     """

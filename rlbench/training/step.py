@@ -1,4 +1,6 @@
-"""The optimiser step: micro-batches, the one reduction, clipping, AdamW, the schedule; the same for every objective and the critic."""
+"""The optimiser step: micro-batches, the one reduction, clipping, AdamW, the schedule; the same for every objective and
+the critic.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class BoundObjective:
 
 @dataclass(frozen=True)
 class Component:
-    """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout, alone."""
+    """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout,
+    alone.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -77,7 +81,9 @@ class Component:
 
 
 def _loaded(kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Callable[..., Any]:
-    """The function of a stage's table. UserError: it cannot be loaded, or its source said already why it is not to be used."""
+    """The function of a stage's table. UserError: it cannot be loaded, or its source said already why it is not to be
+    used.
+    """
     if problem := config.get("problem"):
         raise UserError(problem)
     return registry.load(kind, config["name"], plugins)
@@ -86,8 +92,8 @@ def _loaded(kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[sour
 def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
     """What the learning rate is multiplied by at ``step`` (0-based) of ``steps``.
 
-    It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0, which the
-    step after the last one would have: no step is spent at 0.
+    It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0,
+    which the step after the last one would have: no step is spent at 0.
     """
     rising = math.ceil(warmup * steps)
     if step < rising:
@@ -99,8 +105,8 @@ def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
 class Learner:
     """A network with its objective, its optimiser and its schedule over ``steps`` optimiser steps.
 
-    Weight decay acts on weights of two dimensions or more, so on no bias and no norm. ``constant_length`` is the longest completion,
-    for the reduction ``constant``.
+    Weight decay acts on weights of two dimensions or more, so on no bias and no norm. ``constant_length`` is the
+    longest completion, for the reduction ``constant``.
     """
 
     def __init__(
@@ -129,9 +135,11 @@ class Learner:
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.eps, fused=True)
 
     def step(self, examples: Sequence[Example], number: int) -> dict[str, Any]:
-        """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the whole step.
+        """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the
+        whole step.
 
-        A statistic that is not finite is None. UserError: the objective raised, or no gradient can be taken of what it returned.
+        A statistic that is not finite is None. UserError: the objective raised, or no gradient can be taken of what it
+        returned.
 
         Raises:
             StageFailure: the loss or the gradient is not finite.
@@ -163,7 +171,9 @@ class Learner:
         return {**means, **logged}  # a statistic takes the place of nothing that the engine logs
 
     def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count [2]."""
+        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and
+        count [2].
+        """
         loss = torch.zeros((), device=self.device)
         stats: dict[str, Tensor] = {}
         for batch in micro_batches(examples, self.training.tokens_per_microbatch):

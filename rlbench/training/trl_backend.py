@@ -1,17 +1,19 @@
 """The stage that has TRL train: its own trainers on the token ids that our engine would train on.
 
-A row with ``backend = "trl"`` stands beside a row of the engine and differs in nothing but who computed it, so that one sees whether
-two implementations of a method agree. The loss, the optimiser step and, online, the sampling and the advantages are TRL's. Ours are
-the data, the rewards, the initial model and the form of what is written.
+A row with ``backend = "trl"`` stands beside a row of the engine and differs in nothing but who computed it, so that one
+sees whether two implementations of a method agree. The loss, the optimiser step and, online, the sampling and the
+advantages are TRL's. Ours are the data, the rewards, the initial model and the form of what is written.
 
 What is TRL's own, and so not as in the engine:
-- The order of the data is that of TRL's sampler (a permutation from the seed), online the draws of transformers' ``generate`` too.
+- The order of the data is that of TRL's sampler (a permutation from the seed), online the draws of transformers'
+``generate`` too.
 - Sequences are padded, and a micro-batch is a fixed number of them: the largest part of a step that fits
   ``tokens_per_microbatch`` if all were as long as the longest.
-- In the warm-up the learning rate is one step behind the engine's: 0 at the first step. After it the schedules are equal.
-- Losses are normalised over the whole optimiser step, as in the engine, but for two cases. DPO takes the mean of its micro-batches'
-  means, which differs where what is left of an epoch does not divide evenly. And GRPO's token-mean with several mini-batches divides by
-  the step's mean number of tokens a mini-batch.
+- In the warm-up the learning rate is one step behind the engine's: 0 at the first step. After it the schedules are
+equal.
+- Losses are normalised over the whole optimiser step, as in the engine, but for two cases. DPO takes the mean of its
+  micro-batches' means, which differs where what is left of an epoch does not divide evenly. And GRPO's token-mean with
+  several mini-batches divides by the step's mean number of tokens a mini-batch.
 """
 
 from __future__ import annotations
@@ -62,17 +64,19 @@ RENAMED = {
 
 
 def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
-    """Train a copy of ``inputs["model"]`` by TRL on ``inputs["sequences"]``, or for grpo on its own samples of ``inputs["problems"]``.
+    """Train a copy of ``inputs["model"]`` by TRL on ``inputs["sequences"]``, or for grpo on its own samples of
+    ``inputs["problems"]``.
 
     Args:
         config: as ``offline.train`` takes it, for grpo as ``online.train`` does.
-        inputs: ``model``, a model folder, and ``sequences`` with ``sequences.parquet`` or ``problems`` with ``problems.jsonl``.
+        inputs: ``model``, a model folder, and ``sequences`` with ``sequences.parquet`` or ``problems`` with
+            ``problems.jsonl``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
         context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``, online also ``samples`` and
             ``sampled_tokens``. TRL's own folder, which it leaves empty, is made in its scratch folder.
 
-    Raises:
-        StageFailure: TRL cannot train this (see ``trl_support.refuse``), no row is left, there are fewer problems than a step draws, or
+    Raises: StageFailure: TRL cannot train this (see ``trl_support.refuse``), no row is left, there are fewer problems
+        than a step draws, or
             the loss or the gradient is not finite.
     """
     data = (
@@ -116,11 +120,13 @@ def silence() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-# The trainers ---------------------------------------------------------------------------------------------------------------------
+# The trainers ---------------------------------------------------------------------------------------------------------
 
 
 class Recorder(TrainerCallback):
-    """One line an optimiser step: what TRL logs of it under the engine's names, what it trained on, and ``shared`` (online)."""
+    """One line an optimiser step: what TRL logs of it under the engine's names, what it trained on, and ``shared``
+    (online).
+    """
 
     def __init__(self, what: str, steps: int, context: StageContext) -> None:
         self.what, self.steps, self.context = what, steps, context
@@ -130,7 +136,9 @@ class Recorder(TrainerCallback):
         self.sequences = 0
 
     def add(self, inputs: Mapping[str, Any]) -> None:
-        """Take note of a micro-batch whose loss is computed: labels or a mask [B, L], not 0 or -100 where a token is trained."""
+        """Take note of a micro-batch whose loss is computed: labels or a mask [B, L], not 0 or -100 where a token is
+        trained.
+        """
         mask = inputs["labels"][:, 1:] != -100 if "labels" in inputs else inputs["completion_mask"]
         self.tokens = self.tokens + mask.sum()
         self.sequences += len(mask)
@@ -184,13 +192,15 @@ class _GRPO(_Recorded, GRPOTrainer):
         return [list(self.prompt_ids[prompt]) for prompt in prompts], None, {}
 
 
-# Offline --------------------------------------------------------------------------------------------------------------------------
+# Offline --------------------------------------------------------------------------------------------------------------
 
 
 def offline_trainer(
     config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext
 ) -> Trainer:
-    """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever their length."""
+    """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever
+    their length.
+    """
     training = TrainingConfig.model_validate(config["training"])
     objective = config["objective"]
     sequences = read_records(inputs["sequences"] / "sequences.parquet", TrainingSequence)
@@ -265,7 +275,8 @@ def common_arguments(
 ) -> dict[str, Any]:
     """A ``TrainingConfig`` in TRL's words: ``batch`` rows an optimiser step, ``micro`` at a time.
 
-    Weights and biases of norms, and biases, do not decay in transformers either; it knows them by name, the engine by their shape.
+    Weights and biases of norms, and biases, do not decay in transformers either; it knows them by name, the engine by
+    their shape.
     """
     return {
         "output_dir": str(context.scratch / "trl"),
@@ -297,13 +308,15 @@ def common_arguments(
 
 
 def one_device(arguments: Any) -> Any:
-    """The arguments with one GPU of those that this process sees; TRL refuses to spread over several from one process."""
+    """The arguments with one GPU of those that this process sees; TRL refuses to spread over
+    several from one process.
+    """
     if arguments.device.type == "cuda":  # asking for it counts the GPUs
         arguments._n_gpu = 1
     return arguments
 
 
-# Online ---------------------------------------------------------------------------------------------------------------------------
+# Online ---------------------------------------------------------------------------------------------------------------
 
 
 def online_trainer(
@@ -311,8 +324,8 @@ def online_trainer(
 ) -> Trainer:
     """TRL's trainer of grpo on the prompts of ``inputs["problems"]``, with our rewards.
 
-    TRL's generation step is our online step, its iterations our epochs. The samples of a step are shuffled and cut into mini-batches, as
-    the engine does.
+    TRL's generation step is our online step, its iterations our epochs. The samples of a step are shuffled and cut into
+    mini-batches, as the engine does.
     """
     training, online = TrainingConfig.model_validate(config["training"]), OnlineConfig.model_validate(config["online"])
     tokenizer = models.load_tokenizer(inputs["model"])
@@ -350,7 +363,8 @@ def online_trainer(
         scale_rewards="group" if config["advantage"]["hyperparameters"].get("normalise", True) else "none",
         mask_truncated_completions=False,
         remove_unused_columns=False,
-        # Logits that are not finite are not for the sampler to fail on, on a GPU beyond repair: the loss of what it drew is not either.
+        # Logits that are not finite are not for the sampler to fail on, on a GPU beyond repair: the loss of what it
+        # drew is not either.
         generation_kwargs={"remove_invalid_values": True},
     )
     texts = [config["template"].replace("{problem}", problem.problem) for problem in problems]
@@ -367,7 +381,9 @@ def online_trainer(
 
 
 class Scorer:
-    """Our reward as a reward function of TRL's: it makes graded rollouts of what TRL sampled, each call one online step."""
+    """Our reward as a reward function of TRL's: it makes graded rollouts of what TRL sampled, each call one online
+    step.
+    """
 
     def __init__(
         self,

@@ -11,7 +11,9 @@ REDUCTIONS: dict[str, dict[str, str]] = {
     "dpo": {"pair-mean": "sigmoid"},
     "grpo": {"sequence-mean": "grpo", "token-mean": "dapo", "constant": "dr_grpo"},
 }
-"""For each objective that ``backend = "trl"`` trains, its reductions that TRL has too and the ``loss_type`` that TRL calls them by."""
+"""For each objective that ``backend = "trl"`` trains, its reductions that TRL has too and the ``loss_type`` that TRL
+calls them by.
+"""
 
 ADVANTAGE_EPS = 1e-4  # written into TRL's trainer, where nothing sets it
 
@@ -20,9 +22,9 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
     """Why TRL cannot train a method as it is described, in one line; None where it can.
 
     Args:
-        config: the configuration of the method's training stage, with every default filled in: ``objective`` {name, hyperparameters,
-            reduction}, ``advantage`` and ``filters`` {name, hyperparameters}, ``critic``, ``training``, and ``online``, None or absent
-            where the method trains on data that was there before.
+        config: the configuration of the method's training stage, with every default filled in: ``objective`` {name,
+            hyperparameters, reduction}, ``advantage`` and ``filters`` {name, hyperparameters}, ``critic``,
+            ``training``, and ``online``, None or absent where the method trains on data that was there before.
         data: what the method trains on: ``demonstrations``, ``rollouts.correct``, ``online``, ...
     """
     name = config["objective"]["name"]
@@ -67,7 +69,9 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
 
 
 def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
-    """What TRL does otherwise than the engine in a row that ``refuse`` lets through, one line each, for the report's deviations."""
+    """What TRL does otherwise than the engine in a row that ``refuse`` lets through, one line each, for the report's
+    deviations.
+    """
     training, online = config["training"], config.get("online") or {}
     notes = ["trained by TRL's trainer, the order of the data that of its sampler"]
     if training.get("warmup"):

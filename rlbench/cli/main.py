@@ -1,4 +1,6 @@
-"""The command line. Exit codes: 0 every row filled; 1 some row failed (the others are there); 2 bad input; 130 interrupted, resumable."""
+"""The command line. Exit codes: 0 every row filled; 1 some row failed (the others are there); 2 bad input; 130
+interrupted, resumable.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,7 @@ def cli() -> None:
 
 
 def _load(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None) -> Any:
-    from rlbench.pipeline import build
+    from rlbench.planning.build import build
     from rlbench.recipe import load_recipe
 
     names = [name.strip() for text in only for name in text.split(",")]
@@ -134,8 +136,8 @@ def run(
 
 def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: dict[str, Any]) -> int:
     """Run a plan and print its table; returns the exit code."""
-    from rlbench.progress import ProgressPrinter
-    from rlbench.runner import default_out, doubts, run_plan
+    from rlbench.running.progress import ProgressPrinter
+    from rlbench.running.runner import default_out, doubts, run_plan
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no result
         _warn(doubts(plan))
@@ -191,8 +193,8 @@ def plan(
     recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, store: Path, as_json: bool
 ) -> int:
     """Say what would run, what is cached, and what it costs. Needs no torch."""
-    from rlbench.estimate import detectable_effect, estimate
     from rlbench.graph.artifact import Store
+    from rlbench.planning.estimate import detectable_effect, estimate
 
     planned = _load(recipe, overrides, only, seeds)
     _warn(planned.warnings)
@@ -216,7 +218,7 @@ def plan(
             )
         )
         return 0
-    from rlbench.describe import plan_text
+    from rlbench.planning.describe import plan_text
 
     click.echo(plan_text(planned, cached))
     return 0
@@ -227,7 +229,7 @@ def plan(
 @_json_option
 def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, as_json: bool) -> int:
     """Show everything resolved: each row's data, objective, formula and hyper-parameters, and every prompt verbatim."""
-    from rlbench.describe import recipe_json, recipe_text
+    from rlbench.planning.describe import recipe_json, recipe_text
 
     planned = _load(recipe, overrides, only, seeds)
     _warn(planned.warnings)
@@ -258,11 +260,13 @@ def rollouts(
     as_json: bool,
     **execution: Any,
 ) -> int:
-    """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much of it is right."""
+    """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much
+    of it is right.
+    """
     from rlbench.graph.stage import topological
-    from rlbench.pipeline import banks
-    from rlbench.progress import ProgressPrinter
-    from rlbench.runner import sample_banks
+    from rlbench.planning.build import banks
+    from rlbench.running.progress import ProgressPrinter
+    from rlbench.running.runner import sample_banks
 
     loaded = _load(recipe, overrides, only, seeds).recipe
     stages = topological(banks(loaded))
@@ -322,7 +326,7 @@ def evaluate(
     **options: Any,
 ) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
-    from rlbench.pipeline import build
+    from rlbench.planning.build import build
     from rlbench.recipe import recipe_of_model
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
@@ -363,8 +367,8 @@ def evaluate(
 def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, as_json: bool) -> int:
     """Grade anybody's outputs: a verdict a line for JSON lines {id, gold, output}.
 
-    Prints id, verdict and the answer that was read, tabs between; with --json an object a line. Verdicts: correct, wrong, unparsed
-    (no answer that can be read), timeout, error.
+    Prints id, verdict and the answer that was read, tabs between; with --json an object a line. Verdicts: correct,
+    wrong, unparsed (no answer that can be read), timeout, error.
     """
     from collections import Counter
 
@@ -389,7 +393,7 @@ def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, a
 @_json_option
 def report(run_folder: Path, as_json: bool) -> int:
     """Write a run's tables and page anew from its samples, and print the table."""
-    from rlbench.runner import report as write
+    from rlbench.running.runner import report as write
 
     results = write(run_folder)
     click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
@@ -402,7 +406,7 @@ def report(run_folder: Path, as_json: bool) -> int:
 @_json_option
 def regrade(run_folder: Path, grader: str, as_json: bool) -> int:
     """Grade a run's stored samples by another grader, and write its report with both: scores, and ranks that flip."""
-    from rlbench.runner import regrade as grade
+    from rlbench.running.runner import regrade as grade
 
     results = grade(run_folder, grader, lambda done, total: click.echo(f"  {done:,} of {total:,} samples", err=True))
     click.echo(
@@ -433,11 +437,11 @@ def objectives(
 ) -> int:
     """List the objectives, show one, or begin a new one.
 
-    The list says what each needs (rows, what it reads), its reduction, hyper-parameters with their defaults, and source; NAME shows
-    formula, docstring and code. `new NAME` writes NAME.py, a commented plug-in, and test_NAME.py.
+    The list says what each needs (rows, what it reads), its reduction, hyper-parameters with their defaults, and
+    source; NAME shows formula, docstring and code. `new NAME` writes NAME.py, a commented plug-in, and test_NAME.py.
     """
-    from rlbench.describe import objective_text, objectives_json, objectives_text
-    from rlbench.scaffold import new_objective
+    from rlbench.cli.scaffold import new_objective
+    from rlbench.planning.describe import objective_text, objectives_json, objectives_text
 
     new = what[:1] == ("new",)
     if len(what) != 2 if new else len(what) > 1:
@@ -518,12 +522,13 @@ def bench_generate(
 ) -> int:
     """How fast engines sample a recipe's base model on its prompts, beside transformers' `generate`.
 
-    Engines take turns, each in a process of its own with one thread on a CPU. Tokens are those emitted, the stop token included.
+    Engines take turns, each in a process of its own with one thread on a CPU. Tokens are those emitted, the stop token
+    included.
     """
     from rlbench.bench.generate import bank_of
     from rlbench.bench.generate import bench_generate as measure
     from rlbench.graph.stage import topological
-    from rlbench.progress import ProgressPrinter
+    from rlbench.running.progress import ProgressPrinter
 
     plan = _load(recipe, overrides, (), None)
     stages = topological(bank_of(plan).inputs.values())
@@ -605,8 +610,8 @@ def bench_workers(
     from rlbench.bench.workers import bank_of
     from rlbench.bench.workers import bench_workers as measure
     from rlbench.graph.stage import topological
-    from rlbench.progress import ProgressPrinter
     from rlbench.recipe import load_recipe
+    from rlbench.running.progress import ProgressPrinter
 
     counts = _counts("--workers", workers, 1)
     bank = bank_of(load_recipe(recipe, overrides), prompts=prompts, samples=samples, shards=shards)
@@ -654,8 +659,8 @@ def bench_workers(
 def bench_statistics(seeds: str, problems: str, repeats: int, as_json: bool) -> int:
     """How often the 95 % interval holds the truth, and how often equals are called better, on simulated benchmarks.
 
-    Processes differ in the difficulty of problems, in training noise, and in what is compared; a cell has its worst process. With
-    --json figures are shares, each process by itself under "by_process".
+    Processes differ in the difficulty of problems, in training noise, and in what is compared; a cell has its worst
+    process. With --json figures are shares, each process by itself under "by_process".
     """
     from rlbench.bench.statistics import bench_statistics as measure
 
@@ -703,7 +708,8 @@ def _counts(option: str, text: str, least: int) -> list[int]:
 )
 @_json_option
 def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: int, as_json: bool) -> int:
-    """How many answers a second each grader grades, after a warm-up: plain ones, an ordinary mix, and those that need sympy.
+    """How many answers a second each grader grades, after a warm-up: plain ones, an ordinary mix, and those that need
+    sympy.
 
     No answer comes twice, so the cache of verdicts does not help.
     """
@@ -727,7 +733,7 @@ def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: in
 @_json_option
 def doctor(store: Path, as_json: bool) -> int:
     """Check this machine: versions, cores, memory, GPU, store, and that a Ray worker starts."""
-    from rlbench.doctor import checks
+    from rlbench.cli.doctor import checks
 
     found = checks(store)
     if as_json:

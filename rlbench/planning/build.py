@@ -1,7 +1,7 @@
 """From a recipe to its graph of stages, and from the graph's results to a table: the only file that knows the whole.
 
-Planning needs neither torch nor Ray: hyper-parameters are read from the objectives' source, data sources are described and not
-loaded, and whether a stage is done is a question to the store.
+Planning needs neither torch nor Ray: hyper-parameters are read from the objectives' source, data sources are described
+and not loaded, and whether a stage is done is a question to the store.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rlbench.grading import DEFAULT, GRADERS, grader_spec
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry, source
+from rlbench.planning.functions import FUNCTIONS
 from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
@@ -35,31 +36,13 @@ DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups
 # Keys of training that online methods have no use for: their part is played by `online`.
 OFFLINE_ONLY = ("batch_size", "epochs", "max_steps", "over_length", "refresh_interval")
 
-# One integer a stage function, raised when its output changes for the same configuration: a golden digest in the tests says when.
-VERSIONS = {
-    "rlbench.tasks.base:problems_stage": 1,
-    "rlbench.training.pretraining:pretrain": 1,
-    "rlbench.models:link": 1,
-    "rlbench.sampling.rollouts:rollouts_stage": 1,
-    "rlbench.sampling.rollouts:merge_rollouts": 1,
-    "rlbench.views:build": 2,
-    "rlbench.training.offline:train": 2,
-    "rlbench.training.online:train": 2,
-    "rlbench.training.trl_backend:train": 1,
-    "rlbench.evaluation:evaluate": 1,
-    "rlbench.evaluation:merge_samples": 1,
-    "rlbench.contamination:probe": 1,
-    "rlbench.selection:checkpoint": 1,
-    "rlbench.selection:select": 1,
-}
-
 
 @dataclass(frozen=True)
 class Row:
     """One row of the comparison at one seed. ``seed`` is None where one model serves all seeds.
 
-    ``model`` is what is evaluated and ``trained`` the stage that trained it, None where none did. ``evaluations`` by benchmark and
-    decoding are what is reported, ``development`` what choices are made on.
+    ``model`` is what is evaluated and ``trained`` the stage that trained it, None where none did. ``evaluations`` by
+    benchmark and decoding are what is reported, ``development`` what choices are made on.
     """
 
     method: str
@@ -121,13 +104,17 @@ def build(recipe: Recipe, path: str | Path | None = None) -> Plan:
 
 
 def banks(recipe: Recipe) -> list[Stage]:
-    """The stages of a recipe's rollout banks, one a base model, whether a method uses them or not. Raises: as ``build``."""
+    """The stages of a recipe's rollout banks, one a base model, whether a method uses them or not. Raises: as
+    ``build``.
+    """
     builder = _Builder(recipe)
     return list(dict.fromkeys(builder._bank(seed) for seed in recipe.seeds))
 
 
 class _Builder:
-    """Makes each stage once. Seedless stages are shared by all seeds, the bank by all offline methods of a base model."""
+    """Makes each stage once. Seedless stages are shared by all seeds, the bank by all offline
+    methods of a base model.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -186,7 +173,7 @@ class _Builder:
                 f"`evaluation.grader`: {options.grader!r} is none of {', '.join(GRADERS)}{nearest(options.grader, GRADERS)}"
             )
 
-    # One method a kind of stage -------------------------------------------------------------------------------------------------
+    # One method a kind of stage ---------------------------------------------------------------------------------------
 
     def _stage(
         self,
@@ -201,7 +188,8 @@ class _Builder:
         resources = self.recipe.resources
         gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
         needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus, light=not heavy)
-        stage = Stage(name, function, VERSIONS[function], config, inputs or {}, needs, hints or {})
+        path, version = FUNCTIONS[function]
+        stage = Stage(name, function, version, config, inputs or {}, needs, hints or {}, path)
         try:
             return self.cache.setdefault(stage.fingerprint, stage)
         except TypeError as error:  # infinite or not a number, where only the registry knows the key
@@ -212,7 +200,8 @@ class _Builder:
     ) -> Stage:
         """A stage that samples; where that is more than a shard, its shards and the stage that puts them together.
 
-        ``functions`` are those of the two. How many shards there are follows from the recipe alone, never from the machines at hand.
+        ``functions`` are those of the two. How many shards there are follows from the recipe alone, never from the
+        machines at hand.
         """
         one, merge = functions
         count = self._shards(inputs["problems"], config["samples"])
@@ -255,7 +244,8 @@ class _Builder:
             from rlbench.training.pretraining import PretrainingConfig
 
             config = dataclasses.asdict(PretrainingConfig.resolve(self.recipe.model.pretraining))
-            # Only the held-out problems: of the one-step ones there are too few to learn them without those of prompts and demonstrations.
+            # Only the held-out problems: of the one-step ones there are too few to learn them without those of prompts
+            # and demonstrations.
             held_out = [DataSource(source=f"arithmetic:{split}") for split in arithmetic.HELD_OUT]
             excluded = {
                 f"exclude_{source.source.partition(':')[2].replace('/', '_')}": self._problems(source)
@@ -433,7 +423,7 @@ class _Builder:
                 name = f"probe{'' if seed is None else f'/seed{seed}'}/{benchmark.label}"
                 yield seed, self._stage(name, "rlbench.contamination:probe", config, inputs)
 
-    # Rows -----------------------------------------------------------------------------------------------------------------------
+    # Rows -------------------------------------------------------------------------------------------------------------
 
     def _base_row(self, seed: int | None) -> Row:
         options = self.recipe.evaluation
@@ -445,7 +435,9 @@ class _Builder:
         return self._evaluated(BASE, label, seed, base, None, decodings=grid, chosen=grid)
 
     def _checkpoint_rows(self, name: str, method: MethodConfig) -> list[Row]:
-        """A model that is not trained here: somebody's, or, for a ``checkpoint`` called "base", the untrained model once more."""
+        """A model that is not trained here: somebody's, or, for a ``checkpoint`` called "base", the untrained model
+        once more.
+        """
         label = method.label or name
         if method.checkpoint != BASE:
             return [
@@ -474,7 +466,9 @@ class _Builder:
         trained: Stage | None = None,
         bank: Stage | None = None,
     ) -> Row:
-        """A row: what is reported under ``decodings``, the recipe's by default, and its development evaluations under ``chosen``."""
+        """A row: what is reported under ``decodings``, the recipe's by default, and its development evaluations under
+        ``chosen``.
+        """
         options = self.recipe.evaluation
 
         def stages(sources: Iterable[DataSource], decodings: Iterable[str], split: str) -> dict[tuple[str, str], Stage]:
@@ -517,10 +511,12 @@ class _Builder:
     def _suffix(self, seed: int) -> str:
         return f"/seed{seed}" if self.per_seed_base else ""
 
-    # What a method is -----------------------------------------------------------------------------------------------------------
+    # What a method is -------------------------------------------------------------------------------------------------
 
     def _method(self, name: str, method: MethodConfig) -> dict[str, Any]:
-        """The method with every default filled in from the registry; everything that decides what its training computes."""
+        """The method with every default filled in from the registry; everything that decides what its training
+        computes.
+        """
         where = f"methods.{name}"
         if method.data not in DATA:
             raise UserError(
@@ -655,7 +651,8 @@ class _Builder:
 
 
 def describe_model(source: str, revision: str | None) -> dict[str, Any]:
-    """What a model is, for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub id.
+    """What a model is, for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub
+    id.
 
     Raises:
         UserError: a local folder that is not there or holds no model.
@@ -683,7 +680,9 @@ def vllm_version() -> str | None:
 
 
 def engine_of(config: Mapping[str, Any]) -> str | None:
-    """What samples in a stage of this configuration, with its version where that is part of it; None where nothing does."""
+    """What samples in a stage of this configuration, with its version where that is part of it; None where nothing
+    does.
+    """
     sampling = config if "engine" in config else config.get("sampling") or {}
     return " ".join(str(sampling[key]) for key in ("engine", "version") if key in sampling) or None
 

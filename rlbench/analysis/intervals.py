@@ -1,50 +1,56 @@
 """Error bars: what a mean over problems and training seeds would be worth if they were drawn again.
 
-**Estimand.** Training seeds and problems are both taken as samples, crossed with each other (every seed answers every problem), the K
-samples of a problem nested in them. ``estimand`` says which of them a repetition would draw anew:
+**Estimand.** Training seeds and problems are both taken as samples, crossed with each other (every seed answers every
+problem), the K samples of a problem nested in them. ``estimand`` says which of them a repetition would draw anew:
 
 - "seeds and problems", the default: the score of the *recipe* on the *kind of problem*;
 - "problems": the score of these very models on the kind of problem;
 - "seeds": the score of the recipe on these very problems.
 
-The last two are narrower and answer narrower questions. Benchmarks are fixed: ``avg`` is a mean over these benchmarks and no others.
+The last two are narrower and answer narrower questions. Benchmarks are fixed: ``avg`` is a mean over these benchmarks
+and no others.
 
-**Model.** Y[s, p] = mu + seed[s] + problem[p] + interaction[s, p], a two-way random-effects layout with one value a cell; the
-noise of K samples is part of the interaction. With A, B and E the mean squares of seeds, problems and interaction over S P, each thus
-on the scale of the mean's variance (Cornfield & Tukey 1956; Searle, Casella & McCulloch 1992, ch. 4):
+**Model.** Y[s, p] = mu + seed[s] + problem[p] + interaction[s, p], a two-way random-effects layout with one value a
+cell; the noise of K samples is part of the interaction. With A, B and E the mean squares of seeds, problems and
+interaction over S P, each thus on the scale of the mean's variance (Cornfield & Tukey 1956; Searle, Casella & McCulloch
+1992, ch. 4):
 
     seeds and problems: Var = A + (B - E)        problems: Var = B        seeds: Var = A
 
-For the unweighted mean over benchmarks A is the variance of the benchmark-averaged score over seeds (a seed is shared by all
-benchmarks, so its effects are correlated and must not be averaged away); B and E are sums over benchmarks, each over their number squared.
+For the unweighted mean over benchmarks A is the variance of the benchmark-averaged score over seeds (a seed is shared
+by all benchmarks, so its effects are correlated and must not be averaged away); B and E are sums over benchmarks, each
+over their number squared.
 
-**Reference distribution.** A and B - E are two independent variances, and A has S - 1 degrees of freedom: with two or three seeds
-Satterthwaite's (1946) single t takes an A that is small by chance at its word and is too narrow. The deviation is instead referred to the
-sum that Behrens (1929) and Fisher (1935) gave for two means of unequal variance, here
+**Reference distribution.** A and B - E are two independent variances, and A has S - 1 degrees of freedom: with two or
+three seeds Satterthwaite's (1946) single t takes an A that is small by chance at its word and is too narrow. The
+deviation is instead referred to the sum that Behrens (1929) and Fisher (1935) gave for two means of unequal variance,
+here
 
     T = sqrt(A) t[S - 1] + sqrt(B - E) t'
 
-which, for normal effects, is exact where A is all of the variance or none of it, and errs to the wide side between (Robinson 1976).
-Given the chi-square W of A the sum is one t of variance v = A (S - 1) / W + (B - E), with Satterthwaite's degrees of freedom for that
-(and no fewer than those of B), so its tail is a mean over W, by Gauss-Legendre quadrature. v is never taken below E / 4: two seeds
-that agree to the last sample are luck, as the samples within them show.
+which, for normal effects, is exact where A is all of the variance or none of it, and errs to the wide side between
+(Robinson 1976). Given the chi-square W of A the sum is one t of variance v = A (S - 1) / W + (B - E), with
+Satterthwaite's degrees of freedom for that (and no fewer than those of B), so its tail is a mean over W, by
+Gauss-Legendre quadrature. v is never taken below E / 4: two seeds that agree to the last sample are luck, as the
+samples within them show.
 
-B has P - 1 degrees of freedom, or fewer where problems are further from normal than their number makes good: the variance of a sample
-variance is sigma^4 (2 / (P - 1) + excess / P), and a benchmark on which a few problems give all the score has a large excess kurtosis.
+B has P - 1 degrees of freedom, or fewer where problems are further from normal than their number makes good: the
+variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and a benchmark on which a few problems give all
+the score has a large excess kurtosis.
 
-**Scale.** A problem's score varies by mu (1 - mu) at a given intraclass correlation, so a score's interval holds those mu that a test at mu
-with B - E scaled to mu does not reject: Wilson's (1927) interval, with the effective number of problems that the variance shows.
-It leans away from the nearer end of the scale, as a skew sample of 30 hard problems demands. Over benchmarks the deviation is shared
-out as their variances are. Differences are symmetric.
+**Scale.** A problem's score varies by mu (1 - mu) at a given intraclass correlation, so a score's interval holds those
+mu that a test at mu with B - E scaled to mu does not reject: Wilson's (1927) interval, with the effective number of
+problems that the variance shows. It leans away from the nearer end of the scale, as a skew sample of 30 hard problems
+demands. Over benchmarks the deviation is shared out as their variances are. Differences are symmetric.
 
 ``rlbench bench statistics`` simulates coverage and false positives; docs/decisions/one-interval.md has its table.
 
-With one seed, or one model that serves all seeds, nothing can be said of training noise: the interval is for new problems only,
-``Estimate.estimand`` is "problems" and ``Estimate.includes_training_noise`` False.
+With one seed, or one model that serves all seeds, nothing can be said of training noise: the interval is for new
+problems only, ``Estimate.estimand`` is "problems" and ``Estimate.includes_training_noise`` False.
 
-**Degenerate data.** When no variance is seen (every problem right, or every problem wrong) the truth is not certain; the interval is
-Wilson's at the observed mean, a problem counting as one observation (a seed, where seeds are what is drawn). With one problem in a
-benchmark there is no interval, nor for new seeds with one seed.
+**Degenerate data.** When no variance is seen (every problem right, or every problem wrong) the truth is not certain;
+the interval is Wilson's at the observed mean, a problem counting as one observation (a seed, where seeds are what is
+drawn). With one problem in a benchmark there is no interval, nor for new seeds with one seed.
 
 Suffixes: B benchmarks, S seeds, P problems. Scores are in percent.
 """
@@ -67,10 +73,11 @@ Verdict = Literal["better", "worse", "tied", "underpowered"]
 
 # A difference below this many points changes nobody's choice of objective.
 MARGIN = 1.0
-# Variance components of a paired difference between two objectives on one benchmark, as standard deviations in points: what a plan
-# is judged by before anything has run. Medians by the method of moments over the 4,515 pairs of rows and benchmarks of the
-# miniature's recipes/objective_zoo.toml (two seeds, 100 problems in each of five sets, 16 samples at temperature 1), rounded. Of the
-# pairs' seed components the middle half lies between 0 and 6.6: a plan's figure is an order of magnitude, and other models differ.
+# Variance components of a paired difference between two objectives on one benchmark, as standard deviations in points:
+# what a plan is judged by before anything has run. Medians by the method of moments over the 4,515 pairs of rows and
+# benchmarks of the miniature's recipes/objective_zoo.toml (two seeds, 100 problems in each of five sets, 16 samples at
+# temperature 1), rounded. Of the pairs' seed components the middle half lies between 0 and 6.6: a plan's figure is an
+# order of magnitude, and other models differ.
 SEED_SD, PROBLEM_SD, INTERACTION_SD = 2.5, 5.0, 11.0
 
 SCORE, DIFFERENCE = (0.0, 100.0), (-100.0, 100.0)
@@ -83,10 +90,12 @@ _NODES = 64
 class Estimate:
     """A mean with its interval. ``low`` and ``high`` are NaN where there is none (``method`` is then "none").
 
-    ``estimand`` says what a repetition would draw anew. The three variances are the terms of the variance of the *mean*, in percent
-    squared: ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each the part that more seeds, more
-    problems, or more of either would reduce. ``degrees_of_freedom`` are those of the t that has the reference distribution's critical
-    value at the interval's level. ``p_value`` is of a difference against 0, two-sided; NaN for a score.
+    ``estimand`` says what a repetition would draw anew. The three variances are the terms of the variance of the
+    *mean*, in percent
+    squared: ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each the part that more
+    seeds, more problems, or more of either would reduce. ``degrees_of_freedom`` are those of the t that has the
+    reference distribution's critical value at the interval's level. ``p_value`` is of a difference against 0,
+    two-sided; NaN for a score.
     """
 
     mean: float
@@ -108,8 +117,8 @@ class Estimate:
 class Layout(NamedTuple):
     """Mean squares of two-way layouts, on the scale of the mean's variance; any number of layouts of one shape at once.
 
-    ``means``, ``problem``, ``noise`` and ``problem_freedom``, the degrees of freedom of ``problem``, are [..., B], ``seed`` is [...] and
-    ``noise_freedom`` [B]. With one seed ``seed`` and ``noise`` are 0.
+    ``means``, ``problem``, ``noise`` and ``problem_freedom``, the degrees of freedom of ``problem``, are [..., B],
+    ``seed`` is [...] and ``noise_freedom`` [B]. With one seed ``seed`` and ``noise`` are 0.
     """
 
     means: Floats
@@ -157,7 +166,9 @@ def _freedom_of_variance(values: Floats) -> Floats:
 
 
 def components(of: Layout, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
-    """The seed, problem and interaction terms of the mean's variance, each [...]; none is below 0, and their sum is below E / 4 nowhere."""
+    """The seed, problem and interaction terms of the mean's variance, each [...]; none is below 0, and their sum is
+    below E / 4 nowhere.
+    """
     a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
     seed = np.maximum(a - e, 0.0) if estimand != "problems" else np.zeros_like(a)
     problem = np.maximum(b - e, 0.0) if estimand != "seeds" else np.zeros_like(b)
@@ -195,7 +206,9 @@ def tail(
 
 
 def _scales(of: Layout, shift: Floats, bounds: tuple[float, float]) -> Floats:
-    """By what the benchmarks' variances would differ had the mean moved by ``shift``: mu (1 - mu) there over that here, [..., B]."""
+    """By what the benchmarks' variances would differ had the mean moved by ``shift``: mu (1 - mu) there over that here,
+    [..., B].
+    """
     least, width = bounds[0], bounds[1] - bounds[0]
     here = np.clip((of.means - least) / width, 0.0, 1.0)
     shares = _ratio(of.problem, of.problem.sum(axis=-1, keepdims=True), 0.0) * of.means.shape[-1]
@@ -233,7 +246,8 @@ def mean_interval(
     """The mean of the benchmarks' means, each counting the same, with its interval.
 
     Args:
-        strata: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same order.
+        strata: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same
+            order.
         level: the interval's confidence.
         bounds: the scale's ends; the interval is cut there. A lower end below 0 says that these are differences.
         estimand: what a repetition would draw anew. With one seed "seeds and problems" becomes "problems".
@@ -312,7 +326,9 @@ def _estimate(of: Layout, n_problems: int, level: float, bounds: tuple[float, fl
 
 
 def _freedom_of(critical: float, level: float) -> float:
-    """Degrees of freedom of the t whose two-sided critical value at ``level`` this is; infinite where the normal's is not below."""
+    """Degrees of freedom of the t whose two-sided critical value at ``level`` this is; infinite where the normal's is
+    not below.
+    """
     if critical <= float(stats.norm.ppf((1 + level) / 2)) * (1 + 1e-6):
         return math.inf
     return math.exp(optimize.brentq(lambda log: float(stats.t.sf(critical, math.exp(log))) - (1 - level) / 2, -2, 15))
@@ -321,10 +337,12 @@ def _freedom_of(critical: float, level: float) -> float:
 def paired_difference(
     a: Sequence[ArrayLike], b: Sequence[ArrayLike], *, level: float = 0.95, estimand: Estimand = "seeds and problems"
 ) -> Estimate:
-    """The mean of a - b on the same problems and seeds, with its interval: the difference matrix through ``mean_interval``.
+    """The mean of a - b on the same problems and seeds, with its interval: the difference matrix through
+    ``mean_interval``.
 
-    What the two share (hard problems, a lucky base, common random numbers) cancels, so this is sharper than two intervals side by side.
-    A model that serves all seeds comes with one row, [1, P_b], and is compared with each seed of the other.
+    What the two share (hard problems, a lucky base, common random numbers) cancels, so this is sharper than two
+    intervals side by side. A model that serves all seeds comes with one row, [1, P_b], and is compared with each seed
+    of the other.
 
     Raises:
         ValueError: the benchmarks or problems differ in number, or the seeds do and neither side has one row.
@@ -341,7 +359,9 @@ def paired_difference(
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's (1979) step-down adjustment: the family's error is held whatever the dependence. NaN stays NaN and is not counted."""
+    """Holm's (1979) step-down adjustment: the family's error is held whatever the dependence. NaN stays NaN and is not
+    counted.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(p))
@@ -352,11 +372,12 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def minimum_detectable_effect(estimate: Estimate, *, power: float = 0.8, level: float = 0.95) -> float:
-    """The true difference, in points, that a comparison with this standard error finds with ``power``, tested two-sided at 1 - ``level``.
+    """The true difference, in points, that a comparison with this standard error finds with ``power``, tested two-sided
+    at 1 - ``level``.
 
-    (t[(1 + level) / 2] + t[power]) standard errors at the estimate's degrees of freedom (Bloom 1995): a difference of this size or more
-    is significant in so large a share of repetitions. One comparison, before Holm's correction: pass a higher ``level`` for a
-    table of many. NaN where no variance was estimated.
+    (t[(1 + level) / 2] + t[power]) standard errors at the estimate's degrees of freedom (Bloom 1995): a difference of
+    this size or more is significant in so large a share of repetitions. One comparison, before Holm's correction: pass
+    a higher ``level`` for a table of many. NaN where no variance was estimated.
     """
     freedom = estimate.degrees_of_freedom
     quantiles = (
@@ -379,10 +400,12 @@ def expected_effect(
     power: float = 0.8,
     level: float = 0.95,
 ) -> float:
-    """The minimum detectable effect of a plan, in points, before anything has run: that of a comparison whose mean squares are as expected.
+    """The minimum detectable effect of a plan, in points, before anything has run: that of a comparison whose mean
+    squares are as expected.
 
     Args:
-        n_seeds: training seeds of both methods. With one the figure has no training noise in it, and is for these two models.
+        n_seeds: training seeds of both methods. With one the figure has no training noise in it, and is for these two
+            models.
         n_problems: problems of the benchmark, or of each benchmark of an average.
         samples: K, answers to a problem by either method.
         solve_rate: share of problems that are solved; the sampling variance of a difference in one cell is at most
@@ -419,11 +442,12 @@ def expected_effect(
 def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, level: float = 0.95) -> Verdict:
     """What a comparison has shown, in the order in which it is asked.
 
-    - "better", "worse": ``adjusted_p`` (Holm's, over the table's comparisons) is below 1 - ``level``; the sign is the mean's. However
+    - "better", "worse": ``adjusted_p`` (Holm's, over the table's comparisons) is below 1 - ``level``; the sign is the
+    mean's. However
       small: a difference within the margin can be significant.
-    - "tied": two one-sided tests (Schuirmann 1987) at 1 - ``level`` put the difference within -``margin`` and ``margin`` points, which
-      is to say that the interval of level 2 ``level`` - 1 (90 %) lies within them. Not corrected for the number of rows. Where no
-      variance was seen it is the estimate's own interval that must.
+    - "tied": two one-sided tests (Schuirmann 1987) at 1 - ``level`` put the difference within -``margin`` and
+      ``margin`` points, which is to say that the interval of level 2 ``level`` - 1 (90 %) lies within them. Not
+      corrected for the number of rows. Where no variance was seen it is the estimate's own interval that must.
     - "underpowered": neither. These data cannot tell, which is not to say that there is no difference.
 
     Raises:
@@ -459,9 +483,10 @@ def _without_variance(
 ) -> tuple[float, float, float]:
     """Wilson's score interval at the mean where no variance was seen, and the p-value that goes with it.
 
-    A problem is one observation, however many samples and seeds answered it; a mean over benchmarks is worth
-    1 / sum(w_b^2 / P_b) of them; over these very problems a seed is one. A score is read as a share of the scale. A difference is read
-    as a constant to which what was not seen could add at most the upper limit of a share of 0, z^2 / (n + z^2).
+    A problem is one observation, however many samples and seeds answered it; a mean over benchmarks is worth 1 /
+    sum(w_b^2 / P_b) of them; over these very problems a seed is one. A score is read as a share of the scale. A
+    difference is read as a constant to which what was not seen could add at most the upper limit of a share of 0, z^2 /
+    (n + z^2).
     """
     mean = float(np.mean([m.mean() for m in matrices]))
     n = (

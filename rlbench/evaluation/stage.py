@@ -1,8 +1,8 @@
 """The evaluation stage: one model on one benchmark under one decoding, graded, one record a sample.
 
-The seed of a sample is a hash of (suite seed, benchmark, problem, sample index, decoding) and never of the method: common random
-numbers, so two rows at one seed differ by what was trained and not by what was drawn, and a row that learned nothing equals its
-base. (A base that serves all seeds is evaluated once, under the seed 0.)
+The seed of a sample is a hash of (suite seed, benchmark, problem, sample index, decoding) and never of the method:
+common random numbers, so two rows at one seed differ by what was trained and not by what was drawn, and a row that
+learned nothing equals its base. (A base that serves all seeds is evaluated once, under the seed 0.)
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def evaluate(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path
 
 
 def merge_samples(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
-    """Stage function: the evaluation whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as if sampled in one.
+    """Stage function: the evaluation whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as
+    if sampled in one.
 
     Tokens are counted by the shards; this counts ``samples``.
     """

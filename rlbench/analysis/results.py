@@ -1,4 +1,5 @@
-"""From evaluation samples to results: the samples' frame, one matrix of problem scores a cell, the summary, the sharpening control.
+"""From evaluation samples to results: the samples' frame, one matrix of problem scores a cell, the summary, the
+sharpening control.
 
 A *cell* is a method on a benchmark under a decoding. Scores, differences and rates are in percent throughout.
 """
@@ -15,10 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from rlbench.metrics import maj_at_k, pass_at_k
-from rlbench.recipe import AVERAGE, temperature_of
-from rlbench.records import UserError
-from rlbench.statistics import (
+from rlbench.analysis.intervals import (
     MARGIN,
     Estimate,
     holm,
@@ -27,6 +25,9 @@ from rlbench.statistics import (
     paired_difference,
     verdict,
 )
+from rlbench.analysis.metrics import maj_at_k, pass_at_k
+from rlbench.recipe import AVERAGE, temperature_of
+from rlbench.records import UserError
 
 SAMPLE_COLUMNS = (
     "method",
@@ -74,7 +75,8 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class RowInfo:
-    """What a report says of a row beside its scores. Every number is a mean over the seeds that finished; None is unknown.
+    """What a report says of a row beside its scores. Every number is a mean over the seeds that finished; None is
+    unknown.
 
     Attributes:
         method: the row's key in the recipe.
@@ -83,9 +85,11 @@ class RowInfo:
         is_base: the untrained model that all others start from; without such a row the one called "base" is it.
         reason: why the row has no result at all.
         reasons_by_seed: why single seeds have none; None stands for a model that serves all seeds.
-        train_tokens, train_seconds: tokens trained on (all epochs) and seconds of the training stage, sampling included when online.
+        train_tokens, train_seconds: tokens trained on (all epochs) and seconds of the training stage, sampling included
+            when online.
         sampled_tokens: tokens that the row sampled for itself (an online method's rollouts).
-        bank_tokens: tokens of the shared rollout bank that the row trains on; sampled once, charged to each of its users.
+        bank_tokens: tokens of the shared rollout bank that the row trains on; sampled once, charged to each of its
+            users.
         learning_rate: the peak rate of the policy.
         selection: by seed, which checkpoint was chosen and the development scores of all, as ``selection.json`` has it.
     """
@@ -107,11 +111,12 @@ class RowInfo:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one benchmark under one decoding: matrices [S, P] over seeds and problems, of the K samples of each.
+    """One method on one benchmark under one decoding: matrices [S, P] over seeds and problems, of the K samples of
+    each.
 
-    ``score`` is avg@k, ``passed`` pass@k, ``majority`` maj@k, the others the shares of samples that were cut off by the length limit,
-    could not be parsed, and could not be graded (time-outs and crashes of the grader), in percent; ``tokens`` the mean length.
-    ``correct`` counts correct samples.
+    ``score`` is avg@k, ``passed`` pass@k, ``majority`` maj@k, the others the shares of samples that were cut off by the
+    length limit, could not be parsed, and could not be graded (time-outs and crashes of the grader), in percent;
+    ``tokens`` the mean length. ``correct`` counts correct samples.
     """
 
     seeds: tuple[int | None, ...]
@@ -156,13 +161,14 @@ class Results:
         samples: a frame with ``SAMPLE_COLUMNS``; rows of methods and seeds that are not asked for are left out.
         rows: the table's rows, in its order.
         seeds: the recipe's seeds.
-        benchmarks, decodings: their order, and the grid on which failed rows stand empty; without them, benchmarks as they
-            appear and decodings from the highest temperature down to greedy.
+        benchmarks, decodings: their order, and the grid on which failed rows stand empty; without them, benchmarks as
+            they appear and decodings from the highest temperature down to greedy.
         clean: sets that stand beside the benchmarks and do not count in ``avg``.
         split: which split is reported; by default "test" where it was evaluated.
 
     Raises:
-        UserError: the samples contradict themselves (a problem evaluated twice, or not with the same number of samples everywhere).
+        UserError: the samples contradict themselves (a problem evaluated twice, or not with the same number of samples
+            everywhere).
     """
 
     def __init__(
@@ -229,7 +235,9 @@ class Results:
     def difference(
         self, method: str, decoding: str, other: str, other_decoding: str, benchmark: str = AVERAGE
     ) -> Estimate | None:
-        """``method`` minus ``other`` on their common seeds and problems; None where either is missing or no seed is shared."""
+        """``method`` minus ``other`` on their common seeds and problems; None where either is missing or no seed is
+        shared.
+        """
         left, right = self.strata(method, benchmark, decoding), self.strata(other, benchmark, other_decoding)
         if not left or not right or any(a.problems != b.problems for a, b in zip(left, right, strict=True)):
             return None
@@ -252,11 +260,14 @@ def summarise(
 
 
 def summary_of(results: Results) -> pd.DataFrame:
-    """One row a method x benchmark x decoding with ``METRIC_COLUMNS``, in percent to 4 decimals; ``summary.csv`` has ``SUMMARY_COLUMNS``.
+    """One row a method x benchmark x decoding with ``METRIC_COLUMNS``, in percent to 4 decimals; ``summary.csv`` has
+    ``SUMMARY_COLUMNS``.
 
-    Methods stand in the recipe's order, then benchmarks, ``avg`` (their unweighted mean) and clean sets, then decodings. A missing result
-    is a row of empty cells. ``avg`` is there only if every benchmark is, over the seeds that have them all. ``n_seeds`` counts
-    models: it is 1 for one model that serves all seeds. ``n_problems`` of ``avg`` is the sum, ``k`` is empty if benchmarks differ in it.
+    Methods stand in the recipe's order, then benchmarks, ``avg`` (their unweighted mean) and clean sets, then
+    decodings. A missing result is a row of empty cells. ``avg`` is there only if every benchmark is, over the seeds
+    that have them all. ``n_seeds`` counts
+    models: it is 1 for one model that serves all seeds. ``n_problems`` of ``avg`` is the sum, ``k`` is empty if
+    benchmarks differ in it.
     """
     records = [
         {
@@ -276,7 +287,9 @@ def summary_of(results: Results) -> pd.DataFrame:
 
 
 def scores_of(results: Results) -> pd.DataFrame:
-    """One row a method x seed x benchmark x decoding: avg_at_k and the columns of ``RATES``, in percent; n_tokens in tokens."""
+    """One row a method x seed x benchmark x decoding: avg_at_k and the columns of ``RATES``, in percent; n_tokens in
+    tokens.
+    """
     records = [
         {
             "method": method,
@@ -312,11 +325,11 @@ COMPARISON_COLUMNS = (
 def comparisons(results: Results, reference: str | None = None, margin: float = MARGIN) -> pd.DataFrame:
     """Every row against the base, and against ``reference`` where one is named, by ``avg`` under the main decoding.
 
-    Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by Holm's method over
-    all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison with this noise would find in four of
-    five cases (``statistics.minimum_detectable_effect``), ``verdict`` is ``statistics.verdict``'s with ties within ``margin`` points,
-    and "-" where there is nothing to compare; a reference that is no row here is passed over. ``training_noise`` says whether the
-    interval holds that of new seeds.
+    Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by
+    Holm's method over all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison
+    with this noise would find in four of five cases (``statistics.minimum_detectable_effect``), ``verdict`` is
+    ``statistics.verdict``'s with ties within ``margin`` points, and "-" where there is nothing to compare; a reference
+    that is no row here is passed over. ``training_noise`` says whether the interval holds that of new seeds.
     """
     there = {row.method for row in results.rows}
     against = [name for name in dict.fromkeys((results.base_name, reference)) if name in there]
@@ -349,9 +362,11 @@ def comparisons(results: Results, reference: str | None = None, margin: float = 
 
 
 def coverage(results: Results) -> pd.DataFrame:
-    """pass@k by row for k = 1, 2, 4, ... up to the number of samples: ``method, k, pass_at_k``, the mean over benchmarks in percent.
+    """pass@k by row for k = 1, 2, 4, ... up to the number of samples: ``method, k, pass_at_k``, the mean over
+    benchmarks in percent.
 
-    Under the main decoding. pass@1 is avg@k. What training adds at k = 1 and not at large k was there before, at lower odds.
+    Under the main decoding. pass@1 is avg@k. What training adds at k = 1 and not at large k was there before, at lower
+    odds.
     """
     records = []
     for row in results.rows:
@@ -370,10 +385,11 @@ def coverage(results: Results) -> pd.DataFrame:
 
 
 def contamination(results: Results, probes: pd.DataFrame) -> pd.DataFrame:
-    """One row a benchmark: ``benchmark, problems, share, verbatim, low, high, rouge_l, correct, score``, in percent, means over bases.
+    """One row a benchmark: ``benchmark, problems, share, verbatim, low, high, rouge_l, correct, score``, in percent,
+    means over bases.
 
-    The interval of ``verbatim`` is Wilson's, a problem counting once, however many bases were probed; ``score`` is the base's avg@k
-    under the main decoding.
+    The interval of ``verbatim`` is Wilson's, a problem counting once, however many bases were probed; ``score`` is the
+    base's avg@k under the main decoding.
     """
     records = []
     for benchmark, group in probes.groupby("benchmark", sort=False):
@@ -403,16 +419,18 @@ def contamination(results: Results, probes: pd.DataFrame) -> pd.DataFrame:
 def sharpening(results: Results) -> pd.DataFrame:
     """The sharpening control: is a row better than what the base already gives at another temperature?
 
-    Training that only concentrates a model on what it already says most often raises its score at temperature 1 and adds nothing that
-    sampling could not. So each row's ``avg``, sampled (the main table's decoding) and greedy, is held against the base at
-    *its own best* decoding of the grid it was evaluated on, by paired differences. That decoding is the best by avg
-    on development sets where the base was evaluated on them, else on the reported problems themselves, which favours the base.
+    Training that only concentrates a model on what it already says most often raises its score at temperature 1 and
+    adds nothing that sampling could not. So each row's ``avg``, sampled (the main table's decoding) and greedy, is held
+    against the base at *its own best* decoding of the grid it was evaluated on, by paired differences. That decoding is
+    the best by avg on development sets where the base was evaluated on them, else on the reported problems themselves,
+    which favours the base.
 
     ``verdict``:
 
-    - ``ability``: the row is above the base's best, sampled or greedy (either difference positive, at 5 % after Holm's correction
-      for the two looks): the better decoding of the row beats the better decoding of the base;
-    - ``sharpening``: not that, but sampled it is above the base under the same decoding (at 5 %), which is not the base's best;
+    - ``ability``: the row is above the base's best, sampled or greedy (either difference positive, at 5 % after Holm's
+      correction for the two looks): the better decoding of the row beats the better decoding of the base;
+    - ``sharpening``: not that, but sampled it is above the base under the same decoding (at 5 %), which is not the
+    base's best;
     - ``neither``: neither of the two;
     - ``-``: no result, no base, or a base that was evaluated under one decoding only, so that there is no control.
 
@@ -428,7 +446,8 @@ def sharpening(results: Results) -> pd.DataFrame:
 def graded_by(
     results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others disagree.
+    """``avg`` of every row under the main decoding by each grader: ``method, grader, avg, rank``; and how often others
+    disagree.
 
     Args:
         others: by grader, ``verdict`` and ``answer`` of the samples, in their order.
@@ -472,7 +491,9 @@ def flips(frame: pd.DataFrame, one: str, other: str) -> list[tuple[str, str]]:
 
 
 def control_cost(results: Results, samples: pd.DataFrame) -> str:
-    """What the sharpening control took, in a sentence: everything that was evaluated but the main table's decoding of the split."""
+    """What the sharpening control took, in a sentence: everything that was evaluated but the main table's decoding of
+    the split.
+    """
     extra = samples[(samples["decoding"] != results.primary) | (samples["split"] != results.split)]
     return (
         f"The control took {len(extra):,} of {len(samples):,} evaluation samples, {int(extra['n_tokens'].sum()):,} of "

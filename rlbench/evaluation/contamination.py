@@ -1,8 +1,8 @@
 """Does a model know a benchmark by heart? It is shown the first part of each problem and asked, greedily, to go on.
 
-A model that has not seen a problem cannot complete its text, and cannot answer a question that it was not asked. Wu et al. 2025
-(arXiv:2507.10532) found Qwen2.5 models completing more than half of MATH-500's problems word by word from 60 % of them, and next to
-none of problems that were published later.
+A model that has not seen a problem cannot complete its text, and cannot answer a question that it was not asked. Wu et
+al. 2025 (arXiv:2507.10532) found Qwen2.5 models completing more than half of MATH-500's problems word by word from 60 %
+of them, and next to none of problems that were published later.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
-    """Stage function: write ``probes.parquet``, one ``Probe`` a problem of ``inputs["problems"]`` that has two words or more.
+    """Stage function: write ``probes.parquet``, one ``Probe`` a problem of ``inputs["problems"]`` that has two words or
+    more.
 
-    ``config`` holds ``share`` (of a problem's words that are shown), ``template``, ``max_new_tokens``, and what decides the engine.
-    Counts ``tokens`` sampled and ``samples``.
+    ``config`` holds ``share`` (of a problem's words that are shown), ``template``, ``max_new_tokens``, and what decides
+    the engine. Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.grading.pool import shared_grader
     from rlbench.models import encode_prompts

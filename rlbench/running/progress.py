@@ -1,4 +1,6 @@
-"""What a person sees while stages run: a line a finished stage with an estimate of what is left, and how far the running ones are."""
+"""What a person sees while stages run: a line a finished stage with an estimate of what is left, and how far the
+running ones are.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,9 @@ class _Running:
 class ProgressPrinter:
     """An ``on_event`` callback for executors that writes to ``stream``.
 
-    Evaluations are summed up a model at a time, problem sets altogether; everything else gets a line of its own.
-    The estimate of what is left takes the mean time of finished stages of the same kind, or how far a running one is, over the
-    number of stages that were seen to run at once.
+    Evaluations are summed up a model at a time, problem sets altogether; everything else gets a line of its own. The
+    estimate of what is left takes the mean time of finished stages of the same kind, or how far a running one is, over
+    the number of stages that were seen to run at once.
     """
 
     def __init__(

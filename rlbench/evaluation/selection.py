@@ -25,7 +25,9 @@ SELECTION = "selection.json"
 
 
 def checkpoint_steps(steps: int, count: int) -> list[int]:
-    """After which of ``steps`` a model is kept: ``count`` times at like distances, the last time at the end; steps count from 1."""
+    """After which of ``steps`` a model is kept: ``count`` times at like distances, the last time at the end; steps
+    count from 1.
+    """
     return [math.ceil(steps * number / count) for number in range(1, count + 1)]
 
 
@@ -35,7 +37,9 @@ def checkpoint_folder(output: Path, step: int) -> Path:
 
 
 def checkpoint(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
-    """Stage function: the model of one checkpoint of ``inputs["trained"]``, the ``config["number"]``-th from 1. Counts ``step``."""
+    """Stage function: the model of one checkpoint of ``inputs["trained"]``, the ``config["number"]``-th from 1. Counts
+    ``step``.
+    """
     steps = json.loads((inputs["trained"] / STEPS).read_text())
     step = steps[config["number"] - 1]
     _link(inputs["trained"] if step == steps[-1] else checkpoint_folder(inputs["trained"], step), output)
@@ -46,7 +50,8 @@ def select(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, 
     """Stage function: the model of the best checkpoint, and in ``selection.json`` how good all were.
 
     Inputs are ``checkpoint1`` and so on, and the evaluations of each, ``evaluation1_1`` (checkpoint 1 on the first of
-    ``config["benchmarks"]``). The best has the highest mean over benchmarks of the share of correct samples, the earlier of equals.
+    ``config["benchmarks"]``). The best has the highest mean over benchmarks of the share of correct samples, the
+    earlier of equals.
     """
     scores = {}
     for number in range(1, config["checkpoints"] + 1):
@@ -70,7 +75,9 @@ def _correct(evaluation: Path) -> float:
 
 
 def _link(model: Path, output: Path) -> None:
-    """The files of a model folder without a copy of their bytes where the file system allows it; nothing of its training log."""
+    """The files of a model folder without a copy of their bytes where the file system allows it; nothing of its
+    training log.
+    """
     for path in sorted(model.iterdir()):
         if path.is_file() and path.name not in ("manifest.json", "training.json", "training.jsonl", STEPS, SELECTION):
             try:

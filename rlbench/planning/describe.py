@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlbench.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.objectives import registry, source
-from rlbench.pipeline import Plan, engine_of
+from rlbench.planning.build import Plan, engine_of
+from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.recipe import Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
@@ -177,7 +177,8 @@ def _prompts(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Every objective as ``{name, rows, reads, reduction, hyperparameters, source, summary, reference, uses_advantage, problem}``.
+    """Every objective as ``{name, rows, reads, reduction, hyperparameters, source, summary, reference, uses_advantage,
+    problem}``.
 
     ``source`` is file:line, ``reference`` where the formula comes from.
     """
@@ -199,7 +200,9 @@ def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
 
 
 def objectives_text(plugins: Sequence[Path] = ()) -> str:
-    """The same for people, and under it the advantage estimators, rewards and filters that a method is put together from."""
+    """The same for people, and under it the advantage estimators, rewards and filters that a method is put together
+    from.
+    """
     catalogue = registry.describe(plugins)
     lines: list[str] = []
     for kind, title in _KINDS.items():

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import StageResult, git_state
 from rlbench.graph.stage import Stage, topological
-from rlbench.pipeline import BASE, DEVELOPMENT, Plan, Row, engine_of, vllm_version
+from rlbench.planning.build import BASE, DEVELOPMENT, Plan, Row, engine_of, vllm_version
 from rlbench.recipe import MethodConfig
 from rlbench.records import UserError, read_problems
-from rlbench.selection import SELECTION
 from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
 
@@ -27,7 +27,8 @@ def manifest_of(
 ) -> dict[str, Any]:
     """Everything about the run but its samples. Tokens and seconds are those of when a stage was made, cached or not.
 
-    A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and has many.
+    A stage's ``rows`` is the number of rows, each method and seed, that rest on it: what is shared is there once and
+    has many.
     """
     rows = Counter(stage.fingerprint for row in plan.rows for stage in topological(row.all_evaluations))
     stages = []
@@ -92,7 +93,9 @@ def _installed() -> dict[str, str]:
 
 
 def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
-    """Every problem set that something was evaluated on: ``name``, ``split``, ``problems``, and ``content``, see ``content_digest``."""
+    """Every problem set that something was evaluated on: ``name``, ``split``, ``problems``, and ``content``, see
+    ``content_digest``.
+    """
     sets: dict[tuple[str, str], Stage] = {}
     for row in plan.rows:
         for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
@@ -151,7 +154,9 @@ def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
 
 
 def _test_models(plan: Plan, row: Row) -> int:
-    """How many of the models that a row's training has kept were evaluated on the reported split: 1 where nothing was chosen on it."""
+    """How many of the models that a row's training has kept were evaluated on the reported split: 1 where nothing was
+    chosen on it.
+    """
     kept = {row.model.fingerprint}
     if row.trained is not None:
         kept |= {row.trained.fingerprint}
@@ -172,7 +177,9 @@ def is_done(stage: Stage, results: Mapping[str, StageResult]) -> bool:
 
 
 def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
-    """The tokens that a finished stage counts, or its shards do; None where one of them has no result, as its artifact was not needed."""
+    """The tokens that a finished stage counts, or its shards do; None where one of them has no result, as its artifact
+    was not needed.
+    """
     counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
     return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
 
@@ -183,7 +190,9 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> list[tuple[str, str, str]]:
-    """(benchmark, id, text) of the one problem of each benchmark whose outputs the page shows: the smallest id, never a chosen one."""
+    """(benchmark, id, text) of the one problem of each benchmark whose outputs the page shows: the smallest id, never a
+    chosen one.
+    """
     sources = {
         benchmark: stage.inputs["problems"] for row in plan.rows for (benchmark, _), stage in row.evaluations.items()
     }
@@ -198,7 +207,9 @@ def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> l
 
 
 def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
-    """Why a row lacks something: the reason of its first evaluation that is not there, or of the base's first contamination probe."""
+    """Why a row lacks something: the reason of its first evaluation that is not there, or of the base's first
+    contamination probe.
+    """
     failures: dict[tuple[str, int | None], str] = {}
     for row in plan.rows:
         for stage in row.all_evaluations:

@@ -1,4 +1,6 @@
-r"""The content of the last ``\boxed{...}`` of a text: how gold answers are read from solutions and answers from outputs alike."""
+r"""The content of the last ``\boxed{...}`` of a text: how gold answers are read from solutions and answers from outputs
+alike.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ _BARE = re.compile(r"[^\s${}\\]+")
 def last_boxed(text: str) -> str | None:
     r"""The content of the last box that closes and is not empty, stripped; None where there is none.
 
-    A box is ``\boxed`` or ``\fbox`` before a group in braces, or, as in ``\boxed 5``, before a run without space, ``$``, braces
-    and backslashes, whose closing punctuation is not part of it. The last box is the one whose command comes last, so of nested
-    ones the innermost. A box that never closes (a truncated output) and an empty one (an echo of "within \boxed{}") are no
-    boxes. Linear in the length of the text whatever the nesting.
+    A box is ``\boxed`` or ``\fbox`` before a group in braces, or, as in ``\boxed 5``, before a run without space,
+    ``$``, braces and backslashes, whose closing punctuation is not part of it. The last box is the one whose command
+    comes last, so of nested ones the innermost. A box that never closes (a truncated output) and an empty one (an echo
+    of "within \boxed{}") are no boxes. Linear in the length of the text whatever the nesting.
     """
     if "\\boxed" not in text and "\\fbox" not in text:
         return None
@@ -34,10 +36,11 @@ def last_boxed(text: str) -> str | None:
 
 
 def final_boxes(text: str) -> list[str]:
-    r"""The boxes that a text ends its answer with: the last one, and those right before it with nothing but "and" between.
+    r"""The boxes that a text ends its answer with: the last one, and those right before it with nothing but "and"
+    between.
 
-    Between two boxes of one answer stand at most a comma, ``and``, ``or``, spacing, the delimiters of mathematics and the name of
-    the next value (``y =``). Empty where ``last_boxed`` finds nothing.
+    Between two boxes of one answer stand at most a comma, ``and``, ``or``, spacing, the delimiters of mathematics and
+    the name of the next value (``y =``). Empty where ``last_boxed`` finds nothing.
     """
     last = last_boxed(text)
     if last is None or text.count("boxed") + text.count("fbox") < 2:
@@ -56,7 +59,9 @@ def _scan(text: str) -> str | None:
 
 
 def _boxes(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """Every box that closes and holds something: where its command starts, where it ends, where its content starts, its content."""
+    """Every box that closes and holds something: where its command starts, where it ends, where its content starts, its
+    content.
+    """
     opened: list[
         tuple[int, int] | None
     ] = []  # for each open brace, the start of the command and of the content if it is a box's

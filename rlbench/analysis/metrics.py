@@ -1,4 +1,5 @@
-"""What a problem's K graded samples say about a model: avg@k, pass@k, maj@k. Pure numpy; fractions in [0, 1], one number a problem.
+"""What a problem's K graded samples say about a model: avg@k, pass@k, maj@k. Pure numpy; fractions in [0, 1], one
+number a problem.
 
 Suffixes: P problems, K samples of each.
 """
@@ -24,8 +25,8 @@ def avg_at_k(correct_PK: ArrayLike) -> Floats:
 def pass_at_k(n_correct: ArrayLike, n_samples: ArrayLike, k: int) -> Floats:
     """The unbiased estimate of the chance that at least one of k fresh samples is correct: 1 - C(n - c, k) / C(n, k).
 
-    Chen et al. 2021, eq. 1 (arXiv:2107.03374), as a running product of ratios, so that no binomial overflows. With k = n it is
-    whether any sample was correct.
+    Chen et al. 2021, eq. 1 (arXiv:2107.03374), as a running product of ratios, so that no binomial overflows. With k =
+    n it is whether any sample was correct.
 
     Args:
         n_correct: c, correct samples of each problem.
@@ -45,8 +46,9 @@ def pass_at_k(n_correct: ArrayLike, n_samples: ArrayLike, k: int) -> Floats:
 def maj_at_k(answers_PK: Sequence[Sequence[str | None]], correct_PK: ArrayLike) -> Floats:
     """Whether the answer given most often is correct, for each problem. [P, K] -> [P]
 
-    Answers are the same when their text is the same. ``None`` (nothing could be read) never votes; a problem without a vote
-    scores 0. Where several answers lead, the score is the share of them that is correct: the mean over random tie-breaks.
+    Answers are the same when their text is the same. ``None`` (nothing could be read) never votes; a problem without a
+    vote scores 0. Where several answers lead, the score is the share of them that is correct: the mean over random
+    tie-breaks.
     """
     correct = np.asarray(correct_PK, dtype=np.float64)
     if correct.ndim != 2 or correct.shape != (len(answers_PK), len(answers_PK[0]) if answers_PK else 0):

@@ -1,11 +1,13 @@
-"""What a plan will cost before anything runs: generations, sampled tokens and trained tokens, from counts and stated assumptions."""
+"""What a plan will cost before anything runs: generations, sampled tokens and trained tokens, from counts and stated
+assumptions.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rlbench.graph.stage import Stage
-from rlbench.pipeline import Plan
+from rlbench.planning.build import Plan
 from rlbench.tasks.base import expected_rows
 
 # What is not known before sampling is assumed, and the plan says so.
@@ -20,7 +22,9 @@ ASSUMPTIONS = (
 
 
 def estimate(stage: Stage) -> dict[str, Any]:
-    """``{generations, sampled_tokens, trained_tokens}`` of one stage; a number that cannot be known is None, one that is none is 0."""
+    """``{generations, sampled_tokens, trained_tokens}`` of one stage; a number that cannot be known is None, one that
+    is none is 0.
+    """
     config = stage.config
     counts: dict[str, Any] = {"generations": 0, "sampled_tokens": 0, "trained_tokens": 0}
     if stage.kind in ("rollouts", "evaluate") and stage.parts == [stage]:
@@ -61,12 +65,13 @@ def totals(plan: Plan, cached: set[str]) -> dict[str, Any]:
 
 
 def detectable_effect(plan: Plan) -> float | None:
-    """The smallest true difference in avg, in points, that a comparison of two rows of the plan would find in four of five cases.
+    """The smallest true difference in avg, in points, that a comparison of two rows of the plan would find in four of
+    five cases.
 
-    From the numbers of seeds, problems and samples, and from variances that are assumed, see ``statistics.expected_effect``; None where
-    a benchmark's size is not known beforehand.
+    From the numbers of seeds, problems and samples, and from variances that are assumed, see
+    ``statistics.expected_effect``; None where a benchmark's size is not known beforehand.
     """
-    from rlbench.statistics import expected_effect
+    from rlbench.analysis.intervals import expected_effect
 
     evaluations = plan.rows[0].evaluations
     sizes = [

@@ -1,6 +1,7 @@
 """Running a plan: the executor, the run's folder, and what Python users get back.
 
-The folder is written at the end from the store: all files beside, then each renamed into place, so that no file is ever half a file.
+The folder is written at the end from the store: all files beside, then each renamed into place, so that no file is ever
+half a file.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import Store
 from rlbench.graph.execute import LocalExecutor, StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.manifest import failures_of, is_done, manifest_of, read_manifest
-from rlbench.pipeline import Plan, banks, build, has_gpu, import_plugins
+from rlbench.planning.build import Plan, banks, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
+from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +39,9 @@ DEFAULT_STORE = Path(".rlbench")
 class Results:
     """A finished run: its folder and its frames. ``failures`` maps (method, seed) to why cells are empty.
 
-    ``samples`` has one row an evaluation sample, ``summary`` one a method x benchmark x decoding (percent), ``metrics.csv``; ``scores`` is
-    the summary for each seed by itself, ``control`` the sharpening control, ``compared`` every comparison with its verdict, and ``text``
-    the tables for a terminal.
+    ``samples`` has one row an evaluation sample, ``summary`` one a method x benchmark x decoding (percent),
+    ``metrics.csv``; ``scores`` is the summary for each seed by itself, ``control`` the sharpening control, ``compared``
+    every comparison with its verdict, and ``text`` the tables for a terminal.
     """
 
     out: Path
@@ -143,9 +144,9 @@ def sample_banks(
 ) -> list[dict[str, Any]]:
     """Sample and grade a recipe's rollout banks and nothing else.
 
-    Returns:
-        One table a base model: ``name``, ``path`` of its ``rollouts.parquet`` (in ``out`` if that is given, else in the store), what
-        ``bank.json`` holds, and ``cached``; ``reason`` in place of all but the name where there is no bank.
+    Returns: One table a base model: ``name``, ``path`` of its ``rollouts.parquet`` (in ``out`` if that is given, else
+        in the store), what ``bank.json`` holds, and ``cached``; ``reason`` in place of all but the name where there is
+        no bank.
 
     Raises:
         UserError: the recipe, or what it names, is wrong.
@@ -171,7 +172,9 @@ def sample_banks(
 
 
 def doubts(plan: Plan) -> list[str]:
-    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the plug-ins."""
+    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
+    plug-ins.
+    """
     return [*plan.warnings, *import_plugins(plan)]
 
 
@@ -223,7 +226,9 @@ def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folde
 
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
-    """A new folder within ``folder`` whose files are moved into it at the end, each whole; nothing is changed where writing them fails."""
+    """A new folder within ``folder`` whose files are moved into it at the end, each whole; nothing is changed where
+    writing them fails.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
             yield Path(name)
@@ -266,8 +271,8 @@ def regrade(
         UserError: the folder is no run's, or there is no such grader.
     """
 
+    from rlbench.analysis.results import read_samples
     from rlbench.grading.pool import Grader
-    from rlbench.reporting.frames import read_samples
 
     folder = Path(folder)
     read_manifest(folder)
@@ -291,10 +296,10 @@ def regrade(
 def _report(folder: Path) -> Results:
     import pandas as pd
 
+    from rlbench.analysis.intervals import MARGIN
+    from rlbench.analysis.results import RowInfo, read_samples
     from rlbench.reporting import tables
-    from rlbench.reporting.frames import RowInfo, read_samples
     from rlbench.reporting.page import write_report
-    from rlbench.statistics import MARGIN
 
     manifest = read_manifest(folder)
     rows, failures = [], {}

@@ -1,0 +1,91 @@
+"""Loading and saving of models: weights, configuration, and the tokens that end a completion."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlbench.models.folder import first_line, locate
+from rlbench.models.tokenizers import load_tokenizer
+from rlbench.records import UserError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def quiet() -> None:
+    """No progress bars of transformers': a run has a progress line of its own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def load_model(
+    folder: Path, *, dtype: str = "float32", device: str = "cpu", attention: str | None = None
+) -> PreTrainedModel:
+    """Load a causal language model in evaluation mode.
+
+    Raises:
+        UserError: nothing that transformers can load is there.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    quiet()
+    source, revision = locate(folder)
+    options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype), **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"model {source!r} cannot be loaded: {first_line(error)}") from error
+    return model.to(device).eval()
+
+
+def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
+    """Write weights and configuration into ``output``, with the tokenizer files of the model folder ``like``."""
+    quiet()
+    model.save_pretrained(output, safe_serialization=True)
+    source, _ = locate(like)
+    local = Path(source)
+    if not local.is_dir():
+        load_tokenizer(like).save_pretrained(output)
+        return
+    for file in sorted(local.iterdir()):
+        if file.is_file() and (
+            "token" in file.name or file.name in {"vocab.json", "merges.txt", "chat_template.jinja"}
+        ):
+            shutil.copyfile(file, output / file.name)
+
+
+def generation_config(folder: Path) -> GenerationConfig:
+    """The generation configuration of a model folder as its model would have it, without loading the model."""
+    from transformers import AutoConfig, GenerationConfig
+
+    source, revision = locate(folder)
+    try:
+        return GenerationConfig.from_pretrained(source, revision=revision)
+    except OSError:  # it has no file of its own
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(source, revision=revision))
+
+
+def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Every id that ends a completion: the tokenizer's end of text, the generation configuration's, and ChatML's end of
+    turn.
+
+    Raises:
+        UserError: the generation configuration names an id that the tokenizer does not have.
+    """
+    configured = generation.eos_token_id if generation is not None else None
+    ids = {tokenizer.eos_token_id}
+    ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
+    if unknown := sorted(number for number in ids if not 0 <= number < len(tokenizer)):
+        raise UserError(
+            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its tokenizer of "
+            f"{len(tokenizer)} tokens does not have"
+        )
+    turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    if isinstance(turn, int) and turn != tokenizer.unk_token_id:
+        ids.add(turn)
+    return tuple(sorted(ids))
