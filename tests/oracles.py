@@ -42,7 +42,7 @@ from rlbench.tasks.arithmetic_tokenizer import VOCABULARY, build_tokenizer
 from rlbench.training.batching import Example, examples_of
 from rlbench.training.offline import credit
 from rlbench.training.policy import Policy, annotate
-from rlbench.training.step import BoundObjective, Component, Learner
+from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 TEMPERATURE = 0.8
 MOST_NEW_TOKENS = 12
@@ -422,7 +422,7 @@ def advantage_deviation(step: Step, hyperparameters: Mapping[str, Any], function
     assert step.advantages is not None
     examples = examples_of(step.sequences, "sequences")
     attached = function.__rlbench__  # type: ignore[attr-defined]
-    credit(Component(attached["name"], function, hyperparameters, attached["reads"]), examples)
+    credit(BoundComponent(attached["name"], function, hyperparameters, attached["reads"]), examples)
     pairs = zip(examples, step.advantages, strict=True)
     errors = [(example.fields["advantage"] - advantage).abs().max().item() for example, advantage in pairs]
     return max(errors) if all(map(math.isfinite, errors)) else math.inf

@@ -287,7 +287,7 @@ def test_a_lease_beats_and_keeps_its_folder_young(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(leases, "HEARTBEAT_S", 0.05)
     store = Store(tmp_path)
     with store.lease(FP) as lease, store.folder(FP) as folder:
-        lease.keep(folder)
+        lease.guard(folder)
         for path in (folder, lease.path):
             os.utime(path, (0, 0))
         time.sleep(0.5)

@@ -56,7 +56,7 @@ def keep(config: dict[str, Any], inputs: dict[str, Path], output: Path, context:
         KEPT.append(f"make {config['key']}")
         return config["key"]
 
-    (output / "text.txt").write_text(context.keep(config["key"], make, lambda value: KEPT.append(f"close {value}")))
+    (output / "text.txt").write_text(context.reuse(config["key"], make, lambda value: KEPT.append(f"close {value}")))
 
 
 def fail(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
@@ -468,7 +468,7 @@ def keep_and_fail(config: dict[str, Any], inputs: dict[str, Path], output: Path,
         KEPT.append("close")
         raise RuntimeError("it cannot be closed")
 
-    context.keep("engine", lambda: KEPT.append("make"), close)
+    context.reuse("engine", lambda: KEPT.append("make"), close)
     if config["number"] == 0:
         raise ValueError("broken")
     (output / "text.txt").write_text("done")
@@ -487,7 +487,7 @@ def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_clos
 def test_a_light_stage_leaves_what_is_kept_where_it_is(tmp_path: Path) -> None:
     KEPT.clear()
     first = Stage("s0", f"{__name__}:keep", 1, {"key": "a", "number": 0})
-    light = Stage("s1", f"{__name__}:write", 1, {"text": "w"}, {"before": first}, Requirements(light=True))
+    light = Stage("s1", f"{__name__}:write", 1, {"text": "w"}, {"before": first}, Requirements(holds_model=False))
     last = Stage("s2", f"{__name__}:keep", 1, {"key": "a", "number": 2}, {"before": light})
     LocalExecutor().execute([last], Store(tmp_path / "store"))
     assert KEPT == ["make a", "close a"]

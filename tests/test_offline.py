@@ -62,7 +62,7 @@ def run(
 ) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context()
-    context.hints["plugins"] = plugins or []
+    context.unhashed["plugins"] = plugins or []
     output.mkdir()
     offline.train(config, {"model": base, "sequences": write_sequences(folder / f"in{number}", rows)}, output, context)
     return output, context

@@ -20,7 +20,7 @@ from rlbench.training import online
 from rlbench.training.batching import Example
 from rlbench.training.online import OnlineLoop, correct_advantages, explained_variance, prompt_order, sampling_stats
 from rlbench.training.sampler import mismatch
-from rlbench.training.step import Component
+from rlbench.training.step import BoundComponent
 
 LINE = {
     "step",
@@ -180,7 +180,7 @@ def test_refills_repeat_no_prompt_of_their_step(inputs: dict[str, Path]) -> None
 def test_a_reward_that_is_no_finite_number_is_refused_with_file_and_line(value: str, inputs: dict[str, Path]) -> None:
     context = Context()
     text = f"from rlbench import reward\n@reward('mine')\ndef mine(rollout):\n    return {value}\n"
-    context.hints["plugins"] = [{"path": "x.py", "source": text}]
+    context.unhashed["plugins"] = [{"path": "x.py", "source": text}]
     with (
         Grader() as grader,
         pytest.raises(StageFailure, match=r"reward 'mine' \(x.py:2\) has to return a finite number"),
@@ -255,7 +255,7 @@ def test_a_reward_that_changes_its_rollout_changes_nothing_that_is_trained_on() 
         given.prompt_ids[0] = 9
         return 2.0
 
-    assert online.reward_of(Component("greedy", greedy, {}, ()), rollout) == 2.0
+    assert online.reward_of(BoundComponent("greedy", greedy, {}, ()), rollout) == 2.0
     assert (rollout.prompt_ids, rollout.token_ids) == ([1, 2], [3, 4])
 
 

@@ -20,8 +20,8 @@ from rlbench.analysis.intervals import (
     MARGIN,
     expected_effect,
     holm,
-    layout,
     mean_interval,
+    mean_squares,
     minimum_detectable_effect,
     paired_difference,
     tail,
@@ -66,7 +66,7 @@ def behrens_fisher_tail(deviation, a, b, e, freedoms):
 def test_the_reference_distribution_is_behrens_and_fishers_sum(n_seeds):
     rng = np.random.default_rng(n_seeds)
     scores = rng.normal(50, 10, (1, 40)) + rng.normal(0, 2, (n_seeds, 1)) + rng.normal(0, 10, (n_seeds, 40))
-    of = layout([scores])
+    of = mean_squares([scores])
     for deviation in (1.0, 3.0, 8.0):
         freedoms = n_seeds - 1, float(of.problem_freedom[0]), (n_seeds - 1) * 39
         expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), freedoms)
@@ -93,7 +93,7 @@ def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems()
 def test_heavy_tails_take_degrees_of_freedom_and_light_ones_give_none():
     rare, even = np.zeros((1, 50)), np.tile([40.0, 60.0], (1, 25))
     rare[0, 0] = 50
-    of_rare, of_even = (float(layout([row]).problem_freedom[0]) for row in (rare, even))
+    of_rare, of_even = (float(mean_squares([row]).problem_freedom[0]) for row in (rare, even))
     # One problem of 50 has all the score: the excess kurtosis is 1 / (p (1 - p)) - 6 at p = 1 / 50.
     assert of_rare == pytest.approx(2 / (2 / 49 + (1 / (0.02 * 0.98) - 6) / 50)) and of_even == pytest.approx(49)
     # Rows that are equal but for rounding have the kurtosis of nothing.
@@ -140,7 +140,7 @@ def test_a_score_and_what_it_lacks_have_mirrored_intervals(scores):
 @pytest.mark.parametrize("estimand", ["seeds and problems", "problems", "seeds"])
 def test_the_interval_is_what_the_tail_does_not_reject(estimand):
     scores = np.random.default_rng(5).binomial(16, 0.3, (4, 30)) * 100 / 16
-    estimate, of = mean_interval([scores], estimand=estimand, level=0.9), layout([scores])
+    estimate, of = mean_interval([scores], estimand=estimand, level=0.9), mean_squares([scores])
     for end in (estimate.low, estimate.high):
         assert float(tail(of, end, estimand=estimand, bounds=(0, 100))) == pytest.approx(0.1, abs=1e-6)
 
@@ -219,11 +219,12 @@ def test_one_problem_gives_no_interval():
 
 
 @pytest.mark.parametrize(
-    "strata", [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]]
+    "benchmark_cells",
+    [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]],
 )
-def test_incomplete_matrices_are_refused(strata):
+def test_incomplete_matrices_are_refused(benchmark_cells):
     with pytest.raises(ValueError):
-        mean_interval(strata)
+        mean_interval(benchmark_cells)
 
 
 def test_a_difference_is_minus_the_reverse_difference():
@@ -352,7 +353,7 @@ def test_a_plans_effect_is_found_about_as_often_as_it_says():
         np.random.default_rng(0),
     )
     drawn = effect + rng.normal(0, 2, (2000, 5, 1)) + rng.normal(0, 5, (2000, 1, 60)) + rng.normal(0, 10, (2000, 5, 60))
-    assert (tail(layout([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
+    assert (tail(mean_squares([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def process(name):

@@ -33,9 +33,9 @@ LINE = '{"id": "%s", "problem": "1+1?", "answer": "2"}\n'
 class Counter:
     """A stage's context, as far as the problems stage uses one."""
 
-    def __init__(self, **hints: str) -> None:
+    def __init__(self, **unhashed: str) -> None:
         self.counters: dict[str, float] = {}
-        self.hints = hints
+        self.unhashed = unhashed
 
     def count(self, **numbers: float) -> None:
         for name, number in numbers.items():

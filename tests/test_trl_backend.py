@@ -52,7 +52,7 @@ def run(
 ) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context(folder / f"scratch{number}")
-    context.hints["plugins"] = list(plugins)
+    context.unhashed["plugins"] = list(plugins)
     output.mkdir()
     train(config, inputs, output, context)
     return output, context

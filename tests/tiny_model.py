@@ -85,10 +85,10 @@ class Context:
             scratch.mkdir()
             self.scratch = scratch
         self.counters: dict[str, float] = {}
-        self.hints: dict[str, object] = {}
+        self.unhashed: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []
 
-    def keep(self, key: str, make: Callable[[], object], close: Callable[[object], None]) -> object:
+    def reuse(self, key: str, make: Callable[[], object], close: Callable[[object], None]) -> object:
         return make()
 
     def progress(self, done: float, total: float, note: str = "") -> None:

@@ -114,7 +114,7 @@ class Estimate:
     estimand: Estimand = "seeds and problems"
 
 
-class Layout(NamedTuple):
+class MeanSquares(NamedTuple):
     """Mean squares of two-way layouts, on the scale of the mean's variance; any number of layouts of one shape at once.
 
     ``means``, ``problem``, ``noise`` and ``problem_freedom``, the degrees of freedom of ``problem``, are [..., B],
@@ -134,27 +134,27 @@ class Layout(NamedTuple):
         return self.means.mean(axis=-1)
 
 
-def layout(strata: Sequence[Floats]) -> Layout:
-    """The mean squares of ``strata``, one array [..., S, P_b] a benchmark, with at least two problems in each."""
-    n_seeds, weight = strata[0].shape[-2], 1 / len(strata)
-    sizes = np.array([m.shape[-1] for m in strata], dtype=np.float64)
-    by_seed = [m.mean(axis=-1, keepdims=True) for m in strata]
-    by_problem = [m.mean(axis=-2, keepdims=True) for m in strata]
+def mean_squares(benchmark_cells: Sequence[Floats]) -> MeanSquares:
+    """The mean squares of ``benchmark_cells``, one array [..., S, P_b] a benchmark, with at least two problems in each."""
+    n_seeds, weight = benchmark_cells[0].shape[-2], 1 / len(benchmark_cells)
+    sizes = np.array([m.shape[-1] for m in benchmark_cells], dtype=np.float64)
+    by_seed = [m.mean(axis=-1, keepdims=True) for m in benchmark_cells]
+    by_problem = [m.mean(axis=-2, keepdims=True) for m in benchmark_cells]
     means = np.stack([m.mean(axis=(-2, -1)) for m in by_seed], axis=-1)
     problem = np.stack([weight**2 * m[..., 0, :].var(axis=-1, ddof=1) / m.shape[-1] for m in by_problem], axis=-1)
     problem_freedom = np.stack([_freedom_of_variance(m[..., 0, :]) for m in by_problem], axis=-1)
     noise_freedom = (n_seeds - 1) * (sizes - 1)
     if n_seeds == 1:
-        return Layout(
+        return MeanSquares(
             means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, problem_freedom, noise_freedom
         )
     seed = np.mean(by_seed, axis=0)[..., 0].var(axis=-1, ddof=1) / n_seeds
     squares = [
         ((m - s - p + s.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1))
-        for m, s, p in zip(strata, by_seed, by_problem, strict=True)
+        for m, s, p in zip(benchmark_cells, by_seed, by_problem, strict=True)
     ]
     noise = weight**2 * np.stack(squares, axis=-1) / noise_freedom / (n_seeds * sizes)
-    return Layout(means, seed, problem, noise, n_seeds, problem_freedom, noise_freedom)
+    return MeanSquares(means, seed, problem, noise, n_seeds, problem_freedom, noise_freedom)
 
 
 def _freedom_of_variance(values: Floats) -> Floats:
@@ -165,7 +165,7 @@ def _freedom_of_variance(values: Floats) -> Floats:
     return 2 / (2 / (count - 1) + np.maximum(excess, 0.0) / count)
 
 
-def components(of: Layout, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
+def components(of: MeanSquares, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
     """The seed, problem and interaction terms of the mean's variance, each [...]; none is below 0, and their sum is
     below E / 4 nowhere.
     """
@@ -177,7 +177,7 @@ def components(of: Layout, estimand: Estimand = "seeds and problems") -> tuple[F
 
 
 def tail(
-    of: Layout,
+    of: MeanSquares,
     value: ArrayLike,
     *,
     estimand: Estimand = "seeds and problems",
@@ -205,7 +205,7 @@ def tail(
     return _t_tail(shift[..., None], variance, freedom) @ weights
 
 
-def _scales(of: Layout, shift: Floats, bounds: tuple[float, float]) -> Floats:
+def _scales(of: MeanSquares, shift: Floats, bounds: tuple[float, float]) -> Floats:
     """By what the benchmarks' variances would differ had the mean moved by ``shift``: mu (1 - mu) there over that here,
     [..., B].
     """
@@ -237,7 +237,7 @@ def _chi_square(freedom: int) -> tuple[Floats, Floats]:
 
 
 def mean_interval(
-    strata: Sequence[ArrayLike],
+    benchmark_cells: Sequence[ArrayLike],
     *,
     level: float = 0.95,
     bounds: tuple[float, float] = SCORE,
@@ -246,7 +246,7 @@ def mean_interval(
     """The mean of the benchmarks' means, each counting the same, with its interval.
 
     Args:
-        strata: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same
+        benchmark_cells: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same
             order.
         level: the interval's confidence.
         bounds: the scale's ends; the interval is cut there. A lower end below 0 says that these are differences.
@@ -255,7 +255,7 @@ def mean_interval(
     Raises:
         ValueError: no benchmark, an empty or incomplete matrix, unequal numbers of seeds, or an unknown estimand.
     """
-    matrices = _checked(strata)
+    matrices = _checked(benchmark_cells)
     if estimand not in ("seeds and problems", "problems", "seeds"):
         raise ValueError(f'estimand is "seeds and problems", "problems" or "seeds", not {estimand!r}')
     n_seeds, n_problems = matrices[0].shape[0], sum(m.shape[1] for m in matrices)
@@ -264,7 +264,7 @@ def mean_interval(
     if min(m.shape[1] for m in matrices) < 2 or (n_seeds == 1 and estimand == "seeds"):
         mean, nan = float(np.mean([m.mean() for m in matrices])), math.nan
         return Estimate(mean, nan, nan, nan, nan, n_seeds, n_problems, False, "none", nan, nan, nan, nan, estimand)
-    of = layout(matrices)
+    of = mean_squares(matrices)
     if sum(components(of, estimand)) <= _ROUNDING * (bounds[1] - bounds[0]) ** 2:
         low, high, p_value = _without_variance(matrices, level, bounds, estimand)
         zero = 0.0, math.nan
@@ -286,7 +286,9 @@ def mean_interval(
     return _estimate(of, n_problems, level, bounds, estimand)
 
 
-def _estimate(of: Layout, n_problems: int, level: float, bounds: tuple[float, float], estimand: Estimand) -> Estimate:
+def _estimate(
+    of: MeanSquares, n_problems: int, level: float, bounds: tuple[float, float], estimand: Estimand
+) -> Estimate:
     """The interval by inversion of ``tail``, which falls to either side of the mean."""
     mean, signed = float(of.mean), bounds[0] < 0
     seed, problem, interaction = (float(part) for part in components(of, estimand))
@@ -426,7 +428,7 @@ def expected_effect(
     noise = weight**2 * cell / (n_seeds * sizes)
     problem, seed = weight**2 * problem_sd**2 / sizes + noise, np.asarray(seed_sd**2 / n_seeds + noise.sum())
     alone = n_seeds == 1
-    of = Layout(
+    of = MeanSquares(
         np.zeros_like(sizes),
         0 * seed if alone else seed,
         problem,
@@ -467,8 +469,8 @@ def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, le
     return "tied" if -margin <= low and high <= margin else "underpowered"
 
 
-def _checked(strata: Sequence[ArrayLike]) -> list[Floats]:
-    matrices = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+def _checked(benchmark_cells: Sequence[ArrayLike]) -> list[Floats]:
+    matrices = [np.asarray(cell, dtype=np.float64) for cell in benchmark_cells]
     if not matrices:
         raise ValueError("no benchmark to take a mean over")
     if any(m.ndim != 2 or m.size == 0 or not np.isfinite(m).all() for m in matrices):

@@ -218,7 +218,9 @@ class Results:
             sorted({*self.decodings, *(d for m, _, d in self.cells if m == method)}, key=temperature_of, reverse=True)
         )
 
-    def strata(self, method: str, benchmark: str, decoding: str, *, development: bool = False) -> list[Cell] | None:
+    def benchmark_cells(
+        self, method: str, benchmark: str, decoding: str, *, development: bool = False
+    ) -> list[Cell] | None:
         """The cells behind a number: one, or all benchmarks' for ``avg``; None if any is missing."""
         cells = self.development if development else self.cells
         every = tuple(dict.fromkeys(name for _, name, _ in cells)) if development else self.benchmarks
@@ -229,7 +231,7 @@ class Results:
 
     def estimate(self, method: str, benchmark: str, decoding: str) -> Estimate | None:
         """avg@k with its interval, over the seeds that have every benchmark asked for."""
-        cells = self.strata(method, benchmark, decoding)
+        cells = self.benchmark_cells(method, benchmark, decoding)
         return mean_interval([cell.of_seeds(_common_seeds(cells)) for cell in cells]) if cells else None
 
     def difference(
@@ -238,7 +240,10 @@ class Results:
         """``method`` minus ``other`` on their common seeds and problems; None where either is missing or no seed is
         shared.
         """
-        left, right = self.strata(method, benchmark, decoding), self.strata(other, benchmark, other_decoding)
+        left, right = (
+            self.benchmark_cells(method, benchmark, decoding),
+            self.benchmark_cells(other, benchmark, other_decoding),
+        )
         if not left or not right or any(a.problems != b.problems for a, b in zip(left, right, strict=True)):
             return None
         seeds = _common_seeds([*left, *right])
@@ -370,7 +375,7 @@ def coverage(results: Results) -> pd.DataFrame:
     """
     records = []
     for row in results.rows:
-        cells = results.strata(row.method, AVERAGE, results.primary or "")
+        cells = results.benchmark_cells(row.method, AVERAGE, results.primary or "")
         if not cells:
             continue
         most, seeds = min(cell.k for cell in cells), _common_seeds(cells)
@@ -439,7 +444,7 @@ def sharpening(results: Results) -> pd.DataFrame:
     base = results.base_name
     grid = results.decodings_of(base) if base else ()
     best, chosen_on = _best_decoding(results, base, grid) if base else (None, "")
-    controlled = best is not None and len([d for d in grid if results.strata(str(base), AVERAGE, d)]) > 1
+    controlled = best is not None and len([d for d in grid if results.benchmark_cells(str(base), AVERAGE, d)]) > 1
     return pd.DataFrame([_against(results, row, base, best if controlled else None, chosen_on) for row in results.rows])
 
 
@@ -548,13 +553,13 @@ def _verdict(against_best: Sequence[Estimate], against_base: Estimate | None) ->
 
 def _best_decoding(results: Results, base: str, grid: Sequence[str]) -> tuple[str | None, str]:
     """The base's best decoding by avg, the hotter of equals, and the problems on which that was found."""
-    development = all(results.strata(base, AVERAGE, decoding, development=True) for decoding in grid) and bool(
+    development = all(results.benchmark_cells(base, AVERAGE, decoding, development=True) for decoding in grid) and bool(
         results.development
     )
     scores = {}
     for decoding in grid:
-        cells = results.strata(base, AVERAGE, decoding, development=development)
-        if cells and results.strata(base, AVERAGE, decoding):
+        cells = results.benchmark_cells(base, AVERAGE, decoding, development=development)
+        if cells and results.benchmark_cells(base, AVERAGE, decoding):
             scores[decoding] = np.mean([cell.of_seeds(_common_seeds(cells)).mean() for cell in cells])
     return max(
         scores, key=scores.__getitem__
@@ -562,7 +567,10 @@ def _best_decoding(results: Results, base: str, grid: Sequence[str]) -> tuple[st
 
 
 def _numbers(results: Results, method: str, benchmark: str, decoding: str) -> dict[str, object]:
-    cells, estimate = results.strata(method, benchmark, decoding), results.estimate(method, benchmark, decoding)
+    cells, estimate = (
+        results.benchmark_cells(method, benchmark, decoding),
+        results.estimate(method, benchmark, decoding),
+    )
     if not cells or estimate is None:
         return {}
     seeds, samples = _common_seeds(cells), {cell.k for cell in cells}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from rlbench.analysis.intervals import DIFFERENCE, SCORE, Floats, components, holm, layout, mean_interval, tail
+from rlbench.analysis.intervals import DIFFERENCE, SCORE, Floats, components, holm, mean_interval, mean_squares, tail
 from rlbench.records import UserError
 
 LEVEL = 0.95
@@ -180,20 +180,20 @@ def _judge(process: Process, rows: Sequence[Sequence[Floats]], truth: float) -> 
     """In how many of the repeats the interval holds the truth, and in how many some row is called better."""
     bounds = DIFFERENCE if process.rows else SCORE
     p_values, signs, hits = [], [], 0
-    for strata in rows:
-        p = _tail(strata, truth, bounds)
+    for benchmark_cells in rows:
+        p = _tail(benchmark_cells, truth, bounds)
         hits += int((p >= 1 - LEVEL).sum())
-        p_values.append(p if truth == 0 or not process.rows else _tail(strata, 0.0, bounds))
-        signs.append(np.mean([m.mean(axis=(-2, -1)) for m in strata], axis=0) > 0)
+        p_values.append(p if truth == 0 or not process.rows else _tail(benchmark_cells, 0.0, bounds))
+        signs.append(np.mean([m.mean(axis=(-2, -1)) for m in benchmark_cells], axis=0) > 0)
     adjusted = np.array([holm(row) for row in np.transpose(p_values)]) if len(rows) > 1 else np.transpose(p_values)
     return hits, int(((adjusted < 1 - LEVEL) & np.transpose(signs)).any(axis=1).sum())
 
 
-def _tail(strata: Sequence[Floats], value: float, bounds: tuple[float, float]) -> Floats:
-    of = layout(strata)
+def _tail(benchmark_cells: Sequence[Floats], value: float, bounds: tuple[float, float]) -> Floats:
+    of = mean_squares(benchmark_cells)
     p = tail(of, value, bounds=bounds if bounds == SCORE else None)
     for index in np.flatnonzero(sum(components(of)) < 1e-12):
-        estimate = mean_interval([m[index] for m in strata], level=LEVEL, bounds=bounds)
+        estimate = mean_interval([m[index] for m in benchmark_cells], level=LEVEL, bounds=bounds)
         # No variance, no tail: what counts is on which side of 1 - LEVEL it falls.
         p[index] = 1.0 if estimate.low <= value <= estimate.high else 0.0
     return p

@@ -137,10 +137,10 @@ def run(
 def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: dict[str, Any]) -> int:
     """Run a plan and print its table; returns the exit code."""
     from rlbench.running.progress import ProgressPrinter
-    from rlbench.running.runner import default_out, doubts, run_plan
+    from rlbench.running.runner import default_out, plan_warnings, run_plan
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plug-in prints is no result
-        _warn(doubts(plan))
+        _warn(plan_warnings(plan))
     printer = ProgressPrinter(plan.stages)
     folder = out or default_out(plan)
     rows = f"{len(plan.rows)} row{'s' * (len(plan.rows) != 1)}"

@@ -132,13 +132,13 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
     """
     try:
         share = min(stage.resources.gpus, 1.0) or 1.0
-        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.hints, stage.function, share)
+        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.unhashed, stage.function, share)
         with store.lease(stage.fingerprint, waiting=lambda note: context.progress(0, 0, note)) as lease:
             if lease is None:
                 return StageResult.stored(stage, store.manifest(stage.fingerprint), cached=True)
             inputs = {name: store.open(upstream.fingerprint) for name, upstream in stage.inputs.items()}
             with store.folder(stage.fingerprint) as folder:
-                lease.keep(folder)
+                lease.guard(folder)
                 done = False
                 try:
                     result = _run(stage, store, inputs, folder, context)
@@ -152,7 +152,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:
-    if not stage.resources.light:
+    if stage.resources.holds_model:
         release(but=stage.function)
     meter = _Meter()
     status, reason = "done", None
@@ -321,12 +321,13 @@ class Schedule:
             and all(upstream.fingerprint in self._results for upstream in stage.inputs.values())
         ]
 
-    def by_urgency(self, stages: Iterable[Stage], kept: Collection[tuple[str, str] | None] = ()) -> list[Stage]:
+    def by_urgency(self, stages: Iterable[Stage], warm: Collection[tuple[str, str] | None] = ()) -> list[Stage]:
         """Stages with the longest chain of dependants first, of equal ones those for which idle workers have ``kept``
         the model.
         """
         return sorted(
-            stages, key=lambda stage: (-self._height[stage.fingerprint], stage.keeps is None or stage.keeps not in kept)
+            stages,
+            key=lambda stage: (-self._height[stage.fingerprint], stage.warm_key is None or stage.warm_key not in warm),
         )
 
     def _is_bad(self, fingerprint: str) -> bool:

@@ -83,7 +83,7 @@ class Lease:
             os.close(descriptor)
         return cls(path, token)
 
-    def keep(self, folder: Path) -> None:
+    def guard(self, folder: Path) -> None:
         """Touch this folder as well, so that nobody takes it for the leftover of a dead process."""
         self._touched.append(folder)
 

@@ -168,7 +168,7 @@ class _Handle:
     made: float = field(default_factory=time.monotonic)
     placed: bool = False
     stage: Stage | None = None
-    kept: tuple[str, str] | None = None  # see Stage.keeps
+    warm_key: tuple[str, str] | None = None  # see Stage.warm_key
     reference: Any = None
     progress: Path = Path()
     seen: str = ""
@@ -203,15 +203,18 @@ class _Pool:
         """The workers that have nothing to do."""
         return [handle for handle in self.handles if handle.stage is None]
 
-    def acquire(self, need: Counter[str], kept: tuple[str, str] | None) -> _Handle | None:
+    def acquire(self, need: Counter[str], warm_key: tuple[str, str] | None) -> _Handle | None:
         """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no
         room.
 
-        Of several idle ones it is one that has ``kept`` the stage's model, else one that has kept nothing.
+        Of several idle ones it is one that has the stage's model warm, else one that has nothing warm.
         """
         fitting = [handle for handle in self.idle() if handle.need == need]
         if fitting:
-            return min(fitting, key=lambda handle: (kept is None or handle.kept != kept, handle.kept is not None))
+            return min(
+                fitting,
+                key=lambda handle: (warm_key is None or handle.warm_key != warm_key, handle.warm_key is not None),
+            )
         busy = [handle.need for handle in self.handles if handle.stage is not None]
         if _short(self._total, [*busy, need]):
             return None
@@ -295,13 +298,13 @@ class _Run:
         """Give ready stages to workers as far as there is room; whether any stage is running then."""
         while True:
             finished = False
-            kept = {handle.kept for handle in self._pool.idle()}
-            for stage in self._schedule.by_urgency(self._schedule.ready(), kept):
+            warm = {handle.warm_key for handle in self._pool.idle()}
+            for stage in self._schedule.by_urgency(self._schedule.ready(), warm):
                 need = self._pool.need(stage)
                 if isinstance(need, str):
                     self._schedule.finish(StageResult(stage, "error", reason=need))
                     finished = True
-                elif handle := self._pool.acquire(need, stage.keeps):
+                elif handle := self._pool.acquire(need, stage.warm_key):
                     self._start(stage, handle)
             if not finished:  # else others may have become needless or skipped
                 return any(handle.stage is not None for handle in self._pool.handles)
@@ -309,8 +312,8 @@ class _Run:
     def _start(self, stage: Stage, handle: _Handle) -> None:
         device = "cuda" if stage.resources.gpus else "cpu"
         handle.stage, handle.seen = stage, ""
-        if not stage.resources.light:
-            handle.kept = stage.keeps
+        if stage.resources.holds_model:
+            handle.warm_key = stage.warm_key
         handle.progress = self._store.temporary(stage.fingerprint)
         handle.reference = handle.actor.run.remote(stage, device, str(handle.progress))
         self._schedule.start(stage, handle.name)

@@ -24,12 +24,12 @@ PROGRESS_INTERVAL_S = 0.5
 class Requirements:
     """What a stage needs while it runs: CPU cores and GPUs (a fraction shares one). Never part of a fingerprint.
 
-    A ``light`` one holds no model, so that one that is kept for later stages may stay beside it.
+    One that does not ``holds_model`` leaves room for a model that is kept for later stages.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
-    light: bool = False
+    holds_model: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Stage:
     path ``package.module:function`` which is imported only when the stage runs, by default the id itself; ``version``
     is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream stages by the
     name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
-    ``hints`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``, they
+    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``, they
     are not fingerprinted.
     """
 
@@ -50,7 +50,7 @@ class Stage:
     config: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
     resources: Requirements = Requirements()
-    hints: Mapping[str, Any] = field(default_factory=dict)
+    unhashed: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
 
     @cached_property
@@ -75,13 +75,13 @@ class Stage:
         return self.name.split("/", 1)[0]
 
     @property
-    def keeps(self) -> tuple[str, str] | None:
+    def warm_key(self) -> tuple[str, str] | None:
         """What a worker that has run it may have kept for others with the same value: its function's model; None
         without a model.
         """
         return (
             (self.function, self.inputs["model"].fingerprint)
-            if "model" in self.inputs and not self.resources.light
+            if "model" in self.inputs and self.resources.holds_model
             else None
         )
 
@@ -149,14 +149,14 @@ class StageContext:
         scratch: Path,
         device: str,
         report: Report | None = None,
-        hints: Mapping[str, Any] | None = None,
+        unhashed: Mapping[str, Any] | None = None,
         function: str = "",
         share: float = 1.0,
     ) -> None:
         self.device = device
         self.share = share  # of a GPU, or 1
         self._function = function
-        self.hints = dict(hints or {})
+        self.unhashed = dict(unhashed or {})
         self.counters: dict[str, int | float] = {}
         self._scratch = scratch
         self._report = report
@@ -177,7 +177,7 @@ class StageContext:
             self._reported = now
             self._report(done, total, note)
 
-    def keep(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
+    def reuse(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
         """What ``make`` returns, kept in this process for following stages of the same function that ask with the same
         key.
 

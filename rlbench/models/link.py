@@ -23,7 +23,7 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
             cannot be reached.
     """
     if "sha256" in config:
-        folder = Path(context.hints["path"])
+        folder = Path(context.unhashed["path"])
         _check(folder)
         for file in model_files(folder):
             try:

@@ -178,7 +178,7 @@ def call(function: Callable[..., Any], argument: Any, hyperparameters: Mapping[s
         UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be
             remembered: what made it raise may lie outside its source.
     """
-    with blamed(function), _as_it_was(lambda: called(function)):
+    with blamed(function), _as_it_was(lambda: name_and_place(function)):
         return function(argument, **hyperparameters)
 
 
@@ -192,10 +192,10 @@ def blamed(function: Callable[..., Any]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") or "DefaultCPUAllocator" in str(error):
             raise  # no fault of the function's
-        raise UserError(f"{called(function, error)}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{name_and_place(function, error)}: {type(error).__name__}: {error}") from error
 
 
-def called(function: Callable[..., Any], error: BaseException | None = None) -> str:
+def name_and_place(function: Callable[..., Any], error: BaseException | None = None) -> str:
     """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error``
     came up.
     """

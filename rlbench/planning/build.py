@@ -182,14 +182,14 @@ class _Builder:
         config: Mapping[str, Any],
         inputs: Mapping[str, Stage] | None = None,
         *,
-        heavy: bool = True,
-        hints: Mapping[str, Any] | None = None,
+        holds_model: bool = True,
+        unhashed: Mapping[str, Any] | None = None,
     ) -> Stage:
         resources = self.recipe.resources
-        gpus = (resources.gpus_per_stage or 1.0) if heavy and self.device == "cuda" else 0.0
-        needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus, light=not heavy)
+        gpus = (resources.gpus_per_stage or 1.0) if holds_model and self.device == "cuda" else 0.0
+        needs = Requirements(cpus=resources.cpus_per_stage, gpus=gpus, holds_model=holds_model)
         path, version = FUNCTIONS[function]
-        stage = Stage(name, function, version, config, inputs or {}, needs, hints or {}, path)
+        stage = Stage(name, function, version, config, inputs or {}, needs, unhashed or {}, path)
         try:
             return self.cache.setdefault(stage.fingerprint, stage)
         except TypeError as error:  # infinite or not a number, where only the registry knows the key
@@ -213,12 +213,12 @@ class _Builder:
             )
             for number in range(1, count + 1)
         }
-        return self._stage(name, merge, {**config, "shards": count}, {**inputs, **shards}, heavy=False)
+        return self._stage(name, merge, {**config, "shards": count}, {**inputs, **shards}, holds_model=False)
 
     def _shards(self, problems: Stage, samples: int) -> int:
         """How many shards; one where nobody knows beforehand how many problems there are."""
         if (key := problems.fingerprint) not in self.sizes:
-            self.sizes[key] = expected_rows(problems.config["source"], problems.hints) or 0
+            self.sizes[key] = expected_rows(problems.config["source"], problems.unhashed) or 0
         return max(1, min(self.sizes[key], -(-self.sizes[key] * samples // self.recipe.sampling.shard_samples)))
 
     def _problems(self, source: DataSource) -> Stage:
@@ -228,11 +228,11 @@ class _Builder:
                 source.source, limit=source.limit, revision=source.revision, content=source.content
             )
             config = {"source": described}
-            name, hints = (
+            name, unhashed = (
                 (source.label, {"path": str(Path(source.source).resolve())}) if source.is_file else (source.source, {})
             )
             self.cache[key] = self._stage(
-                f"problems/{name}", "rlbench.tasks.base:problems_stage", config, heavy=False, hints=hints
+                f"problems/{name}", "rlbench.tasks.base:problems_stage", config, holds_model=False, unhashed=unhashed
             )
         return self.cache[key]
 
@@ -260,9 +260,9 @@ class _Builder:
         key = ("link", source, revision)
         if key not in self.cache:
             config = describe_model(source, revision)
-            hints = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
+            unhashed = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
             self.cache[key] = self._stage(
-                f"model/{Path(source).name}", "rlbench.models:link", config, heavy=False, hints=hints
+                f"model/{Path(source).name}", "rlbench.models:link", config, holds_model=False, unhashed=unhashed
             )
         return self.cache[key]
 
@@ -300,7 +300,7 @@ class _Builder:
                 "rollouts": self._bank(seed),
                 "problems": self._problems(self.recipe.data.prompts),
             }
-        return self._stage(f"view/{data}{self._suffix(seed)}", "rlbench.views:build", config, inputs, heavy=False)
+        return self._stage(f"view/{data}{self._suffix(seed)}", "rlbench.views:build", config, inputs, holds_model=False)
 
     def _train(self, name: str, method: MethodConfig, seed: int) -> Stage:
         config = {
@@ -313,7 +313,7 @@ class _Builder:
         if self.recipe.evaluation.checkpoints > 1:
             config["checkpoints"] = self.recipe.evaluation.checkpoints
         training = self.recipe.training_of(method).model_dump(mode="json")
-        hints = {"plugins": self._plugins_of(method)}
+        unhashed = {"plugins": self._plugins_of(method)}
         where = f"train/{name}/seed{seed}"
         if method.data == "online":
             config["training"] = {key: value for key, value in training.items() if key not in OFFLINE_ONLY}
@@ -337,7 +337,7 @@ class _Builder:
             config["trl"], function = _version_of("trl"), "rlbench.training.trl_backend:train"
             if config["trl"] is None:
                 raise UserError(f"`methods.{name}.backend`: trl is not installed; pip install trl")
-        return self._stage(where, function, config, inputs, hints=hints)
+        return self._stage(where, function, config, inputs, unhashed=unhashed)
 
     def _selected(self, name: str, seed: int, trained: Stage) -> Stage:
         """The best of a run's checkpoints on the development sets, where there are several."""
@@ -351,7 +351,7 @@ class _Builder:
                 "rlbench.selection:checkpoint",
                 {"number": number},
                 {"trained": trained},
-                heavy=False,
+                holds_model=False,
             )
             inputs[f"checkpoint{number}"] = stage
             for place, problems in enumerate(options.development, start=1):
@@ -369,7 +369,7 @@ class _Builder:
             "benchmarks": [source.label for source in options.development],
             "decoding": decoding,
         }
-        return self._stage(f"select/{where}", "rlbench.selection:select", config, inputs, heavy=False)
+        return self._stage(f"select/{where}", "rlbench.selection:select", config, inputs, holds_model=False)
 
     def _evaluation(
         self,

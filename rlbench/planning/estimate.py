@@ -85,7 +85,7 @@ def detectable_effect(plan: Plan) -> float | None:
 
 def _problems(stage: Stage) -> int | None:
     problems = stage.inputs["problems"]
-    return expected_rows(problems.config["source"], problems.hints)
+    return expected_rows(problems.config["source"], problems.unhashed)
 
 
 def _view_tokens(view: Stage) -> int | None:

@@ -96,7 +96,7 @@ def run(
         raise UserError("only, seeds and overrides are for a recipe given by its path: give them to load_recipe")
     else:
         plan = build(recipe)
-    for text in doubts(plan):
+    for text in plan_warnings(plan):
         warnings.warn(text, stacklevel=2)
     return run_plan(plan, out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
 
@@ -171,7 +171,7 @@ def sample_banks(
     return found
 
 
-def doubts(plan: Plan) -> list[str]:
+def plan_warnings(plan: Plan) -> list[str]:
     """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
     plug-ins.
     """

@@ -27,7 +27,7 @@ def kept_engine(config: Mapping[str, Any], folder: Path, context: StageContext) 
     each other.
     """
     key = json.dumps([str(folder), context.device, {name: config.get(name) for name in OPTIONS}])
-    return context.keep(
+    return context.reuse(
         key, lambda: open_engine(config, folder, context.device, context.share), lambda opened: opened[0].close()
     )
 

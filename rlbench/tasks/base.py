@@ -205,12 +205,12 @@ def content_digest(problems: Iterable[Problem]) -> str:
     return digest.hexdigest()
 
 
-def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | None:
+def expected_rows(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> int | None:
     """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if
     unknown.
     """
     if "sha256" in source:
-        return len(local.load(Path(hints["path"]), limit=source["limit"]))
+        return len(local.load(Path(unhashed["path"]), limit=source["limit"]))
     size = get_task(source["task"]).sizes.get(source["split"])
     return size if size is None or source["limit"] is None else min(source["limit"], size)
 
@@ -226,7 +226,7 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     """
     source = config["source"]
     if "sha256" in source:
-        loaded = Loaded(local.load(Path(context.hints["path"]), limit=source["limit"], sha256=source["sha256"]))
+        loaded = Loaded(local.load(Path(context.unhashed["path"]), limit=source["limit"], sha256=source["sha256"]))
     else:
         loaded = get_task(source["task"]).load_counted(
             source["split"], limit=source["limit"], revision=source["revision"]
@@ -234,7 +234,7 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     if not loaded.problems:
         raise UserError(f"source {source} has no problem that can be used ({loaded.dropped} rows dropped)")
     if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
-        name = source.get("task") or Path(context.hints["path"]).name
+        name = source.get("task") or Path(context.unhashed["path"]).name
         raise UserError(
             f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; a changed benchmark "
             "is a different benchmark, so change `content`, and compare with nothing that was measured before"

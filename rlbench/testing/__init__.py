@@ -16,7 +16,7 @@ _HOMES = {
     "examine": "kit",
     "examine_all": "kit",
     "Check": "report",
-    "Report": "report",
+    "ConformanceReport": "report",
     "NotConforming": "report",
 }
 __all__ = list(_HOMES)

@@ -266,7 +266,7 @@ _UNREACHABLE = "a second process cannot load it: define it at the top level of a
 
 
 def _two(bound: BoundObjective, found: Tensor | str) -> Check:
-    what = registry.called(bound.function)
+    what = registry.name_and_place(bound.function)
     if isinstance(found, str):
         return Check("processes", False, f"{what}: {found}")
     whole = gradient(bound, [units_of(examples(bound.rows, torch.float64))], torch.float64)

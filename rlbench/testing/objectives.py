@@ -16,7 +16,7 @@ from rlbench.records import UserError
 from rlbench.testing.probes import (
     LENGTHS,
     TRAINED,
-    Probe,
+    ProbeBatch,
     changed,
     default_dtype,
     hold_reads,
@@ -79,7 +79,7 @@ def check_result(bound: BoundObjective) -> str:
     return f"a loss of {' and '.join(shapes)} for {bound.reduction}, with a gradient; statistics: {', '.join(loss.stats) or 'none'}"
 
 
-def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
+def _ordinary(bound: BoundObjective, whole: ProbeBatch, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
     """The loss of a probe and its gradients once it is reduced; Wrong where something of them is
     not as it has to be.
     """
@@ -169,7 +169,7 @@ def check_locality(bound: BoundObjective) -> str:
     )
 
 
-def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: Weighted, how: str) -> None:
+def _compare(bound: BoundObjective, whole: ProbeBatch, sequences: list[int], expected: Weighted, how: str) -> None:
     """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole
     batch.
     """
@@ -204,7 +204,7 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
 Weighted = tuple[list[Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
-def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | None = None) -> Weighted:
+def _weighted(bound: BoundObjective, part: ProbeBatch, weights: Sequence[Tensor] | None = None) -> Weighted:
     """Each term's values in float64, the gradients of their weighted sum, and the statistics.
 
     Raises:
@@ -236,17 +236,17 @@ def _weights(values: Tensor) -> Tensor:
     return 0.5 + torch.rand(len(values), generator=torch.Generator().manual_seed(len(values)), dtype=torch.float64)
 
 
-def _kind(values: Tensor, whole: Probe) -> int:
+def _kind(values: Tensor, whole: ProbeBatch) -> int:
     """0, 1, 2 for values of pairs, sequences, tokens of one of the probes, in which the three differ in number."""
     return _sizes(whole).index(len(values))
 
 
-def _sizes(whole: Probe) -> tuple[int, int, int]:
+def _sizes(whole: ProbeBatch) -> tuple[int, int, int]:
     """N, S, T."""
     return len(whole.lengths) // 2, len(whole.lengths), len(whole.token_id)
 
 
-def _places(of_whole: Tensor, whole: Probe, sequences: Sequence[int]) -> Tensor:
+def _places(of_whole: Tensor, whole: ProbeBatch, sequences: Sequence[int]) -> Tensor:
     """Where the values of some sequences stand among those of the whole batch."""
     chosen = torch.tensor(list(sequences))
     return (chosen[0::2] // 2, chosen, whole.tokens(sequences))[_kind(of_whole, whole)]
@@ -268,7 +268,7 @@ def check_extremes(bound: BoundObjective) -> str:
     return f"finite for {tried} batches with log-probabilities from 0 to -200, ratios to e^200 either way and advantages to 1000"
 
 
-def _extremes(rows: str) -> Iterator[tuple[Probe, str]]:
+def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
     base = probe(rows, 0, 0.5)
     shapes = [base, *(smallest(base, reward) for reward in (0.0, 1.0))]
     entropies = itertools.cycle((0.0, -1e-7, 12.0))  # rounding makes an entropy of 0 a little less
@@ -319,7 +319,7 @@ def check_differences(bound: BoundObjective) -> str:
     )
 
 
-def _differences(bound: BoundObjective, whole: Probe) -> tuple[int, int]:
+def _differences(bound: BoundObjective, whole: ProbeBatch) -> tuple[int, int]:
     """How many derivatives were compared, and how many were not because they stand at a kink."""
     with recorded_stops() as stops:
         sums, leaves = _term_sums(bound, whole)
@@ -345,14 +345,14 @@ def _differences(bound: BoundObjective, whole: Probe) -> tuple[int, int]:
     return judged, kinks
 
 
-def _term_sums(bound: BoundObjective, whole: Probe) -> tuple[Tensor, dict[str, Tensor]]:
+def _term_sums(bound: BoundObjective, whole: ProbeBatch) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of each term's values [terms], and the leaves."""
     batch, leaves = whole.batch()
     sums = torch.stack([(_weights(term.values) * term.values).sum() for term in bound(batch).terms])
     return sums, {name: leaf for name, leaf in leaves.items() if name in _trained(bound)}
 
 
-def _moved(whole: Probe, name: str, token: int, step: float) -> Probe:
+def _moved(whole: ProbeBatch, name: str, token: int, step: float) -> ProbeBatch:
     values = whole.fields[name].clone()
     values[token] += step
     return whole.replace(**{name: values})
@@ -370,7 +370,7 @@ class _Replay(list[Tensor]):
         self.asked += 1
 
 
-def _replayed(bound: BoundObjective, whole: Probe, stops: list[Tensor]) -> Tensor:
+def _replayed(bound: BoundObjective, whole: ProbeBatch, stops: list[Tensor]) -> Tensor:
     """The term sums with everything that goes through ``stop_gradient`` as it was recorded."""
     replay, failure, sums = _Replay(stops), None, torch.empty(0)
     try:
@@ -408,10 +408,10 @@ def _gradients(total: Tensor, leaves: Mapping[str, Tensor], keep: bool = False) 
     }
 
 
-def _totals(whole: Probe) -> Totals:
+def _totals(whole: ProbeBatch) -> Totals:
     return Totals(len(whole.token_id), len(whole.lengths), max(LENGTHS))
 
 
-def _size(whole: Probe) -> str:
+def _size(whole: ProbeBatch) -> str:
     sequences, tokens = len(whole.lengths), len(whole.token_id)
     return f"{sequences} sequence{'s' * (sequences > 1)} with {tokens} token{'s' * (tokens > 1)}"

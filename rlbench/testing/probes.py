@@ -16,7 +16,7 @@ from rlbench.objectives.batch import TokenBatch
 from rlbench.objectives.source import READABLE
 from rlbench.records import StageFailure, UserError
 from rlbench.testing.report import Wrong
-from rlbench.training.step import BoundObjective, Component
+from rlbench.training.step import BoundComponent, BoundObjective
 
 TRAINED = ("logp", "entropy", "value")
 """The fields through which a gradient reaches a network."""
@@ -31,7 +31,7 @@ _REWARDS = {"sequences": (1, 0, 0, 1, 1, 0, 1, 1), "pairs": (1, 0) * 4, "groups"
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeBatch:
     """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``,
     ``fields`` [T], float64.
     """
@@ -57,7 +57,7 @@ class Probe:
         ends = torch.tensor(self.lengths).cumsum(0).tolist()
         return torch.cat([torch.arange(ends[s] - self.lengths[s], ends[s]) for s in sequences])
 
-    def take(self, sequences: Sequence[int]) -> Probe:
+    def take(self, sequences: Sequence[int]) -> ProbeBatch:
         """Some of the sequences, in the order given."""
         tokens = self.tokens(sequences)
         of_sequences = {
@@ -66,7 +66,7 @@ class Probe:
         fields = {name: values[tokens] for name, values in self.fields.items()}
         return dataclasses.replace(self, **of_sequences, token_id=self.token_id[tokens], fields=fields)
 
-    def replace(self, **fields: Tensor | float) -> Probe:
+    def replace(self, **fields: Tensor | float) -> ProbeBatch:
         """The same with other values, or one value at every token, in some fields."""
         new = {
             name: torch.full_like(self.fields["logp"], x) if isinstance(x, float) else x for name, x in fields.items()
@@ -116,8 +116,8 @@ class Recording(TokenBatch):
 
 
 def hold_reads(
-    settings: Sequence[BoundObjective | Component],
-    wholes: Sequence[Probe],
+    settings: Sequence[BoundObjective | BoundComponent],
+    wholes: Sequence[ProbeBatch],
     refusal: Callable[[str], str | None],
     problem: str | None,
 ) -> str:
@@ -154,7 +154,7 @@ def hold_reads(
     return found + (f"; not under these hyper-parameters: {', '.join(sorted(mentioned))}" if mentioned else "")
 
 
-def probe(rows: str, seed: int, spread: float) -> Probe:
+def probe(rows: str, seed: int, spread: float) -> ProbeBatch:
     """A random batch; ``spread`` is the standard deviation, in nats, of the older policies' log-probabilities from the
     policy's.
     """
@@ -179,15 +179,15 @@ def probe(rows: str, seed: int, spread: float) -> Probe:
         "returns": normal(),
     }
     token_id = torch.randint(100, (tokens,), generator=random)
-    return Probe(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
+    return ProbeBatch(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
 
 
-def probes(rows: str) -> list[Probe]:
+def probes(rows: str) -> list[ProbeBatch]:
     """Random batches with older policies near the policy, less near, and far from it."""
     return [probe(rows, seed, spread) for seed, spread in enumerate((0.1, 0.5, 2.0))]
 
 
-def smallest(whole: Probe, reward: float | None = None) -> Probe:
+def smallest(whole: ProbeBatch, reward: float | None = None) -> ProbeBatch:
     """The first unit alone, cut to one token a sequence, and for a group to one sequence; with one reward if it is
     given.
     """

@@ -35,7 +35,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class ConformanceReport:
     """What was found of one registered function, which stands at ``where``, ``file:line``."""
 
     kind: str
@@ -61,14 +61,16 @@ def checked(function: Callable[..., Any], name: str, check: Callable[[], str]) -
     try:
         return Check(name, True, check())
     except Wrong as wrong:
-        return Check(name, False, f"{registry.called(function)}: {wrong}")
+        return Check(name, False, f"{registry.name_and_place(function)}: {wrong}")
     except (StageFailure, UserError) as error:  # of the engine, which names the function itself
         return Check(name, False, _one_line(error))
     except Exception as error:  # whatever a function raises is what is wrong with it
-        return Check(name, False, f"{registry.called(function, error)}: {type(error).__name__}: {_one_line(error)}")
+        return Check(
+            name, False, f"{registry.name_and_place(function, error)}: {type(error).__name__}: {_one_line(error)}"
+        )
 
 
-def over(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
+def for_each_setting(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
     """A check of a function under each setting of its hyper-parameters; what is wrong says under which."""
     detail = ""
     for bound in settings:

@@ -40,7 +40,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PackedLayout:
     """Where P packed tokens of S sequences lie in S x ``longest`` slots: ``slot`` [P]. Attention pads by it, and only
     attention.
     """
@@ -58,7 +58,7 @@ class Packed:
 
     input_ids: Tensor  # [1, P]
     position_ids: Tensor  # [1, P], from 0 in every sequence
-    layout: Layout
+    layout: PackedLayout
     source: Tensor
     token_id: Tensor
     sequence: Tensor
@@ -180,7 +180,7 @@ def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Pac
     return Packed(
         input_ids=on_device(np.concatenate([example.input_ids for example in examples]))[None],
         position_ids=on_device(position)[None],
-        layout=Layout(on_device(row * longest + position), len(examples), longest),
+        layout=PackedLayout(on_device(row * longest + position), len(examples), longest),
         source=on_device(source),
         token_id=on_device(np.concatenate([example.token_ids for example in examples])),
         sequence=on_device(sequence),
@@ -210,6 +210,6 @@ def token_count(examples: Sequence[Example]) -> int:
     return sum(len(example.token_ids) for example in examples)
 
 
-def chosen(units: Sequence[list[Example]], indices: Sequence[int] | np.ndarray) -> list[Example]:
+def flatten_units(units: Sequence[list[Example]], indices: Sequence[int] | np.ndarray) -> list[Example]:
     """The examples of some units."""
     return list(itertools.chain.from_iterable(units[int(index)] for index in indices))

@@ -19,9 +19,9 @@ from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import TokenBatch
 from rlbench.recipe import TrainingConfig
 from rlbench.records import StageFailure, TrainingSequence, read_records
-from rlbench.training.batching import Example, chosen, examples_of, pack, step_batches, store, units_of
+from rlbench.training.batching import Example, examples_of, flatten_units, pack, step_batches, store, units_of
 from rlbench.training.policy import Policy, annotate, snapshot
-from rlbench.training.step import BoundObjective, Component, Learner
+from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 if TYPE_CHECKING:
     from rlbench.graph.stage import StageContext
@@ -45,7 +45,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """
     set_seed(config["seed"])
     training = TrainingConfig.model_validate(config["training"])
-    plugins = context.hints.get("plugins", ())
+    plugins = context.unhashed.get("plugins", ())
     objective = BoundObjective.load(config["objective"], plugins)
     sequences = read_records(inputs["sequences"] / "sequences.parquet", TrainingSequence)
     examples = prepare_rows(examples_of(sequences, objective.rows), config, plugins)
@@ -67,7 +67,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     log = []
     for number, batch in enumerate(batches):
         refresh_old_logp(policy, units, batches, number, objective.reads, training)
-        logged = learner.step(chosen(units, batch), number)
+        logged = learner.step(flatten_units(units, batch), number)
         log.append({"step": number + 1, **logged})
         context.count(tokens=int(logged["tokens"]), steps=1)
         context.progress(number + 1, len(batches), f"loss {logged['loss']:.4f}")
@@ -97,7 +97,7 @@ def prepare_rows(examples: list[Example], config: Mapping[str, Any], plugins: Se
     if not examples:
         raise StageFailure("the filters left no row to train on")
     if config.get("advantage") is not None:
-        credit(Component.load("advantage", config["advantage"], plugins), examples)
+        credit(BoundComponent.load("advantage", config["advantage"], plugins), examples)
     return examples
 
 
@@ -106,20 +106,20 @@ def filtered(examples: list[Example], config: Mapping[str, Any], plugins: Sequen
     for component in config.get("filters") or ():
         if not examples:
             return examples
-        row_filter = Component.load("filter", component, plugins)
+        row_filter = BoundComponent.load("filter", component, plugins)
         keep = choice(row_filter, whole_batch(examples, row_filter.reads))
         dropped = {example.unit for example, kept in zip(examples, keep.tolist(), strict=True) if not kept}
         examples = [example for example in examples if example.unit not in dropped]
     return examples
 
 
-def choice(row_filter: Component, batch: TokenBatch) -> Tensor:
+def choice(row_filter: BoundComponent, batch: TokenBatch) -> Tensor:
     """What a filter keeps of a batch, [S] of bool. UserError: it raised. StageFailure: it returned something else."""
     keep, sequences = row_filter(batch), batch.n_sequences
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (sequences,):
         found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
         raise StageFailure(
-            f"{registry.called(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}"
+            f"{registry.name_and_place(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}"
         )
     return keep
 
@@ -131,7 +131,7 @@ def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch
     return pack(examples).token_batch(reads, {})
 
 
-def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
+def credit(estimator: BoundComponent, examples: Sequence[Example]) -> Tensor | None:
     """Run an estimator over all examples; store ``advantage``, and ``returns`` where it makes some, with each; return
     the returns [T].
 
@@ -146,7 +146,7 @@ def credit(estimator: Component, examples: Sequence[Example]) -> Tensor | None:
     return found.get("returns")
 
 
-def estimate(estimator: Component, batch: TokenBatch) -> dict[str, Tensor]:
+def estimate(estimator: BoundComponent, batch: TokenBatch) -> dict[str, Tensor]:
     """An estimator's ``advantage``, and its ``returns`` where it makes some, each [S] or [T].
 
     Raises:
@@ -159,7 +159,7 @@ def estimate(estimator: Component, batch: TokenBatch) -> dict[str, Tensor]:
         if isinstance(result, Credit)
         else {"advantage": result}
     )
-    where, tokens, sequences = registry.called(estimator.function), batch.n_tokens, batch.n_sequences
+    where, tokens, sequences = registry.name_and_place(estimator.function), batch.n_tokens, batch.n_sequences
     for name, values in made.items():
         if not isinstance(values, Tensor) or values.dim() != 1 or len(values) not in (sequences, tokens):
             found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -201,7 +201,7 @@ def refresh_old_logp(
     if interval is None or "old_logp" not in reads or number % interval:
         return
     ahead = np.unique(np.concatenate(batches[number : number + interval]))
-    annotate(policy, chosen(units, ahead), {"logp": "old_logp"}, training.tokens_per_microbatch, policy.device)
+    annotate(policy, flatten_units(units, ahead), {"logp": "old_logp"}, training.tokens_per_microbatch, policy.device)
 
 
 def write_log(output: Path, log: Sequence[Mapping[str, Any]]) -> None:

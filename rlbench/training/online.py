@@ -22,11 +22,11 @@ from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
-from rlbench.training.batching import Example, chosen, examples_of, shuffled, token_count, units_of
+from rlbench.training.batching import Example, examples_of, flatten_units, shuffled, token_count, units_of
 from rlbench.training.offline import Checkpoints, credit, filtered, save_policy, set_seed, write_log
 from rlbench.training.policy import Critic, Policy, annotate, snapshot
 from rlbench.training.sampler import Sampler, mismatch
-from rlbench.training.step import BoundObjective, Component, Learner
+from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 if TYPE_CHECKING:
     from rlbench.graph.stage import StageContext
@@ -67,15 +67,15 @@ class OnlineLoop:
 
     def __init__(self, config: dict[str, Any], inputs: dict[str, Path], context: StageContext, grader: Grader) -> None:
         self.config, self.context, self.grader = config, context, grader
-        self.plugins = context.hints.get("plugins", ())
+        self.plugins = context.unhashed.get("plugins", ())
         self.online = OnlineConfig.model_validate(config["online"])
         self.training = TrainingConfig.model_validate(config["training"])
         self.objective = BoundObjective.load(config["objective"], self.plugins)
         if self.objective.rows == "pairs":
             raise StageFailure(f"objective {self.objective.name!r} takes pairs, which online sampling does not make")
-        self.reward = Component.load("reward", config["reward"], self.plugins)
+        self.reward = BoundComponent.load("reward", config["reward"], self.plugins)
         self.estimator = (
-            Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
+            BoundComponent.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
         )
         model = models.load_model(inputs["model"], device=context.device)
         self.tokenizer = models.load_tokenizer(inputs["model"])
@@ -221,7 +221,7 @@ class OnlineLoop:
             for part, indices in enumerate(np.array_split(order, self.online.mini_batches)):
                 if len(indices) == 0:  # filters may leave fewer units than there are parts
                     continue
-                batch = chosen(units, indices)
+                batch = flatten_units(units, indices)
                 number = step * self.updates + epoch * self.online.mini_batches + part
                 line: dict[str, Any] = {"step": number + 1, **self.learner.step(batch, number)}
                 if self.critic_learner is not None:
@@ -294,7 +294,7 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
     return [epochs[step // whole][(step % whole) * per_step :][:per_step] for step in range(steps)]
 
 
-def reward_of(reward: Component, rollout: Rollout) -> float:
+def reward_of(reward: BoundComponent, rollout: Rollout) -> float:
     """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and
     line.
 
@@ -307,7 +307,7 @@ def reward_of(reward: Component, rollout: Rollout) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise StageFailure(f"{registry.called(reward.function)} has to return a finite number, not {value!r}")
+        raise StageFailure(f"{registry.name_and_place(reward.function)} has to return a finite number, not {value!r}")
     return number
 
 

@@ -21,7 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 from rlbench.records import UserError
-from rlbench.training.batching import Example, Layout, Packed, micro_batches, pack, store
+from rlbench.training.batching import Example, Packed, PackedLayout, micro_batches, pack, store
 
 ATTENTION = "rlbench_packed"
 LOGIT_ELEMENTS = 2**27
@@ -36,7 +36,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    packed_layout: Layout | None = None,
+    packed_layout: PackedLayout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain
@@ -62,7 +62,7 @@ def packed_attention(
     return out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])[packed_layout.slot][None], None
 
 
-def _unpack(x: Tensor, layout: Layout) -> Tensor:
+def _unpack(x: Tensor, layout: PackedLayout) -> Tensor:
     """[1, H, P, D] -> [S, H, longest, D], zeros where a sequence is shorter."""
     tokens = x[0].transpose(0, 1)  # [P, H, D]
     slots = x.new_zeros(layout.sequences * layout.longest, *tokens.shape[1:]).index_copy(0, layout.slot, tokens)

@@ -55,11 +55,11 @@ class BoundObjective:
         try:
             return as_loss(result)
         except ValueError as error:
-            raise StageFailure(f"{registry.called(self.function)}: {error}") from None
+            raise StageFailure(f"{registry.name_and_place(self.function)}: {error}") from None
 
 
 @dataclass(frozen=True)
-class Component:
+class BoundComponent:
     """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout,
     alone.
     """
@@ -70,7 +70,7 @@ class Component:
     reads: tuple[str, ...]
 
     @classmethod
-    def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Component:
+    def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> BoundComponent:
         """From a stage's table ``{name, hyperparameters}``."""
         function = _loaded(kind, config, plugins)
         return cls(config["name"], function, config["hyperparameters"], tuple(function.__rlbench__.get("reads", ())))
@@ -153,7 +153,7 @@ class Learner:
         ).tolist()  # the one wait for the device
         for name, value in (("loss", values[0]), ("gradient norm", values[1])):
             if not math.isfinite(value):
-                what = registry.called(self.objective.function)
+                what = registry.name_and_place(self.objective.function)
                 raise StageFailure(f"{what}: the {name} became {value} at step {number + 1} of {self.steps}")
         if self.learning_rate > 0:  # at 0 even adding nothing could change a byte: -0.0 + 0.0 is 0.0
             for group in self.optimiser.param_groups:
@@ -201,10 +201,10 @@ class Learner:
         try:
             reduced = reduce_loss(loss, objective.reduction, batch, totals)
         except ValueError as error:
-            raise StageFailure(f"{registry.called(objective.function)}: {error}") from None
+            raise StageFailure(f"{registry.name_and_place(objective.function)}: {error}") from None
         if not reduced.requires_grad:
             raise StageFailure(
-                f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?"
+                f"{registry.name_and_place(objective.function)}: no gradient flows from what it returned: is all of it detached?"
             )
         return reduced, loss.stats
 

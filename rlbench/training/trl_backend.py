@@ -45,7 +45,7 @@ from rlbench.training.batching import examples_of
 from rlbench.training.offline import set_seed, write_log
 from rlbench.training.online import fitting_prompts, reward_of, sampling_stats
 from rlbench.training.policy import prepare
-from rlbench.training.step import Component
+from rlbench.training.step import BoundComponent
 from rlbench.training.trl_support import REDUCTIONS, refuse
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ class Scorer:
         recorder: Recorder,
         grader: Grader,
     ) -> None:
-        self.reward = Component.load("reward", config["reward"], recorder.context.hints.get("plugins", ()))
+        self.reward = BoundComponent.load("reward", config["reward"], recorder.context.unhashed.get("plugins", ()))
         self.samples = config["online"]["samples_per_prompt"]
         self.problems, self.prompts, self.stop_ids = problems, prompts, frozenset(stop_ids)
         self.recorder, self.grader = recorder, grader
