@@ -113,7 +113,7 @@ def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
     assert '"name": "train/grpo/seed1"' in done.stdout
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.stem)
 def test_no_test_imports_another(path: Path) -> None:
     """What two tests share has a module of its own."""
     imported = [name for name in imports(path) if name.split(".")[0].startswith("test_")]
