@@ -1,4 +1,6 @@
-"""Documentation that says where things are: the tree of docs/architecture.md, and links between the project's pages."""
+"""Documentation that can be checked: the tree of docs/architecture.md, links between the project's pages, and the names
+of recipes in the commands that pages, recipes and help texts quote.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from rlbench.recipe.packaged import packaged
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -46,3 +50,13 @@ def test_every_package_is_in_the_tree() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+QUOTING = [*PAGES, *sorted((ROOT / "recipes").glob("*.toml")), *sorted((ROOT / "rlbench" / "cli").glob("*.py"))]
+
+
+def test_commands_that_are_quoted_name_recipes_that_come_along() -> None:
+    command = re.compile(r"rlbench (?:run|plan|show|rollouts|bench generate|bench workers) (\w[\w./-]*)(?=[`\s\"])")
+    named = {(page.name, name) for page in QUOTING for name in command.findall(page.read_text(encoding="utf-8"))}
+    assert {name for _, name in named} >= {"quickstart", "dft_vs_rl"}
+    assert {(page, name) for page, name in named if name not in packaged()} == set()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from rlbench.cli.main import cli
 from rlbench.recipe import load_recipe
 from rlbench.recipe.packaged import packaged
 from rlbench.records import UserError
@@ -72,3 +74,9 @@ def test_a_recipe_that_extends_what_is_not_there_is_named(elsewhere: Path) -> No
     (elsewhere / "child.toml").write_text('extends = "quikstart"\n')
     with pytest.raises(UserError, match=r"^child.toml: `extends`: recipe quikstart does not exist .*'quickstart'"):
         load_recipe("child.toml")
+
+
+def test_the_command_lists_names_that_the_other_commands_take() -> None:
+    listed = CliRunner().invoke(cli, ["recipes"], standalone_mode=False).output
+    assert [line.split()[0] for line in listed.splitlines()] == NAMES
+    assert all(load_recipe(line.split()[0]).title == line.split(maxsplit=1)[1] for line in listed.splitlines())
