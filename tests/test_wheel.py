@@ -45,11 +45,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``bin`` folder of an environment that has the wheel, and its dependencies from the one that runs the tests."""
+    """The ``bin`` folder of an environment that has the wheel, with the dependencies of the one that runs the tests."""
     home = tmp_path_factory.mktemp("installed") / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip("--python", home / "bin" / "python", "install", "--quiet", "--no-deps", "--no-index", wheel)
-    # Folders named in a .pth file are searched, and the .pth files in them, such as that of an editable install, are not.
+    # Folders that a .pth file names are searched; .pth files in them, such as an editable install's, are not read.
     site = next((home / "lib").glob("python*/site-packages"))
     paths = dict.fromkeys(sysconfig.get_paths()[kind] for kind in ("purelib", "platlib"))
     (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in paths))
