@@ -111,3 +111,10 @@ def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert '"name": "train/grpo/seed1"' in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_another(path: Path) -> None:
+    """What two tests share has a module of its own."""
+    imported = [name for name in imports(path) if name.split(".")[0].startswith("test_")]
+    assert not imported

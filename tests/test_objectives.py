@@ -40,16 +40,7 @@ OBJECTIVES = sorted(registry.describe().objectives)
 def batch_of(
     lengths: tuple[int, ...], reward: list[float] | None = None, group: list[int] | None = None, **fields: Tensor
 ) -> TokenBatch:
-    sequence = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    position = torch.cat([torch.arange(n) for n in lengths])
-    return TokenBatch(
-        sequence=sequence,
-        token_id=torch.zeros_like(sequence),
-        position=position,
-        reward=torch.tensor(reward or [0.0] * len(lengths), dtype=torch.float64),
-        group=torch.tensor(group or list(range(len(lengths)))),
-        fields=fields,
-    )
+    return TokenBatch.from_lengths(lengths, reward=reward, group=group, **fields)
 
 
 def logs(*probabilities: float) -> Tensor:

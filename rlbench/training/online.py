@@ -23,9 +23,11 @@ from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, re
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
 from rlbench.training.batching import Example, examples_of, flatten_units, shuffled, token_count, units_of
-from rlbench.training.offline import Checkpoints, credit, filtered, save_policy, set_seed, write_log
+from rlbench.training.credit import credit, filtered
+from rlbench.training.output import Checkpoints, save_policy, write_log
 from rlbench.training.policy import Critic, Policy, annotate, snapshot
 from rlbench.training.sampler import Sampler, mismatch
+from rlbench.training.seeding import set_seed
 from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 if TYPE_CHECKING:

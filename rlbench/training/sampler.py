@@ -19,8 +19,8 @@ from rlbench.recipe import OnlineConfig, TrainingConfig, VllmConfig
 from rlbench.records import TrainingSequence
 from rlbench.sampling.engine import Engine, PushedEngine, Request, SamplingParams, request_seed
 from rlbench.training.batching import Example, examples_of
-from rlbench.training.offline import set_seed
 from rlbench.training.policy import Policy, annotate, snapshot
+from rlbench.training.seeding import set_seed
 
 PROBES, PROBE_TOKENS = 8, 32
 CHANGE = 0.2

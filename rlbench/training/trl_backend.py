@@ -42,9 +42,10 @@ from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_records
 from rlbench.sampling.transformers_engine import TransformersEngine
 from rlbench.training.batching import examples_of
-from rlbench.training.offline import set_seed, write_log
 from rlbench.training.online import fitting_prompts, reward_of, sampling_stats
+from rlbench.training.output import write_log
 from rlbench.training.policy import prepare
+from rlbench.training.seeding import set_seed
 from rlbench.training.step import BoundComponent
 from rlbench.training.trl_support import REDUCTIONS, refuse
 
