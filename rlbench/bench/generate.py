@@ -121,7 +121,8 @@ class _Worker:
     """A process with one engine, which does the job when it is told to."""
 
     def __init__(self, engine: str, job: Path, device: str) -> None:
-        self.engine, self.measured = engine, []
+        self.engine = engine
+        self.measured: list[Mapping[str, Any]] = []  # one answer a round
         environment = {**os.environ, **(single_thread_environment() if device == "cpu" else {})}
         self.errors = job.with_name(f"{engine}.txt").open("w+")
         self.process = subprocess.Popen(

@@ -24,9 +24,9 @@ from rlbench.cli.options import (
 
 @click.command(
     epilog=examples(
-        "rlbench run recipes/quickstart.toml",
-        "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
-        "rlbench run recipes/quickstart.toml --set methods.dpo.hyperparameters.beta=0.3 --executor local",
+        "rlbench run quickstart",
+        "rlbench run quickstart --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
+        "rlbench run quickstart --set methods.dpo.hyperparameters.beta=0.3 --executor local",
     )
 )
 @recipe_options
@@ -44,11 +44,14 @@ def run(
     as_json: bool,
     **execution: Any,
 ) -> int:
-    """Run a recipe to its table. What the store holds already is not done again."""
+    """Run a recipe to its table. What the store holds already is not done again.
+
+    RECIPE is a file, or the name of a recipe that comes with rlbench: see `rlbench recipes`.
+    """
     return carry_out(load_plan(recipe, overrides, only, seeds), store, out, as_json, execution)
 
 
-@click.command(epilog=examples("rlbench plan recipes/dft_vs_rl.toml", "rlbench plan recipes/quickstart.toml --json"))
+@click.command(epilog=examples("rlbench plan dft_vs_rl", "rlbench plan quickstart --json"))
 @recipe_options
 @store_option
 @json_option
@@ -87,9 +90,7 @@ def plan(
     return 0
 
 
-@click.command(
-    epilog=examples("rlbench show recipes/quickstart.toml", "rlbench show recipes/dft_vs_rl.toml --only dpo")
-)
+@click.command(epilog=examples("rlbench show quickstart", "rlbench show dft_vs_rl --only dpo"))
 @recipe_options
 @json_option
 def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, as_json: bool) -> int:
@@ -104,8 +105,8 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
 
 @click.command(
     epilog=examples(
-        "rlbench rollouts recipes/quickstart.toml --seeds 0",
-        "rlbench rollouts recipes/dft_vs_rl.toml --out banks --json",
+        "rlbench rollouts quickstart --seeds 0",
+        "rlbench rollouts dft_vs_rl --out banks --json",
     )
 )
 @recipe_options
@@ -210,3 +211,21 @@ def report(run_folder: Path, as_json: bool) -> int:
     results = write(run_folder)
     click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
     return results.exit_code
+
+
+@click.command(epilog=examples("rlbench recipes", "rlbench run quickstart", "rlbench show dft_vs_rl"))
+@json_option
+def recipes(as_json: bool) -> int:
+    """List the recipes that come with rlbench; every command takes their names.
+
+    A recipe of your own is a TOML file, named by its path. It may begin with extends = "quickstart".
+    """
+    from rlbench.recipe.packaged import packaged, titles
+
+    if as_json:
+        files = packaged()
+        click.echo(json.dumps([{"name": n, "title": t, "path": str(files[n])} for n, t in titles().items()], indent=1))
+        return 0
+    for name, title in titles().items():
+        click.echo(f"{name:<20}{title}")
+    return 0

@@ -124,7 +124,7 @@ def _plugin(name: str, model: source.Description) -> str:
 
 Check it:  python -m rlbench.testing {name}.py
 Test it:   pytest test_{name}.py
-Run it:    rlbench run recipes/quickstart.toml --set \'plugins=["{name}.py"]\' {_row(name, model)}
+Run it:    rlbench run quickstart --set \'plugins=["{name}.py"]\' {_row(name, model)}
 """'''
     return "\n\n".join([docstring, _imports(model, before + after), f"\n{before}{comments}\n{after}"]) + "\n"
 
