@@ -11,27 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlbench.analysis.results import (
-    METRIC_COLUMNS,
-    SAMPLE_COLUMNS,
-    SUMMARY_COLUMNS,
-    Results,
-    RowInfo,
-    comparisons,
-    contamination,
-    control_cost,
-    coverage,
-    flips,
-    graded_by,
-    read_samples,
-    scores_of,
-    sharpening,
-    summarise,
-    summary_of,
-)
+from rlbench.analysis.comparisons import comparisons, flips, graded_by
+from rlbench.analysis.contamination import contamination
+from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
+from rlbench.analysis.sharpening import control_cost, sharpening
+from rlbench.analysis.summary import METRIC_COLUMNS, SUMMARY_COLUMNS, coverage, scores_of, summary_of
 from rlbench.records import UserError
 from rlbench.reporting import plots, tables
 from rlbench.reporting.page import write_report
+from rlbench.reporting.run import read_samples
 
 SEEDS = (0, 1, 2)
 ROWS = [RowInfo("base", "Base"), RowInfo("sft", "SFT", "sft", "demonstrations")]
@@ -87,6 +75,10 @@ def drawn(chances, *, decodings, problems=60, samples=8, benchmarks=("a", "b"), 
     )
 
 
+def summarise(samples, rows, seeds, **grid):
+    return summary_of(ScoreTable(samples, rows, seeds, **grid))
+
+
 def cell_of(summary, method, benchmark, decoding="t1.0"):
     here = summary[(summary.method == method) & (summary.benchmark == benchmark) & (summary.decoding == decoding)]
     assert len(here) == 1
@@ -134,18 +126,18 @@ def test_scores_are_percent_by_hand():
     assert (b.avg_at_k, b.truncation_rate, b.unparsed_rate) == (0, 50, 50)
     assert (average.avg_at_k, average.pass_at_k, average.truncation_rate, average.n_problems) == (25, 37.5, 25, 5)
     assert b.ci_low == 0 and b.ci_high > 0
-    per_seed = scores_of(Results(samples, ROWS, SEEDS))
+    per_seed = scores_of(ScoreTable(samples, ROWS, SEEDS))
     assert per_seed[per_seed.benchmark == "a"].avg_at_k.tolist() == [25, 75]
 
 
 def test_one_model_that_serves_all_seeds_has_a_null_seed_and_is_paired_with_each(typical):
     base = typical[(typical.method == "base") & (typical.seed == 0)].assign(seed=pd.NA)
     samples = pd.concat([base, typical[typical.method != "base"]]).astype({"seed": "Int64"})
-    results = Results(samples, TYPICAL_ROWS, SEEDS)
+    results = ScoreTable(samples, TYPICAL_ROWS, SEEDS)
     assert results.estimate("base", "avg", "t1.0").n_seeds == 1
     assert any(
         note.endswith("for new problems only: Base.")
-        for note in tables.main_table(summary_of(results), TYPICAL_ROWS).notes
+        for note in tables.main_table(summary_of(results), TYPICAL_ROWS, results.main_decoding).notes
     )
     difference = results.difference("rft", "t1.0", "base", "t0.5")
     assert difference.n_seeds == 3 and difference.includes_training_noise
@@ -218,7 +210,7 @@ def test_reading_samples_names_what_is_wrong(tmp_path, typical):
 
 
 def test_the_control_tells_ability_from_sharpening(typical):
-    control = sharpening(Results(typical, TYPICAL_ROWS, SEEDS)).set_index("method")
+    control = sharpening(ScoreTable(typical, TYPICAL_ROWS, SEEDS)).set_index("method")
     # SFT is above the base at temperature 1, and no better than the base at temperature 0.5.
     assert control.verdict.to_dict() == {"base": "-", "sft": "sharpening", "rft": "ability", "ppo": "-"}
     assert control.base_best_decoding.unique().tolist() == ["t0.5"] and control.chosen_on.unique().tolist() == [
@@ -229,7 +221,7 @@ def test_the_control_tells_ability_from_sharpening(typical):
 
 def test_a_row_that_is_the_base_again_is_neither(typical):
     again = typical[(typical.method == "base") & (typical.decoding != "t0.5")].assign(method="sft")
-    control = sharpening(Results(pd.concat([typical[typical.method == "base"], again]), ROWS, SEEDS)).set_index(
+    control = sharpening(ScoreTable(pd.concat([typical[typical.method == "base"], again]), ROWS, SEEDS)).set_index(
         "method"
     )
     assert control.verdict["sft"] == "neither" and control.sampled_minus_base["sft"] == 0
@@ -239,22 +231,22 @@ def test_a_greedy_gain_alone_is_ability():
     samples = drawn(
         {"base": {"t1.0": 0.3, "greedy": 0.4}, "sft": {"t1.0": 0.3, "greedy": 0.8}}, decodings=("t1.0", "greedy")
     )
-    assert sharpening(Results(samples, ROWS, SEEDS)).verdict.tolist() == ["-", "ability"]
+    assert sharpening(ScoreTable(samples, ROWS, SEEDS)).verdict.tolist() == ["-", "ability"]
 
 
 def test_without_a_second_decoding_of_the_base_there_is_no_verdict():
     samples = drawn({"base": {"t1.0": 0.3}, "sft": {"t1.0": 0.8}}, decodings=("t1.0",))
-    control = sharpening(Results(samples, ROWS, SEEDS))
+    control = sharpening(ScoreTable(samples, ROWS, SEEDS))
     assert control.verdict.tolist() == ["-", "-"] and control.sampled_minus_base[1] > 40
     assert "No control" in tables.sharpening_table(control, ROWS).notes[0]
 
 
 def test_a_decoding_that_only_the_base_has_is_not_the_main_one(typical):
     samples = typical[(typical.method == "base") | (typical.decoding != "t1.0")]
-    results = Results(samples, ROWS, SEEDS, decodings=("greedy",))
+    results = ScoreTable(samples, ROWS, SEEDS, decodings=("greedy",))
     summary, control = summarise(samples, ROWS, SEEDS, decodings=("greedy",)), sharpening(results)
-    assert results.primary == tables.main_decoding(summary) == "greedy"
-    table = tables.main_table(summary, ROWS, control=control)
+    assert results.main_decoding == "greedy"
+    table = tables.main_table(summary, ROWS, results.main_decoding, control)
     assert "under greedy" in table.caption and "vs base" in table.columns and "greedy" not in table.columns
 
 
@@ -263,7 +255,7 @@ def test_the_bases_decoding_is_chosen_on_development_sets_where_there_are_some(t
     # On the development problems greedy is best, though on the test problems t0.5 is.
     greedy = base.decoding == "greedy"
     development = base.assign(split="development", verdict=np.where(greedy, "correct", base.verdict))
-    control = sharpening(Results(pd.concat([typical, development]), TYPICAL_ROWS, SEEDS))
+    control = sharpening(ScoreTable(pd.concat([typical, development]), TYPICAL_ROWS, SEEDS))
     assert control.base_best_decoding[0] == "greedy" and control.chosen_on[0] == "development"
 
 
@@ -282,7 +274,7 @@ def test_the_terminal_table_keeps_to_its_width_and_names_every_row(typical, widt
     ]
     names = ("in_domain_and_more", "other_wording", "steps", "two_digits", "additions", "fractions", "geometry")
     samples = pd.concat([typical[typical.benchmark == "a"].assign(benchmark=name) for name in names])
-    text = tables.terminal_table(summarise(samples, rows, SEEDS), rows, width=width)
+    text = tables.terminal_table(summarise(samples, rows, SEEDS), rows, decoding="t1.0", width=width)
     assert max(map(len, text.splitlines())) <= width
     assert all(row.label[:20] in text for row in rows) and "no finite loss at step 3" in text and "avg" in text
 
@@ -330,7 +322,7 @@ def test_failed_seeds_are_told_with_their_reasons():
 
 def test_the_bank_is_charged_to_each_user_and_counted_once(typical):
     rows = [*TYPICAL_ROWS, RowInfo("dpo", "DPO", "dpo", "rollouts.pairs", bank_tokens=198_000)]
-    table = tables.cost_table(rows, scores_of(Results(typical, rows, SEEDS)), "t1.0")
+    table = tables.cost_table(rows, scores_of(ScoreTable(typical, rows, SEEDS)), "t1.0")
     bank = table.columns.index("from bank")
     assert [row[bank] for row in table.rows] == ["-", "-", "198k", "-", "198k"]
     assert any("248k" in note for note in table.notes)
@@ -500,7 +492,7 @@ def test_reporting_never_imports_torch():
 
 
 def test_every_row_is_compared_with_the_base_and_a_reference_with_one_correction_over_all(typical):
-    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    results = ScoreTable(typical, TYPICAL_ROWS, SEEDS)
     alone, both = comparisons(results), comparisons(results, "sft")
     assert list(zip(both.method, both.reference, strict=True)) == [
         ("sft", "base"),
@@ -525,15 +517,15 @@ def test_every_row_is_compared_with_the_base_and_a_reference_with_one_correction
 
 
 def test_with_one_seed_the_comparisons_say_that_no_training_noise_is_in_them(typical):
-    one = Results(typical[typical.seed == 0], TYPICAL_ROWS, (0,))
+    one = ScoreTable(typical[typical.seed == 0], TYPICAL_ROWS, (0,))
     table = tables.comparison_table(comparisons(one), TYPICAL_ROWS, 1.0)
     assert any("no training noise" in note for note in table.notes)
-    several = tables.comparison_table(comparisons(Results(typical, TYPICAL_ROWS, SEEDS)), TYPICAL_ROWS, 1.0)
+    several = tables.comparison_table(comparisons(ScoreTable(typical, TYPICAL_ROWS, SEEDS)), TYPICAL_ROWS, 1.0)
     assert not any("no training noise" in note for note in several.notes)
 
 
 def test_coverage_goes_from_avg_to_any_of_all(typical):
-    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    results = ScoreTable(typical, TYPICAL_ROWS, SEEDS)
     found = coverage(results).set_index(["method", "k"])["pass_at_k"]
     summary = summary_of(results)
     for method in ("base", "sft", "rft"):
@@ -558,13 +550,13 @@ def test_the_bases_decoding_is_chosen_on_development_sets_of_other_names():
     opposite = drawn({"base": {"t1.0": 0.9, "t0.5": 0.2}}, decodings=("t1.0", "t0.5"), benchmarks=("other",)).assign(
         split="development"
     )
-    control = sharpening(Results(pd.concat([test, opposite], ignore_index=True), ROWS, SEEDS))
+    control = sharpening(ScoreTable(pd.concat([test, opposite], ignore_index=True), ROWS, SEEDS))
     assert set(control.base_best_decoding) == {"t1.0"} and set(control.chosen_on) == {"development"}
-    assert set(sharpening(Results(test, ROWS, SEEDS)).base_best_decoding) == {"t0.5"}
+    assert set(sharpening(ScoreTable(test, ROWS, SEEDS)).base_best_decoding) == {"t0.5"}
 
 
 def test_the_controls_cost_is_what_the_main_table_has_no_use_for(typical):
-    results = Results(typical, TYPICAL_ROWS, SEEDS)
+    results = ScoreTable(typical, TYPICAL_ROWS, SEEDS)
     extra = typical[typical.decoding != "t1.0"]
     assert control_cost(results, typical).startswith(
         f"The control took {len(extra):,} of {len(typical):,} evaluation samples"
@@ -575,14 +567,14 @@ def test_ranks_that_flip_between_graders_are_named(typical, tmp_path):
     # The other grader finds every output of SFT right and none of RFT's.
     verdicts = typical.method.map({"sft": "correct", "rft": "wrong"}).fillna(typical.verdict)
     other = pd.DataFrame({"verdict": verdicts, "answer": typical.answer})
-    scores, differing = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"lenient": other})
+    scores, differing = graded_by(ScoreTable(typical, TYPICAL_ROWS, SEEDS), typical, {"lenient": other})
     assert flips(scores, "math-verify", "lenient") == [("rft", "base"), ("rft", "sft")]
     assert differing == {"lenient": (verdicts != typical.verdict).sum()}
     write_report(
         tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", regraded={"lenient": other}
     )
     assert "RFT above SFT by math-verify, below by lenient" in (tmp_path / "report.md").read_text()
-    same = graded_by(Results(typical, TYPICAL_ROWS, SEEDS), typical, {"same": typical[["verdict", "answer"]]})[0]
+    same = graded_by(ScoreTable(typical, TYPICAL_ROWS, SEEDS), typical, {"same": typical[["verdict", "answer"]]})[0]
     assert flips(same, "math-verify", "same") == []
 
 
@@ -604,7 +596,7 @@ def test_contamination_is_a_share_with_its_interval_beside_the_score(typical, tm
             for p in range(60)
         ]
     )
-    found = contamination(Results(typical, TYPICAL_ROWS, SEEDS), probes).iloc[0]
+    found = contamination(ScoreTable(typical, TYPICAL_ROWS, SEEDS), probes).iloc[0]
     assert (found.problems, found.verbatim, found.rouge_l, found.correct) == (60, 50.0, 50.0, 10.0)
     assert found.low == pytest.approx(37.7, abs=0.1) and found.high == pytest.approx(
         62.3, abs=0.1

@@ -16,22 +16,13 @@ from typing import Any
 
 import pandas as pd
 
+from rlbench.analysis.comparisons import comparisons, graded_by
+from rlbench.analysis.contamination import contamination
 from rlbench.analysis.intervals import MARGIN
-from rlbench.analysis.results import (
-    AVERAGE,
-    GREEDY,
-    SUMMARY_COLUMNS,
-    Results,
-    RowInfo,
-    comparisons,
-    contamination,
-    control_cost,
-    coverage,
-    graded_by,
-    scores_of,
-    sharpening,
-    summary_of,
-)
+from rlbench.analysis.results import RowInfo, ScoreTable
+from rlbench.analysis.sharpening import control_cost, sharpening
+from rlbench.analysis.summary import SUMMARY_COLUMNS, coverage, scores_of, summary_of
+from rlbench.recipe import AVERAGE, GREEDY
 from rlbench.reporting import plots, tables
 
 SAMPLE_PROBLEMS = 3
@@ -82,8 +73,8 @@ def write_report(
     The same arguments give the same bytes.
 
     Args:
-        samples: the run's evaluation samples, ``frames.SAMPLE_COLUMNS``.
-        rows, seeds, benchmarks, decodings, clean: see ``frames.Results``; these let rows that failed stand with empty
+        samples: the run's evaluation samples, ``results.SAMPLE_COLUMNS``.
+        rows, seeds, benchmarks, decodings, clean: see ``results.ScoreTable``; these let rows that failed stand with empty
             cells even if nothing at all was evaluated.
         manifest: the run's manifest; its ``stages`` become a table, its ``recipe`` stands there as JSON, its other
             plain values are listed.
@@ -91,27 +82,27 @@ def write_report(
         problems: texts of problems by (benchmark, problem id), shown above the sample outputs.
         probes: contamination probes of the base, fields of ``records.Probe`` with their ``seed``.
         problem_sets: tables ``{name, split, problems, content}`` of what was evaluated on.
-        reference, margin: see ``frames.comparisons``.
-        regraded: verdicts and answers of the same samples by other graders, see ``frames.graded_by``.
+        reference, margin: see ``comparisons.comparisons``.
+        regraded: verdicts and answers of the same samples by other graders, see ``comparisons.graded_by``.
 
     Raises:
         UserError: the samples contradict themselves.
     """
-    results = Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings, clean=clean)
+    results = ScoreTable(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings, clean=clean)
     summary, scores, control = summary_of(results), scores_of(results), sharpening(results)
     compared = comparisons(results, reference, margin)
     shown = {
-        "main": tables.main_table(summary, rows, results.primary, control, clean),
-        "clean": tables.clean_table(summary, rows, results.primary, clean) if clean else None,
+        "main": tables.main_table(summary, rows, results.main_decoding, control, clean),
+        "clean": tables.clean_table(summary, rows, results.main_decoding, clean) if clean else None,
         "compared": tables.comparison_table(compared, rows, margin) if len(compared) else None,
         "control": tables.sharpening_table(
             control, rows, cost=control_cost(results, samples) if len(samples) else None
         ),
-        "coverage": tables.coverage_table(coverage(results), rows, results.primary),
+        "coverage": tables.coverage_table(coverage(results), rows, results.main_decoding),
         "contamination": tables.contamination_table(contamination(results, probes)) if probes is not None else None,
         "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
         "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
-        "costs": tables.cost_table(rows, scores[scores["benchmark"].isin(results.benchmarks)], results.primary),
+        "costs": tables.cost_table(rows, scores[scores["benchmark"].isin(results.benchmarks)], results.main_decoding),
         "problem_sets": tables.problem_set_table(problem_sets) if problem_sets else None,
     }
     shown = {name: table for name, table in shown.items() if table is not None}
@@ -121,7 +112,7 @@ def write_report(
         scores,
         control,
         compared,
-        tables.terminal_table(summary, rows, decoding=results.primary, control=control, clean=clean),
+        tables.terminal_table(summary, rows, decoding=results.main_decoding, control=control, clean=clean),
         out / "summary.csv",
         out / "report.md",
         out / "report.html",
@@ -142,7 +133,7 @@ def write_report(
     return report
 
 
-def _regraded(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[Any, ...]:
+def _regraded(results: ScoreTable, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[Any, ...]:
     frame, differing = graded_by(results, samples, others)
     return frame, results.rows, differing, len(samples)
 
@@ -162,7 +153,7 @@ def _markdown(facts: Mapping[str, Any], shown: Mapping[str, tables.Table], rows:
 def _page(
     facts: Mapping[str, Any],
     shown: Mapping[str, tables.Table],
-    results: Results,
+    results: ScoreTable,
     summary: pd.DataFrame,
     samples: pd.DataFrame,
     manifest: Mapping[str, Any],
@@ -199,7 +190,7 @@ def _page(
             key=_FAMILIES.index,
         ),
         family_names=dict(zip(_FAMILIES, _FAMILY_NAMES, strict=True)),
-        primary=results.primary,
+        decoding=results.main_decoding,
         split=results.split,
         failures=tables.failures(results.rows),
         examples=_examples(results, samples, problems),
@@ -208,7 +199,7 @@ def _page(
             {name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}
         ),
         resolved=json.dumps(manifest["recipe"], indent=1, ensure_ascii=False) if "recipe" in manifest else "",
-        with_greedy=results.primary != GREEDY and GREEDY in results.decodings,
+        with_greedy=results.main_decoding != GREEDY and GREEDY in results.decodings,
     )
 
 
@@ -216,9 +207,9 @@ _FAMILIES = ("base", "demonstrations", "rollouts", "online", "other")
 _FAMILY_NAMES = ("base", "trained on demonstrations", "on the base's rollouts", "online", "other")
 
 
-def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
+def _plots(results: ScoreTable, summary: pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
     """The plot of ``avg`` with greedy as hollow dots, and one small plot a benchmark, on a common axis."""
-    if results.primary is None:
+    if not results.main_decoding:
         return "", []
     keyed = summary.set_index(["method", "benchmark", "decoding"])
 
@@ -239,10 +230,10 @@ def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str
         ]
 
     def reference(benchmark: str) -> float | None:
-        base = mark(results.base_name, benchmark, str(results.primary), filled=True) if results.base_name else None
+        base = mark(results.base_name, benchmark, results.main_decoding, filled=True) if results.base_name else None
         return base.value if base else None
 
-    both = [(results.primary, True), *([(GREEDY, False)] if results.primary != GREEDY else [])]
+    both = [(results.main_decoding, True), *([(GREEDY, False)] if results.main_decoding != GREEDY else [])]
     caption = f"Mean score of each row: {' and '.join(decoding for decoding, _ in both)}"
     overview = plots.dot_plot(lines(AVERAGE, both), reference=reference(AVERAGE), caption=caption)
     small = {name: lines(name, both[:1]) for name in results.benchmarks}
@@ -250,19 +241,25 @@ def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str
     panels = [
         (
             name,
-            plots.dot_plot(rows, reference=reference(name), caption=f"Score on {name}, {results.primary}", axis=axis),
+            plots.dot_plot(
+                rows, reference=reference(name), caption=f"Score on {name}, {results.main_decoding}", axis=axis
+            ),
         )
         for name, rows in small.items()
     ]
     return overview, panels
 
 
-def _examples(results: Results, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+def _examples(
+    results: ScoreTable, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
     """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed,
     never chosen.
     """
     here = samples[
-        (samples["split"] == results.split) & (samples["decoding"] == results.primary) & (samples["sample_index"] == 0)
+        (samples["split"] == results.split)
+        & (samples["decoding"] == results.main_decoding)
+        & (samples["sample_index"] == 0)
     ]
     examples = []
     for benchmark in results.benchmarks[:SAMPLE_PROBLEMS]:

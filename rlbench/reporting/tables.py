@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlbench.analysis.results import AVERAGE, GREEDY, RowInfo, flips
-from rlbench.recipe import temperature_of
+from rlbench.analysis.comparisons import flips
+from rlbench.analysis.results import RowInfo, base_of
+from rlbench.recipe import AVERAGE, GREEDY
 
 NONE = "-"
 
@@ -37,17 +38,10 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def main_decoding(summary: pd.DataFrame) -> str | None:
-    """The decoding of the main table, of those that every row has: t1.0 if it is one, else the hottest."""
-    methods = summary.groupby("decoding")["method"].nunique()
-    decodings = sorted(methods[methods == methods.max()].index, key=temperature_of, reverse=True)
-    return "t1.0" if "t1.0" in decodings else next(iter(decodings), None)
-
-
 def main_table(
     summary: pd.DataFrame,
     rows: Sequence[RowInfo],
-    decoding: str | None = None,
+    decoding: str,
     control: pd.DataFrame | None = None,
     clean: Sequence[str] = (),
 ) -> Table:
@@ -58,13 +52,12 @@ def main_table(
     and their length.
 
     Args:
-        summary: see ``frames.summary_of``.
-        decoding: ``main_decoding`` by default.
+        summary: see ``summary.summary_of``.
+        decoding: whose scores; empty where nothing was evaluated.
         clean: sets that have a table of their own.
-        control: ``frames.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a
+        control: ``sharpening.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a
             column.
     """
-    decoding = decoding or main_decoding(summary) or ""
     here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
     greedy = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)].set_index("method")[
         "avg_at_k"
@@ -89,7 +82,7 @@ def main_table(
         (last - 6,),
         tuple(range(1, len(benchmarks) + 1)),
     )
-    base = _base(rows)
+    base = base_of(rows)
     table, kinds = [], []
     for row in rows:
         average = _row(here, (row.method, AVERAGE))
@@ -115,13 +108,13 @@ def sharpening_table(
     control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None
 ) -> Table:
     """The sharpening control: each row against the base at its own best decoding, with the verdict that
-    ``frames.sharpening`` defines.
+    ``sharpening.sharpening`` defines.
 
     ``decoding`` heads the sampled columns; by default the control's own. ``cost`` says what the control took.
     """
     sampled = decoding or next(iter(control["sampled_decoding"].dropna()), "sampled")
     labels = {row.method: row.label for row in rows}
-    base = _base(rows)
+    base = base_of(rows)
     best = next(iter(control["base_best_decoding"].dropna()), None)
     table = tuple(
         (
@@ -161,14 +154,14 @@ def clean_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | 
         table.append(
             (row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found))
         )
-        kinds.append("base" if row.method == _base(rows) else "")
+        kinds.append("base" if row.method == base_of(rows) else "")
     note = "Sets that no model can have read before they were published; they do not count in avg. A gain on the benchmarks that is not "
     note += "there on any of these may be memory."
     return Table(f"Clean sets under {decoding}, in percent", ("", *clean), tuple(table), tuple(kinds), notes=(note,))
 
 
 def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float) -> Table:
-    """Every comparison of ``frames.comparisons`` with its verdict."""
+    """Every comparison of ``comparisons.comparisons`` with its verdict."""
     labels = {row.method: row.label for row in rows}
     table = tuple(
         (
@@ -198,7 +191,7 @@ def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float
 
 
 def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None) -> Table:
-    """pass@k over k, see ``frames.coverage``."""
+    """pass@k over k, see ``summary.coverage``."""
     wide = frame.pivot(index="method", columns="k", values="pass_at_k") if len(frame) else pd.DataFrame()
     wide = wide.reindex([row.method for row in rows])
     table = tuple((row.label, *map(number, wide.loc[row.method])) for row in rows)
@@ -206,12 +199,12 @@ def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str |
         "The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over benchmarks.",
     )
     columns = ("", *(f"pass@{k}" for k in wide.columns))
-    kinds = tuple("base" if row.method == _base(rows) else "" for row in rows)
+    kinds = tuple("base" if row.method == base_of(rows) else "" for row in rows)
     return Table(f"One of k samples correct, under {decoding}, in percent", columns, table, kinds, notes=notes)
 
 
 def contamination_table(frame: pd.DataFrame) -> Table:
-    """What the base makes of problems that it saw a part of, see ``frames.contamination``."""
+    """What the base makes of problems that it saw a part of, see ``contamination.contamination``."""
     table = tuple(
         (
             str(record["benchmark"]),
@@ -259,7 +252,7 @@ def selection_table(rows: Sequence[RowInfo]) -> Table:
 
 
 def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], differing: Mapping[str, int], samples: int) -> Table:
-    """avg of every row under each grader with its rank, see ``frames.graded_by``, and which rows change places."""
+    """avg of every row under each grader with its rank, see ``comparisons.graded_by``, and which rows change places."""
     names = list(dict.fromkeys(frame["grader"]))
     by = frame.set_index(["method", "grader"])
     labels = {row.method: row.label for row in rows}
@@ -318,7 +311,7 @@ def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | No
             f"Sampled in all, for one seed, the bank counted once: {count(sum(own) + max(bank, default=0))} tokens."
         )
     columns = ("", "objective", "data", "rate", "trained", "sampled", "from bank", "training", "output")
-    kinds = tuple("base" if row.method == _base(rows) else "" for row in rows)
+    kinds = tuple("base" if row.method == base_of(rows) else "" for row in rows)
     return Table("Costs: tokens and seconds", columns, table, kinds, frozenset({0, 1, 2}), notes=tuple(notes))
 
 
@@ -381,7 +374,7 @@ def terminal_table(
     summary: pd.DataFrame,
     rows: Sequence[RowInfo],
     *,
-    decoding: str | None = None,
+    decoding: str,
     control: pd.DataFrame | None = None,
     width: int = 110,
     clean: Sequence[str] = (),
@@ -477,12 +470,6 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
             + "."
         )
     return tuple(notes)
-
-
-def _base(rows: Sequence[RowInfo]) -> str | None:
-    return next(
-        (row.method for row in rows if row.is_base), next((row.method for row in rows if row.method == "base"), None)
-    )
 
 
 def _row(frame: pd.DataFrame, key: tuple[str, str]) -> pd.Series | None:

@@ -271,8 +271,8 @@ def regrade(
         UserError: the folder is no run's, or there is no such grader.
     """
 
-    from rlbench.analysis.results import read_samples
     from rlbench.grading.pool import Grader
+    from rlbench.reporting.run import read_samples
 
     folder = Path(folder)
     read_manifest(folder)
@@ -297,9 +297,11 @@ def _report(folder: Path) -> Results:
     import pandas as pd
 
     from rlbench.analysis.intervals import MARGIN
-    from rlbench.analysis.results import RowInfo, read_samples
+    from rlbench.analysis.results import RowInfo
+    from rlbench.recipe import main_decoding
     from rlbench.reporting import tables
     from rlbench.reporting.page import write_report
+    from rlbench.reporting.run import read_samples
 
     manifest = read_manifest(folder)
     rows, failures = [], {}
@@ -336,7 +338,7 @@ def _report(folder: Path) -> Results:
             for path in sorted(folder.glob(f"{REGRADED}*.parquet"))
         },
     )
-    width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
+    width, decoding = shutil.get_terminal_size((130, 24)).columns, main_decoding(recipe["evaluation"]["decodings"])
     clean = manifest.get("clean", ())
     main = tables.terminal_table(
         written.summary, rows, decoding=decoding, control=written.control, width=width, clean=clean
