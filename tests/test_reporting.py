@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rlbench.analysis import metrics
 from rlbench.analysis.comparisons import comparisons, flips, graded_by
 from rlbench.analysis.contamination import contamination
 from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
 from rlbench.analysis.sharpening import control_cost, sharpening
-from rlbench.analysis.summary import METRIC_COLUMNS, SUMMARY_COLUMNS, coverage, scores_of, summary_of
+from rlbench.analysis.summary import coverage, metric_columns, scores_of, summary_columns, summary_of
 from rlbench.records import UserError
 from rlbench.reporting import plots, tables
 from rlbench.reporting.page import write_report
@@ -104,7 +105,7 @@ TYPICAL_ROWS = [
 
 def test_the_summary_has_the_stable_columns_in_a_stable_order(typical):
     summary = summarise(typical, TYPICAL_ROWS, SEEDS)
-    assert tuple(summary.columns) == METRIC_COLUMNS and METRIC_COLUMNS[: len(SUMMARY_COLUMNS)] == SUMMARY_COLUMNS
+    assert list(summary.columns) == metric_columns() and metric_columns()[: len(summary_columns())] == summary_columns()
     shuffled = summarise(typical.sample(frac=1, random_state=0), TYPICAL_ROWS, SEEDS, benchmarks=("a", "b"))
     pd.testing.assert_frame_equal(summary, shuffled)
     assert list(summary.method.unique()) == ["base", "sft", "rft", "ppo"]
@@ -604,3 +605,37 @@ def test_contamination_is_a_share_with_its_interval_beside_the_score(typical, tm
     write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", probes=probes)
     for name in ("report.md", "report.html"):
         assert "Contamination" in (tmp_path / name).read_text()
+
+
+# One place for a metric -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("percent", [True, False])
+@pytest.mark.parametrize("in_summary", [True, False])
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_new_metric_is_one_entry_and_stands_everywhere(typical, tmp_path, monkeypatch, percent, in_summary, place):
+    new = metrics.Metric(
+        column="first_try",
+        heading="first of {k}",
+        note="first: the sample drawn first is correct",
+        of=lambda samples: samples.correct[..., 0],
+        percent=percent,
+        in_summary=in_summary,
+    )
+    position = place % (len(metrics.METRICS) + 1)
+    listed = (*metrics.METRICS[:position], new, *metrics.METRICS[position:])
+    monkeypatch.setattr(metrics, "METRICS", listed)
+    report = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
+    chosen = typical[(typical.method == "rft") & (typical.decoding == "t1.0") & (typical.sample_index == 0)]
+    expected = (chosen.verdict == "correct").mean() * (100 if percent else 1)
+    assert cell_of(report.summary, "rft", "avg").first_try == pytest.approx(expected, abs=1e-4)
+    per_seed = report.scores[(report.scores.method == "rft") & (report.scores.decoding == "t1.0")]
+    assert per_seed.first_try.mean() == pytest.approx(expected)
+    written = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in ("summary", "metrics")}
+    assert cell_of(written["metrics"], "rft", "avg").first_try == pytest.approx(expected, abs=1e-4)
+    assert ("first_try" in written["summary"]) == in_summary
+    page, text = report.page_path.read_text(), report.markdown_path.read_text()
+    for shown in (page, text, tables.terminal_table(report.summary, TYPICAL_ROWS, decoding="t1.0", width=300)):
+        assert "first of 8" in shown and new.note in shown and tables.number(expected) in shown
+    notes = tables.main_table(report.summary, TYPICAL_ROWS, "t1.0").notes[1]
+    assert (notes.index(new.note) < notes.index("all in %")) == percent

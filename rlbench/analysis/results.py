@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlbench.analysis.intervals import Estimate, mean_interval, paired_difference
-from rlbench.analysis.metrics import maj_at_k, pass_at_k
+from rlbench.analysis import metrics
+from rlbench.analysis.intervals import Estimate, Floats, mean_interval, paired_difference
 from rlbench.recipe import AVERAGE, BASE, DEVELOPMENT, TEST, main_decoding, temperature_of
 from rlbench.records import UserError
 
@@ -84,26 +84,20 @@ class Cell:
     """One method on one benchmark under one decoding: matrices [S, P] over seeds and problems, of the K samples of
     each.
 
-    ``score`` is avg@k, ``passed`` pass@k, ``majority`` maj@k, the others the shares of samples that were cut off by the
-    length limit, could not be parsed, and could not be graded (time-outs and crashes of the grader), in percent;
-    ``tokens`` the mean length. ``correct`` counts correct samples.
+    ``score_SP`` is avg@k in percent, ``correct_SP`` counts correct samples, and ``metrics`` has by its column each of
+    ``metrics.METRICS``, in percent but for those that are no share.
     """
 
     seeds: tuple[int | None, ...]
     problems: tuple[str, ...]
     k: int
-    score: NDArray[np.float64]
-    passed: NDArray[np.float64]
-    majority: NDArray[np.float64]
-    truncated: NDArray[np.float64]
-    unparsed: NDArray[np.float64]
-    ungraded: NDArray[np.float64]
-    tokens: NDArray[np.float64]
-    correct: NDArray[np.float64]
+    score_SP: Floats
+    correct_SP: Floats
+    metrics: Mapping[str, Floats]
 
-    def of_seeds(self, seeds: Sequence[int | None]) -> NDArray[np.float64]:
-        """The scores of these seeds, in their order; a model that serves all seeds gives its one row."""
-        return self.score if self.seeds == (None,) else self.score[[self.seeds.index(seed) for seed in seeds]]
+    def rows_of(self, seeds: Sequence[int | None]) -> list[int]:
+        """The matrices' rows of these seeds, in their order; a model that serves all seeds has one row for each."""
+        return [0] if self.seeds == (None,) else [self.seeds.index(seed) for seed in seeds]
 
 
 class ScoreTable:
@@ -181,7 +175,7 @@ class ScoreTable:
     def estimate(self, method: str, benchmark: str, decoding: str) -> Estimate | None:
         """avg@k with its interval, over the seeds that have every benchmark asked for."""
         cells = self.benchmark_cells(method, benchmark, decoding)
-        return mean_interval([cell.of_seeds(common_seeds(cells)) for cell in cells]) if cells else None
+        return mean_interval(scores_of_seeds(cells, common_seeds(cells))) if cells else None
 
     def difference(
         self, method: str, decoding: str, other: str, other_decoding: str, benchmark: str = AVERAGE
@@ -196,9 +190,7 @@ class ScoreTable:
         if not left or not right or any(a.problems != b.problems for a, b in zip(left, right, strict=True)):
             return None
         seeds = common_seeds([*left, *right])
-        return (
-            paired_difference([a.of_seeds(seeds) for a in left], [b.of_seeds(seeds) for b in right]) if seeds else None
-        )
+        return paired_difference(scores_of_seeds(left, seeds), scores_of_seeds(right, seeds)) if seeds else None
 
 
 def common_seeds(cells: Sequence[Cell]) -> tuple[int | None, ...]:
@@ -207,25 +199,17 @@ def common_seeds(cells: Sequence[Cell]) -> tuple[int | None, ...]:
     return tuple(seed for seed in own[0] if all(seed in seeds for seeds in own)) if own else (None,)
 
 
+def scores_of_seeds(cells: Sequence[Cell], seeds: Sequence[int | None]) -> list[Floats]:
+    """The scores of these seeds, a matrix [S, P_b] per cell; a model that serves all seeds gives its one row."""
+    return [cell.score_SP[cell.rows_of(seeds)] for cell in cells]
+
+
 def _cells(samples: pd.DataFrame) -> dict[tuple[str, str, str], Cell]:
     """Every cell of the samples, keyed (method, benchmark, decoding), in order of appearance."""
-    graded = pd.DataFrame(
-        {
-            **{
-                name: samples[name]
-                for name in ("method", "benchmark", "decoding", "seed", "problem_id", "sample_index", "answer")
-            },
-            "correct": (samples["verdict"] == "correct").astype(float),
-            "truncated": (samples["finish_reason"] == "length").astype(float),
-            "unparsed": (samples["verdict"] == "unparsed").astype(float),
-            "tokens": samples["n_tokens"].astype(float),
-            "ungraded": samples["verdict"].isin(["timeout", "error"]).astype(float),
-        }
-    )
-    for method, missing in graded["seed"].isna().groupby(graded["method"]):
+    for method, missing in samples["seed"].isna().groupby(samples["method"]):
         if missing.nunique() > 1:
             raise UserError(f"samples of method {method!r}: some have a seed and some have none")
-    groups = graded.groupby(["method", "benchmark", "decoding"], sort=False, observed=True)
+    groups = samples.groupby(["method", "benchmark", "decoding"], sort=False, observed=True)
     return {
         (str(m), str(b), str(d)): _cell(group, f"method {m!r}, benchmark {b!r}, decoding {d!r}")
         for (m, b, d), group in groups
@@ -235,44 +219,26 @@ def _cells(samples: pd.DataFrame) -> dict[tuple[str, str, str], Cell]:
 def _cell(group: pd.DataFrame, where: str) -> Cell:
     if group.duplicated(["seed", "problem_id", "sample_index"]).any():
         raise UserError(f"samples of {where}: a sample of a problem stands there twice")
-    problems = group.groupby(["seed", "problem_id"], sort=False, dropna=False, observed=True)
-    means = problems[["correct", "truncated", "unparsed", "ungraded", "tokens"]].mean()
-    counts, n_correct = problems.size(), problems["correct"].sum()
+    counts = group.groupby(["seed", "problem_id"], sort=False, dropna=False, observed=True).size()
     seeds = sorted(group["seed"].dropna().unique().tolist()) or [None]
-    # Sorted, so that the matrices of two methods are aligned however their samples lie in the file.
-    ids = sorted(group["problem_id"].unique().tolist())
-    if len(means) != len(seeds) * len(ids) or counts.nunique() != 1:
+    problems = sorted(group["problem_id"].unique().tolist())
+    if len(counts) != len(seeds) * len(problems) or counts.nunique() != 1:
         raise UserError(f"samples of {where}: not every seed has every problem with the same number of samples")
-    order = pd.MultiIndex.from_product([[pd.NA if s is None else s for s in seeds], ids])
-    k, shape = int(counts.iloc[0]), (len(seeds), len(ids))
+    # Sorted, so that the matrices of two methods are aligned however their samples lie in the file.
+    ordered = group.sort_values(["seed", "problem_id", "sample_index"], kind="stable")
+    shape_SPK = (len(seeds), len(problems), int(counts.iloc[0]))
 
-    def matrix(values: pd.Series) -> NDArray[np.float64]:
-        aligned = values if seeds == [None] else values.reindex(order)
-        return (
-            (aligned.droplevel(0).reindex(ids) if seeds == [None] else aligned)
-            .to_numpy(dtype=np.float64)
-            .reshape(shape)
-        )
+    def texts(column: str) -> NDArray[np.object_]:
+        values = ordered[column].astype(object)
+        return values.where(values.notna(), None).to_numpy().reshape(shape_SPK)
 
-    correct = matrix(n_correct)
+    n_tokens = ordered["n_tokens"].to_numpy(dtype=np.float64).reshape(shape_SPK)
+    graded = metrics.GradedSamples(texts("verdict"), texts("answer"), texts("finish_reason"), n_tokens)
     return Cell(
-        tuple(seeds),
-        tuple(ids),
-        k,
-        score=100 * matrix(means["correct"]),
-        passed=100 * pass_at_k(correct, np.full(shape, k), k),
-        majority=100 * matrix(_majorities(group, problems)),
-        correct=correct,
-        tokens=matrix(means["tokens"]),
-        **{name: 100 * matrix(means[name]) for name in ("truncated", "unparsed", "ungraded")},
+        seeds=tuple(seeds),
+        problems=tuple(problems),
+        k=shape_SPK[-1],
+        score_SP=100 * metrics.avg_at_k(graded.correct),
+        correct_SP=graded.correct.sum(axis=-1),
+        metrics={m.column: (100 if m.percent else 1) * m.of(graded) for m in metrics.METRICS},
     )
-
-
-def _majorities(group: pd.DataFrame, problems: Any) -> pd.Series:
-    """maj@k of every seed and problem."""
-    index = problems.size().index
-    given: list[tuple[list[str | None], list[float]]] = [([], []) for _ in range(len(index))]
-    for place, answer, correct in zip(problems.ngroup(), group["answer"], group["correct"], strict=True):
-        given[place][0].append(None if pd.isna(answer) else str(answer))
-        given[place][1].append(correct)
-    return pd.Series([maj_at_k([answers], [correct])[0] for answers, correct in given], index=index)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rlbench.analysis.intervals import Estimate, holm
-from rlbench.analysis.results import RowInfo, ScoreTable, common_seeds
+from rlbench.analysis.results import RowInfo, ScoreTable, common_seeds, scores_of_seeds
 from rlbench.recipe import AVERAGE, DEVELOPMENT, GREEDY
 
 SIGNIFICANCE = 0.05
@@ -108,5 +108,5 @@ def _best_decoding(results: ScoreTable, base: str, grid: Sequence[str]) -> tuple
     for decoding in grid:
         cells = results.benchmark_cells(base, AVERAGE, decoding, development=development)
         if cells and results.benchmark_cells(base, AVERAGE, decoding):
-            scores[decoding] = np.mean([cell.of_seeds(common_seeds(cells)).mean() for cell in cells])
+            scores[decoding] = np.mean([scores.mean() for scores in scores_of_seeds(cells, common_seeds(cells))])
     return max(scores, key=scores.__getitem__) if scores else None, DEVELOPMENT if development else "the same problems"

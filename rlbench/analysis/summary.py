@@ -5,39 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rlbench.analysis.metrics import pass_at_k
+from rlbench.analysis import metrics
 from rlbench.analysis.results import ScoreTable, common_seeds
 from rlbench.recipe import AVERAGE
 
-SUMMARY_COLUMNS = (
-    "method",
-    "benchmark",
-    "decoding",
-    "n_seeds",
-    "n_problems",
-    "k",
-    "avg_at_k",
-    "ci_low",
-    "ci_high",
-    "pass_at_k",
-    "truncation_rate",
-    "unparsed_rate",
-)
-METRIC_COLUMNS = (*SUMMARY_COLUMNS, "maj_at_k", "ungraded_rate", "n_tokens")
-RATES = {
-    "passed": "pass_at_k",
-    "truncated": "truncation_rate",
-    "unparsed": "unparsed_rate",
-    "majority": "maj_at_k",
-    "ungraded": "ungraded_rate",
-    "tokens": "n_tokens",
-}
-"""What a cell holds beside its scores, and the column of a summary that it becomes."""
+KEYS = ("method", "benchmark", "decoding")
+COUNTS = ("n_seeds", "n_problems", "k")
+SCORE = ("avg_at_k", "ci_low", "ci_high")
+
+
+def summary_columns() -> list[str]:
+    """The columns of ``summary.csv``, on which scripts rely."""
+    return [*KEYS, *COUNTS, *SCORE, *(metric.column for metric in metrics.METRICS if metric.in_summary)]
+
+
+def metric_columns() -> list[str]:
+    """The columns of ``metrics.csv``: those of ``summary.csv``, and every other metric."""
+    return [*summary_columns(), *(metric.column for metric in metrics.METRICS if not metric.in_summary)]
 
 
 def summary_of(results: ScoreTable) -> pd.DataFrame:
-    """One row a method x benchmark x decoding with ``METRIC_COLUMNS``, in percent to 4 decimals; ``summary.csv`` has
-    ``SUMMARY_COLUMNS``.
+    """One row a method x benchmark x decoding with ``metric_columns()``, in percent to 4 decimals; ``summary.csv`` has
+    ``summary_columns()``.
 
     Methods stand in the recipe's order, then benchmarks, ``avg`` (their unweighted mean) and clean sets, then
     decodings. A missing result is a row of empty cells. ``avg`` is there only if every benchmark is, over the seeds
@@ -56,29 +45,27 @@ def summary_of(results: ScoreTable) -> pd.DataFrame:
         for benchmark in (*results.benchmarks, *([AVERAGE] if results.benchmarks else []), *results.clean)
         for decoding in results.decodings_of(row.method)
     ]
-    frame = pd.DataFrame(records, columns=list(METRIC_COLUMNS))
-    counts = {name: "Int64" for name in ("n_seeds", "n_problems", "k")}
-    rates = {name: "float64" for name in METRIC_COLUMNS[6:]}
-    return frame.astype({**counts, **rates}).round(4)
+    columns = metric_columns()
+    numbers = [name for name in columns if name not in (*KEYS, *COUNTS)]
+    frame = pd.DataFrame(records, columns=columns)
+    return frame.astype({**dict.fromkeys(COUNTS, "Int64"), **dict.fromkeys(numbers, "float64")}).round(4)
 
 
 def scores_of(results: ScoreTable) -> pd.DataFrame:
-    """One row a method x seed x benchmark x decoding: avg_at_k and the columns of ``RATES``, in percent; n_tokens in
-    tokens.
-    """
+    """One row a method x seed x benchmark x decoding: avg_at_k and every metric, shares in percent."""
     records = [
         {
             "method": method,
             "seed": seed,
             "benchmark": benchmark,
             "decoding": decoding,
-            "avg_at_k": cell.score[i].mean(),
-            **{column: getattr(cell, name)[i].mean() for name, column in RATES.items()},
+            "avg_at_k": cell.score_SP[i].mean(),
+            **{column: values[i].mean() for column, values in cell.metrics.items()},
         }
         for (method, benchmark, decoding), cell in results.cells.items()
         for i, seed in enumerate(cell.seeds)
     ]
-    columns = ["method", "seed", "benchmark", "decoding", "avg_at_k", *RATES.values()]
+    columns = ["method", "seed", "benchmark", "decoding", "avg_at_k", *(metric.column for metric in metrics.METRICS)]
     return pd.DataFrame(records, columns=columns).astype({"seed": "Int64"})
 
 
@@ -96,9 +83,9 @@ def coverage(results: ScoreTable) -> pd.DataFrame:
             continue
         most, seeds = min(cell.k for cell in cells), common_seeds(cells)
         for k in sorted({*(2**i for i in range(most.bit_length()) if 2**i <= most), most}):
-            shown = [cell.correct[[cell.seeds.index(seed) for seed in seeds]] for cell in cells]
+            shown = [cell.correct_SP[cell.rows_of(seeds)] for cell in cells]
             values = [
-                pass_at_k(correct, np.full(correct.shape, cell.k), k).mean()
+                metrics.pass_at_k(correct, np.full(correct.shape, cell.k), k).mean()
                 for correct, cell in zip(shown, cells, strict=True)
             ]
             records.append({"method": row.method, "k": k, "pass_at_k": 100 * float(np.mean(values))})
@@ -113,10 +100,9 @@ def _numbers(results: ScoreTable, method: str, benchmark: str, decoding: str) ->
     if not cells or estimate is None:
         return {}
     seeds, samples = common_seeds(cells), {cell.k for cell in cells}
-    shown = [[cell.seeds.index(seed) for seed in seeds] for cell in cells]
     rates = {
-        column: float(np.mean([getattr(cell, name)[index].mean() for cell, index in zip(cells, shown, strict=True)]))
-        for name, column in RATES.items()
+        metric.column: float(np.mean([cell.metrics[metric.column][cell.rows_of(seeds)].mean() for cell in cells]))
+        for metric in metrics.METRICS
     }
     return {
         "n_seeds": estimate.n_seeds,

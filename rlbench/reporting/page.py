@@ -21,7 +21,7 @@ from rlbench.analysis.contamination import contamination
 from rlbench.analysis.intervals import MARGIN
 from rlbench.analysis.results import RowInfo, ScoreTable
 from rlbench.analysis.sharpening import control_cost, sharpening
-from rlbench.analysis.summary import SUMMARY_COLUMNS, coverage, scores_of, summary_of
+from rlbench.analysis.summary import coverage, scores_of, summary_columns, summary_of
 from rlbench.recipe import AVERAGE, GREEDY
 from rlbench.reporting import plots, tables
 
@@ -117,7 +117,7 @@ def write_report(
         out / "report.md",
         out / "report.html",
     )
-    summary[list(SUMMARY_COLUMNS)].to_csv(report.summary_path, index=False, lineterminator="\n")
+    summary[summary_columns()].to_csv(report.summary_path, index=False, lineterminator="\n")
     summary.to_csv(out / "metrics.csv", index=False, lineterminator="\n")
     compared.to_csv(out / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
     facts = {

@@ -14,8 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from rlbench.analysis import metrics
 from rlbench.analysis.comparisons import flips
 from rlbench.analysis.results import RowInfo, base_of
+from rlbench.analysis.summary import SCORE
 from rlbench.recipe import AVERAGE, GREEDY
 
 NONE = "-"
@@ -46,62 +48,64 @@ def main_table(
     clean: Sequence[str] = (),
 ) -> Table:
     """Rows x benchmarks under one decoding: avg@k, ``avg`` with its 95 % interval, what it gained on the base, greedy,
-    pass@k, maj@k.
-
-    Beside every score stand the shares of outputs that were cut off, that held no answer, and that could not be graded,
-    and their length.
+    and every metric of ``analysis.metrics.METRICS``.
 
     Args:
         summary: see ``summary.summary_of``.
         decoding: whose scores; empty where nothing was evaluated.
         clean: sets that have a table of their own.
-        control: ``sharpening.sharpening``'s frame; with it and under its decoding, the paired difference to the base has a
-            column.
+        control: ``sharpening.sharpening``'s frame; with it and under its decoding, the paired difference to the base
+            has a column.
     """
     here = summary[summary["decoding"] == decoding].set_index(["method", "benchmark"])
-    greedy = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)].set_index("method")[
-        "avg_at_k"
-    ]
     benchmarks = [name for name in summary["benchmark"].unique() if name not in (AVERAGE, *clean)]
+    gains = _gains(control, decoding)
+    greedy = _greedy(summary) if decoding != GREEDY else None
+    averages = [_row(here, (row.method, AVERAGE)) for row in rows]
+    columns: list[tuple[str, list[str]]] = [("", [row.label for row in rows])]
+    for name in benchmarks:
+        columns.append((name, [number(_value(_row(here, (row.method, name)), "avg_at_k")) for row in rows]))
+    columns.append((AVERAGE, [interval(*(_value(average, name) for name in SCORE)) for average in averages]))
+    if gains is not None:
+        columns.append(("vs base", [gains.get(row.method, NONE) for row in rows]))
+    if greedy is not None:
+        columns.append((GREEDY, [number(greedy.get(row.method, math.nan)) for row in rows]))
     k = here["k"].dropna()
-    with_greedy = decoding != GREEDY and greedy.notna().any()
-    gains = control[control["sampled_decoding"] == decoding].set_index("method") if control is not None else None
-    with_base = gains is not None and gains["sampled_minus_base"].notna().any()
-    columns = ["", *benchmarks, AVERAGE]
-    columns += ["vs base"] if with_base else []
-    columns += ["greedy"] if with_greedy else []
     of = str(k.iloc[0]) if k.nunique() == 1 else "k"
-    columns += [f"pass@{of}", f"maj@{of}", "cut off", "unparsed", "ungraded", "length"]
-    last = len(columns)
-    optional = (
-        (last - 1,),
-        (last - 2,),
-        (last - 3,),
-        (last - 4,),
-        (last - 5,),
-        (last - 6,),
-        tuple(range(1, len(benchmarks) + 1)),
+    for metric in metrics.METRICS:
+        cells = [number(_value(average, metric.column)) for average in averages]
+        columns.append((metric.heading.format(k=of), cells))
+    table = tuple(zip(*(cells for _, cells in columns), strict=True))
+    last, base = len(columns) - 1, base_of(rows)
+    return Table(
+        caption=f"Mean score under {decoding}, in percent" if decoding else "No results",
+        columns=tuple(heading for heading, _ in columns),
+        rows=table,
+        kinds=tuple(
+            # A row has failed where none of its cells could be filled.
+            "base" if row.method == base else "failed" if set(cells[1:]) <= {NONE} else ""
+            for row, cells in zip(rows, table, strict=True)
+        ),
+        optional=(*((last - i,) for i in range(len(metrics.METRICS))), tuple(range(1, len(benchmarks) + 1))),
+        notes=_main_notes(here, rows, with_base=gains is not None),
     )
-    base = base_of(rows)
-    table, kinds = [], []
-    for row in rows:
-        average = _row(here, (row.method, AVERAGE))
-        cells = [row.label, *(number(_value(_row(here, (row.method, name)), "avg_at_k")) for name in benchmarks)]
-        cells.append(interval(_value(average, "avg_at_k"), _value(average, "ci_low"), _value(average, "ci_high")))
-        if with_base and gains is not None:
-            cells.append(
-                _spread(gains.loc[row.method], "sampled_minus_base", signed=True) if row.method in gains.index else NONE
-            )
-        if with_greedy:
-            cells.append(number(greedy.get(row.method, math.nan)))
-        names = ("pass_at_k", "maj_at_k", "truncation_rate", "unparsed_rate", "ungraded_rate", "n_tokens")
-        cells += [number(_value(average, name)) for name in names]
-        table.append(tuple(cells))
-        # A row has failed where none of its cells could be filled.
-        kinds.append("base" if row.method == base else "failed" if all(cell == NONE for cell in cells[1:]) else "")
-    caption = f"Mean score under {decoding}, in percent" if decoding else "No results"
-    notes = _main_notes(here, rows, with_base)
-    return Table(caption, tuple(columns), tuple(table), tuple(kinds), optional=optional, notes=notes)
+
+
+def _gains(control: pd.DataFrame | None, decoding: str) -> dict[str, str] | None:
+    """By row, the difference to the base under the same decoding as text; None where no row has one."""
+    if control is None:
+        return None
+    here = control[control["sampled_decoding"] == decoding]
+    if not here["sampled_minus_base"].notna().any():
+        return None
+    return {str(record["method"]): _spread(record, "sampled_minus_base", signed=True) for _, record in here.iterrows()}
+
+
+def _greedy(summary: pd.DataFrame) -> pd.Series | None:
+    """``avg`` of every row under greedy decoding, by method; None where no row has it."""
+    here = summary[(summary["decoding"] == GREEDY) & (summary["benchmark"] == AVERAGE)]
+    greedy = here.set_index("method")["avg_at_k"]
+    return greedy if greedy.notna().any() else None
 
 
 def sharpening_table(
@@ -284,7 +288,7 @@ def problem_set_table(sets: Sequence[Mapping[str, Any]]) -> Table:
 
 def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | None) -> Table:
     """What each row took, a mean over its seeds: tokens sampled and trained, seconds, and how long its outputs are."""
-    lengths = scores[scores["decoding"] == decoding].groupby("method")["n_tokens"].mean()
+    lengths = scores[scores["decoding"] == decoding].groupby("method")[metrics.LENGTH.column].mean()
     table = tuple(
         (
             row.label,
@@ -453,9 +457,9 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
         f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
     )
     paired = " vs base: paired by problem, and by seed where the base has them." if with_base else ""
-    outputs = "pass: any of the samples correct; maj: the answer given most often; cut off: outputs that hit the token limit; unparsed: "
-    outputs += "without an answer that can be read; ungraded: the grader hit its limits or failed, counted as not correct (all in %); "
-    notes = [f"{taken} {covers}{paired}", f"{outputs}length in tokens."]
+    in_percent = "; ".join(metric.note for metric in metrics.METRICS if metric.percent)
+    others = "".join(f"; {metric.note}" for metric in metrics.METRICS if not metric.percent)
+    notes = [f"{taken} {covers}{paired}", f"{in_percent} (all in %){others}."]
     fewer = [row for row in rows if row.method in average.index and average["n_seeds"][row.method] < seeds]
     # A row that lacks seeds for no reason is one model that serves all of them.
     lacking, single = [row for row in fewer if row.reasons_by_seed], [row for row in fewer if not row.reasons_by_seed]

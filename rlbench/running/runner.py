@@ -365,8 +365,10 @@ def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     """What a reader has to know of this run that the recipe cannot know."""
+    from rlbench.analysis.metrics import UNGRADED
+
     found = []
-    ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
+    ungraded = int(samples["verdict"].isin(UNGRADED).sum())
     if ungraded:
         found.append(
             f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count as not correct."
