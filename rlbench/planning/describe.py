@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.objectives import registry, source
-from rlbench.planning.build import Plan, engine_of
+from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
+from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlbench.graph.stage import Stage
-from rlbench.planning.build import Plan
+from rlbench.planning.rows import Plan
 from rlbench.tasks.base import expected_rows
 
 # What is not known before sampling is assumed, and the plan says so.

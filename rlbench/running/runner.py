@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import Store
 from rlbench.graph.execute import LocalExecutor, StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.planning.build import Plan, banks, build, has_gpu, import_plugins
+from rlbench.planning.build import banks, build
+from rlbench.planning.engines import has_gpu
+from rlbench.planning.methods import import_plugins
+from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
 from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
