@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -18,9 +20,10 @@ from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
 from rlbench.analysis.sharpening import control_cost, sharpening
 from rlbench.analysis.summary import coverage, metric_columns, scores_of, summary_columns, summary_of
 from rlbench.records import UserError
-from rlbench.reporting import plots, tables
-from rlbench.reporting.page import write_report
-from rlbench.reporting.run import read_samples
+from rlbench.reporting import plots, tables, text
+from rlbench.reporting.report import Report, terminal_text, write_report
+from rlbench.reporting.run import SAMPLE_KEYS, Run, read_samples
+from rlbench.reporting.table import Table, markdown
 
 SEEDS = (0, 1, 2)
 ROWS = [RowInfo("base", "Base"), RowInfo("sft", "SFT", "sft", "demonstrations")]
@@ -78,6 +81,21 @@ def drawn(chances, *, decodings, problems=60, samples=8, benchmarks=("a", "b"), 
 
 def summarise(samples, rows, seeds, **grid):
     return summary_of(ScoreTable(samples, rows, seeds, **grid))
+
+
+def run_of(samples, rows, *, seeds=SEEDS, recipe=None, evaluation=None, probes=None, regraded=None, **manifest):
+    """A run as its folder would have it."""
+    listed = [{**dataclasses.asdict(row), "reasons_by_seed": {}} for row in rows]
+    for entry, row in zip(listed, rows, strict=True):
+        entry["reasons_by_seed"] = {"null" if s is None else str(s): why for s, why in row.reasons_by_seed.items()}
+    default = {"name": "r", "title": "", "notes": [], "deviations": [], "seeds": list(seeds)}
+    resolved = {**default, **(recipe or {}), "evaluation": evaluation or {}}
+    return Run({"recipe": resolved, "rows": listed, "stages": [], **manifest}, samples, probes, regraded or {})
+
+
+def reported(out, samples, rows, **options) -> tuple[Run, Report]:
+    run = run_of(samples, rows, **options)
+    return run, write_report(run, out)
 
 
 def cell_of(summary, method, benchmark, decoding="t1.0"):
@@ -148,7 +166,7 @@ def test_one_model_that_serves_all_seeds_has_a_null_seed_and_is_paired_with_each
 
 
 def test_a_failed_row_stands_there_with_empty_cells(typical, tmp_path):
-    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
+    reported(tmp_path, typical, TYPICAL_ROWS)
     lines = [line for line in (tmp_path / "summary.csv").read_text().splitlines() if line.startswith("ppo,")]
     assert "ppo,avg,t1.0,,,,,,,,," in lines and len(lines) == 6
     assert all(re.fullmatch(r"ppo,\w+,[\w.]+,{9}", line) for line in lines)
@@ -262,8 +280,8 @@ def test_the_bases_decoding_is_chosen_on_development_sets_where_there_are_some(t
 
 def test_development_runs_are_reported_as_such(tmp_path, typical):
     samples = typical.assign(split="development")
-    report = write_report(tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
-    assert cell_of(report.summary, "sft", "avg").n_seeds == 3
+    run, report = reported(tmp_path, samples, TYPICAL_ROWS)
+    assert cell_of(run.findings.summary, "sft", "avg").n_seeds == 3
     assert "development split" in report.page_path.read_text()
 
 
@@ -275,20 +293,20 @@ def test_the_terminal_table_keeps_to_its_width_and_names_every_row(typical, widt
     ]
     names = ("in_domain_and_more", "other_wording", "steps", "two_digits", "additions", "fractions", "geometry")
     samples = pd.concat([typical[typical.benchmark == "a"].assign(benchmark=name) for name in names])
-    text = tables.terminal_table(summarise(samples, rows, SEEDS), rows, decoding="t1.0", width=width)
-    assert max(map(len, text.splitlines())) <= width
-    assert all(row.label[:20] in text for row in rows) and "no finite loss at step 3" in text and "avg" in text
+    shown = terminal_text(run_of(samples, rows), width).split("Better or worse?")[0]
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(row.label[:20] in shown for row in rows) and "no finite loss at step 3" in shown and "avg" in shown
 
 
 def test_markdown_holds_whatever_a_label_holds():
-    table = tables.Table("t", ("", "a|b"), (("<b>x</b> | `y`\n[z](http://w)", "1.0"),))
-    lines = tables.markdown(table).splitlines()
+    table = Table("t", ("", "a|b"), (("<b>x</b> | `y`\n[z](http://w)", "1.0"),))
+    lines = markdown(table).splitlines()
     assert len(lines) == 3 and len({len(line) for line in lines}) == 1
     assert lines[2] == r"| &lt;b&gt;x&lt;/b&gt; \| \`y\` \[z\](http://w) |  1.0 |"
 
 
 def test_numbers_are_written_as_people_write_them():
-    assert [tables.count(x) for x in (None, 0, 980, 31_200, 999_960, 4_120_000, 2.5e9)] == [
+    assert [text.count(x) for x in (None, 0, 980, 31_200, 999_960, 4_120_000, 2.5e9)] == [
         "-",
         "0",
         "980",
@@ -297,12 +315,12 @@ def test_numbers_are_written_as_people_write_them():
         "4.12M",
         "2.5G",
     ]
-    assert [tables.seconds(x) for x in (None, 12.44, 119, 186, 9360)] == ["-", "12.4 s", "119.0 s", "3.1 min", "2.6 h"]
-    assert [tables.rate(x) for x in (None, 0.0, 5e-4, 1e-6, 2.5e-5)] == ["-", "0", "5e-4", "1e-6", "2.5e-5"]
-    assert tables.interval(26.5, 26.2, 26.8) == "26.5 ± 0.3"
-    assert tables.interval(0.0, 0.0, 3.7) == "0.0 [0.0, 3.7]"
-    assert tables.interval(-0.01, -1.01, 0.99, signed=True) == "+0.0 ± 1.0"
-    assert tables.interval(5.0, np.nan, np.nan) == "5.0" and tables.interval(np.nan, np.nan, np.nan) == "-"
+    assert [text.seconds(x) for x in (None, 12.44, 119, 186, 9360)] == ["-", "12.4 s", "119.0 s", "3.1 min", "2.6 h"]
+    assert [text.rate(x) for x in (None, 0.0, 5e-4, 1e-6, 2.5e-5)] == ["-", "0", "5e-4", "1e-6", "2.5e-5"]
+    assert text.interval(26.5, 26.2, 26.8) == "26.5 ± 0.3"
+    assert text.interval(0.0, 0.0, 3.7) == "0.0 [0.0, 3.7]"
+    assert text.interval(-0.01, -1.01, 0.99, signed=True) == "+0.0 ± 1.0"
+    assert text.interval(5.0, np.nan, np.nan) == "5.0" and text.interval(np.nan, np.nan, np.nan) == "-"
 
 
 def test_failed_seeds_are_told_with_their_reasons():
@@ -358,33 +376,21 @@ def test_the_page_is_safe_whatever_a_model_wrote(tmp_path, typical):
     sampled = HOSTILE.replace("\ud800", "")  # which Parquet cannot hold
     samples = typical.assign(output=sampled, answer=sampled, gold=sampled)
     rows = [RowInfo("base", HOSTILE), *TYPICAL_ROWS[1:3], RowInfo("ppo", "PPO", reason=HOSTILE)]
-    report = write_report(
-        tmp_path,
-        samples=samples,
-        rows=rows,
-        seeds=SEEDS,
-        recipe_name="r",
-        title=HOSTILE,
-        notes=[HOSTILE],
-        deviations=[HOSTILE],
-        command=HOSTILE,
-        manifest={"x": HOSTILE, "stages": [{"name": HOSTILE, "fingerprint": "f"}]},
-        problems={("a", "p0"): HOSTILE},
-    )
+    stated = {"title": HOSTILE, "notes": [HOSTILE], "deviations": [HOSTILE]}
+    facts = {"command": HOSTILE, "x": HOSTILE, "stages": [{"name": HOSTILE, "fingerprint": "f"}]}
+    run, report = reported(tmp_path, samples, rows, recipe=stated, examples=[("a", "p0", HOSTILE)], **facts)
     page = report.page_path.read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
     assert tags.open == [] and not {"script", "img", "iframe", "link", "a"} & set(tags.names)
     assert not [name for name in tags.attributes if name.startswith("on") or name in ("src", "href")]
-    for text in (page, report.markdown_path.read_text(encoding="utf-8"), report.text):
-        assert "{{ 7 * 7 }}" in text and "U+202E" in text and not {"\u202e", "\x1b", "\ud800"} & set(text)
+    for shown in (page, report.markdown_path.read_text(encoding="utf-8"), terminal_text(run, 110)):
+        assert "{{ 7 * 7 }}" in shown and "U+202E" in shown and not {"\u202e", "\x1b", "\ud800"} & set(shown)
     assert "<script" not in report.markdown_path.read_text(encoding="utf-8").split("## Made by")[0]
 
 
 def test_the_page_needs_no_network_and_no_script(tmp_path, typical):
-    page = write_report(
-        tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r"
-    ).page_path.read_text()
+    page = reported(tmp_path, typical, TYPICAL_ROWS)[1].page_path.read_text()
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
     assert "default-src 'none'" in page and "width=device-width" in page and "prefers-color-scheme: dark" in page
 
@@ -398,26 +404,19 @@ def test_the_page_tells_all_of_it(tmp_path, typical):
         "seconds": 12.0,
         "tokens": 1000,
     }
-    manifest = {
-        "recipe": {"training": {"batch": 64}},
-        "examples": [["a list of lists"]],
-        "versions": {"torch": "2.13.0"},
-        "stages": [{**stage, "peak_memory_bytes": 2**30}],
-    }
-    report = write_report(
+    stated = {"name": "quick", "title": "A title", "notes": ["a note"], "deviations": ["a deviation"]}
+    _, report = reported(
         tmp_path,
-        samples=typical,
-        rows=TYPICAL_ROWS,
-        seeds=SEEDS,
-        recipe_name="quick",
-        title="A title",
-        notes=["a note"],
-        deviations=["a deviation"],
-        manifest=manifest,
+        typical,
+        TYPICAL_ROWS,
+        recipe={**stated, "training": {"batch": 64}},
         command="rlbench run quick.toml",
-        problems={("a", "p0"): "What is 1?"},
+        examples=[["a", "p0", "What is 1?"]],
+        lists=[["a list of lists"]],
+        versions={"torch": "2.13.0"},
+        stages=[{**stage, "peak_memory_bytes": 2**30, "versions": {}}],
     )
-    page, text = report.page_path.read_text(), report.markdown_path.read_text()
+    page, listed = report.page_path.read_text(), report.markdown_path.read_text()
     for said in (
         "A title",
         "a note",
@@ -428,7 +427,7 @@ def test_the_page_tells_all_of_it(tmp_path, typical):
         "RFT",
         "198k",
     ):
-        assert said in page and said in text
+        assert said in page and said in listed
     assert "a list of lists" not in page
     assert "&#34;batch&#34;: 64" in page
     for said in (
@@ -447,24 +446,22 @@ def test_the_page_tells_all_of_it(tmp_path, typical):
 def test_the_same_run_gives_the_same_bytes(tmp_path, typical):
     written = []
     for name in ("x", "y"):
-        report = write_report(tmp_path / name, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
-        written.append([path.read_bytes() for path in (report.summary_path, report.markdown_path, report.page_path)])
+        _, report = reported(tmp_path / name, typical, TYPICAL_ROWS)
+        written.append([path.read_bytes() for path in dataclasses.astuple(report)])
     assert written[0] == written[1]
 
 
 def test_a_run_in_which_everything_failed_still_has_a_report(tmp_path):
     rows = [RowInfo("base", "Base", reason="could not be read"), RowInfo("sft", "SFT", reason="no base")]
-    for grid in ({}, {"benchmarks": ("a", "b"), "decodings": ("t1.0", "greedy")}):
-        report = write_report(tmp_path, samples=frame(), rows=rows, seeds=SEEDS, recipe_name="r", **grid)
-        for text in (report.page_path.read_text(), report.markdown_path.read_text(), report.text):
-            assert "could not be read" in text and "no base" in text
+    for grid in ({}, {"benchmarks": ("a", "b"), "evaluation": {"decodings": ("t1.0", "greedy")}}):
+        run, report = reported(tmp_path, frame(), rows, **grid)
+        for shown in (report.page_path.read_text(), report.markdown_path.read_text(), terminal_text(run, 110)):
+            assert "could not be read" in shown and "no base" in shown
 
 
 def test_long_outputs_are_cut_and_say_so(tmp_path, typical):
     samples = typical.assign(output="x" * 5000)
-    page = write_report(
-        tmp_path, samples=samples, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r"
-    ).page_path.read_text()
+    page = reported(tmp_path, samples, TYPICAL_ROWS)[1].page_path.read_text()
     assert "2000 more characters" in page and "x" * 3001 not in page
 
 
@@ -485,7 +482,7 @@ def test_the_axis_ends_above_what_it_shows(highest, end):
 
 
 def test_reporting_never_imports_torch():
-    code = "import sys, rlbench.reporting.page, rlbench.analysis.intervals; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
+    code = "import sys, rlbench.reporting.report, rlbench.analysis.findings; assert not {'torch', 'transformers', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -571,9 +568,7 @@ def test_ranks_that_flip_between_graders_are_named(typical, tmp_path):
     scores, differing = graded_by(ScoreTable(typical, TYPICAL_ROWS, SEEDS), typical, {"lenient": other})
     assert flips(scores, "math-verify", "lenient") == [("rft", "base"), ("rft", "sft")]
     assert differing == {"lenient": (verdicts != typical.verdict).sum()}
-    write_report(
-        tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", regraded={"lenient": other}
-    )
+    reported(tmp_path, typical, TYPICAL_ROWS, regraded={"lenient": other})
     assert "RFT above SFT by math-verify, below by lenient" in (tmp_path / "report.md").read_text()
     same = graded_by(ScoreTable(typical, TYPICAL_ROWS, SEEDS), typical, {"same": typical[["verdict", "answer"]]})[0]
     assert flips(same, "math-verify", "same") == []
@@ -602,7 +597,7 @@ def test_contamination_is_a_share_with_its_interval_beside_the_score(typical, tm
     assert found.low == pytest.approx(37.7, abs=0.1) and found.high == pytest.approx(
         62.3, abs=0.1
     )  # of 60 problems, not of 180 probes
-    write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r", probes=probes)
+    reported(tmp_path, typical, TYPICAL_ROWS, probes=probes)
     for name in ("report.md", "report.html"):
         assert "Contamination" in (tmp_path / name).read_text()
 
@@ -625,17 +620,53 @@ def test_a_new_metric_is_one_entry_and_stands_everywhere(typical, tmp_path, monk
     position = place % (len(metrics.METRICS) + 1)
     listed = (*metrics.METRICS[:position], new, *metrics.METRICS[position:])
     monkeypatch.setattr(metrics, "METRICS", listed)
-    report = write_report(tmp_path, samples=typical, rows=TYPICAL_ROWS, seeds=SEEDS, recipe_name="r")
+    run, report = reported(tmp_path, typical, TYPICAL_ROWS)
+    found = run.findings
     chosen = typical[(typical.method == "rft") & (typical.decoding == "t1.0") & (typical.sample_index == 0)]
     expected = (chosen.verdict == "correct").mean() * (100 if percent else 1)
-    assert cell_of(report.summary, "rft", "avg").first_try == pytest.approx(expected, abs=1e-4)
-    per_seed = report.scores[(report.scores.method == "rft") & (report.scores.decoding == "t1.0")]
+    assert cell_of(found.summary, "rft", "avg").first_try == pytest.approx(expected, abs=1e-4)
+    per_seed = found.scores[(found.scores.method == "rft") & (found.scores.decoding == "t1.0")]
     assert per_seed.first_try.mean() == pytest.approx(expected)
     written = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in ("summary", "metrics")}
     assert cell_of(written["metrics"], "rft", "avg").first_try == pytest.approx(expected, abs=1e-4)
     assert ("first_try" in written["summary"]) == in_summary
-    page, text = report.page_path.read_text(), report.markdown_path.read_text()
-    for shown in (page, text, tables.terminal_table(report.summary, TYPICAL_ROWS, decoding="t1.0", width=300)):
-        assert "first of 8" in shown and new.note in shown and tables.number(expected) in shown
-    notes = tables.main_table(report.summary, TYPICAL_ROWS, "t1.0").notes[1]
+    for shown in (report.page_path.read_text(), report.markdown_path.read_text(), terminal_text(run, 300)):
+        assert "first of 8" in shown and new.note in shown and text.number(expected) in shown
+    notes = tables.main_table(found.summary, TYPICAL_ROWS, "t1.0").notes[1]
     assert (notes.index(new.note) < notes.index("all in %")) == percent
+
+
+# What a folder holds --------------------------------------------------------------------------------------------------
+
+
+def stored(folder, run):
+    """The run's folder."""
+    (folder / "manifest.json").write_text(json.dumps(run.manifest))
+    run.samples.to_parquet(folder / "samples.parquet", index=False)
+    for name, verdicts in run.regraded.items():
+        verdicts.to_parquet(folder / f"regraded-{name}.parquet", index=False)
+    return folder
+
+
+def test_a_run_read_from_its_folder_gives_the_same_report(tmp_path, typical):
+    rows = [*TYPICAL_ROWS[:-1], RowInfo("ppo", "PPO", reasons_by_seed={0: "nan", 2: "killed"})]
+    run = run_of(typical, rows, regraded={"other": typical[[*SAMPLE_KEYS, "verdict", "answer"]]})
+    (tmp_path / "folder").mkdir()
+    read = Run.load(stored(tmp_path / "folder", run))
+    assert read.rows == run.rows and read.failures == {("ppo", 0): "nan", ("ppo", 2): "killed"}
+    written = [dataclasses.astuple(write_report(r, tmp_path / name)) for r, name in ((run, "x"), (read, "y"))]
+    assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+
+
+@pytest.mark.parametrize("change", ["fewer", "another order", "another seed", "no verdicts"])
+def test_verdicts_of_other_samples_are_refused(tmp_path, typical, change):
+    verdicts = typical[[*SAMPLE_KEYS, "verdict", "answer"]]
+    verdicts = {
+        "fewer": verdicts[1:],
+        "another order": verdicts[::-1],
+        "another seed": verdicts.assign(seed=verdicts.seed + 1),
+        "no verdicts": verdicts[SAMPLE_KEYS],
+    }[change]
+    folder = stored(tmp_path, run_of(typical, TYPICAL_ROWS, regraded={"old": verdicts}))
+    with pytest.raises(UserError, match=r"regraded-old\.parquet holds verdicts of other samples"):
+        Run.load(folder)

@@ -1,15 +1,11 @@
-"""The report's tables: made once as text cells, printed as Markdown, as a plain table for a terminal, or by the page as
-HTML.
+"""The report's tables: what analysis says, as text cells under headings with notes. A new table is a function here and a
+line in ``report.py``.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import textwrap
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,25 +15,8 @@ from rlbench.analysis.comparisons import flips
 from rlbench.analysis.results import RowInfo, base_of
 from rlbench.analysis.summary import SCORE
 from rlbench.recipe import AVERAGE, GREEDY
-
-NONE = "-"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text cells under headings.
-
-    ``kinds`` says of each row whether it is "base", "failed" or ""; ``text`` which columns are words; ``optional``
-    which groups of columns may be left out where there is no room, the first group first.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kinds: tuple[str, ...] = ()
-    text: frozenset[int] = frozenset({0})
-    optional: tuple[tuple[int, ...], ...] = ()
-    notes: tuple[str, ...] = ()
+from rlbench.reporting.table import Table, wrap
+from rlbench.reporting.text import NONE, count, interval, number, probability, rate, seconds
 
 
 def main_table(
@@ -108,15 +87,11 @@ def _greedy(summary: pd.DataFrame) -> pd.Series | None:
     return greedy if greedy.notna().any() else None
 
 
-def sharpening_table(
-    control: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | None = None, cost: str | None = None
-) -> Table:
+def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], cost: str | None = None) -> Table:
     """The sharpening control: each row against the base at its own best decoding, with the verdict that
-    ``sharpening.sharpening`` defines.
-
-    ``decoding`` heads the sampled columns; by default the control's own. ``cost`` says what the control took.
+    ``sharpening.sharpening`` defines. ``cost`` says what the control took.
     """
-    sampled = decoding or next(iter(control["sampled_decoding"].dropna()), "sampled")
+    sampled = next(iter(control["sampled_decoding"].dropna()), "sampled")
     labels = {row.method: row.label for row in rows}
     base = base_of(rows)
     best = next(iter(control["base_best_decoding"].dropna()), None)
@@ -332,116 +307,10 @@ def failures(rows: Sequence[RowInfo]) -> list[tuple[str, str]]:
     return found
 
 
-def markdown(table: Table) -> str:
-    """The table in GitHub's Markdown, its columns padded to line up in plain text too."""
-    cells = [[escape(cell) for cell in row] for row in (table.columns, *table.rows)]
-    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(table.columns))]
-    lines = [
-        "| "
-        + " | ".join(
-            _pad(cell, width, i in table.text) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in cells
-    ]
-    rule = "|" + "|".join("-" * (w + 2) if i in table.text else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    notes = [f"\n{escape(note)}" for note in table.notes]
-    return "\n".join([lines[0], rule, *lines[1:], *notes]) + "\n"
-
-
-def plain(table: Table, width: int = 110) -> str:
-    """The table for a terminal. Where it is wider than ``width``, headings are cut, then optional columns left out, and
-    a note says so.
-    """
-    kept, cut = list(range(len(table.columns))), max((len(c) for c in table.columns), default=0)
-    while _width(table, kept, cut) > width and cut > 7:
-        cut -= 1
-    left_out: list[str] = []
-    for group in table.optional:
-        if _width(table, kept, cut) > width:
-            left_out += [table.columns[i] for i in group]
-            kept = [i for i in kept if i not in group]
-    widths = _widths(table, kept, cut)
-
-    def line(row: Sequence[str]) -> str:
-        return "  ".join(
-            _pad(_shorten(one_line(row[i]), w), w, i in table.text) for i, w in zip(kept, widths, strict=True)
-        ).rstrip()
-
-    rule = "-" * (sum(widths) + 2 * (len(kept) - 1))
-    notes = [*table.notes, *([f"Not shown for want of width: {', '.join(left_out)}."] if left_out else [])]
-    body = [line(row) for row in table.rows]
-    return "\n".join([table.caption, rule, line(table.columns), rule, *body, rule, *_wrap(notes, width)]) + "\n"
-
-
-def terminal_table(
-    summary: pd.DataFrame,
-    rows: Sequence[RowInfo],
-    *,
-    decoding: str,
-    control: pd.DataFrame | None = None,
-    width: int = 110,
-    clean: Sequence[str] = (),
-) -> str:
-    """The main table as plain text of at most ``width`` columns, with the reasons of failed rows below it."""
-    text = plain(main_table(summary, rows, decoding, control, clean), width)
-    return text + "".join(
-        f"{line}\n" for line in _wrap([f"{label}: {reason}" for label, reason in failures(rows)], width)
-    )
-
-
-def probability(value: float) -> str:
-    """A p-value in two figures, and no smaller than it can be believed."""
-    return NONE if _missing(value) else "<0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
-
-
-def number(value: float) -> str:
-    return NONE if _missing(value) else f"{value:.1f}"
-
-
-def interval(mean: float, low: float, high: float, *, signed: bool = False) -> str:
-    """``26.5 ± 0.3``, or ``0.0 [0.0, 3.7]`` where the interval was cut at the scale's end; the bare mean without an
-    interval.
-    """
-    if _missing(mean):
-        return NONE
-    sign = "+" if signed else ""
-    # 0.0 and not -0.0 for what rounds to it.
-    centre = f"{round(mean, 1) + 0.0:{sign}.1f}"
-    if _missing(low) or _missing(high):
-        return centre
-    if abs((high - mean) - (mean - low)) < 0.1:
-        return f"{centre} ± {(high - low) / 2:.1f}"
-    return f"{centre} [{low:{sign}.1f}, {high:{sign}.1f}]"
-
-
-def count(value: float | None) -> str:
-    """A number of tokens in three figures: 980, 31.2k, 4.1M."""
-    if value is None or _missing(value):
-        return NONE
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # 999,950 is 1.0M and not 1000k.
-        if value >= size * 0.9995:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.0f}"
-
-
-def seconds(value: float | None) -> str:
-    """A duration: 12.4 s, 3.1 min, 2.6 h."""
-    if value is None or _missing(value):
-        return NONE
-    for size, unit in ((3600, "h"), (60, "min")):
-        if value >= 2 * size:
-            return f"{value / size:.1f} {unit}"
-    return f"{value:.1f} s"
-
-
-def rate(value: float | None) -> str:
-    """A learning rate as it is written: 5e-4, 0."""
-    if value is None or _missing(value):
-        return NONE
-    mantissa, _, exponent = f"{value:.2e}".partition("e")
-    return "0" if value == 0 else f"{float(mantissa):g}e{int(exponent)}"
+def with_failures(text: str, rows: Sequence[RowInfo], width: int) -> str:
+    """A text of at most ``width`` columns with the reasons of failed rows below it."""
+    lines = wrap([f"{label}: {reason}" for label, reason in failures(rows)], width)
+    return text + "".join(f"{line}\n" for line in lines)
 
 
 def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) -> tuple[str, ...]:
@@ -484,57 +353,5 @@ def _value(row: pd.Series | None, name: str) -> float:
     return math.nan if row is None or pd.isna(row[name]) else float(row[name])
 
 
-def _missing(value: float) -> bool:
-    return bool(pd.isna(value))
-
-
 def _spread(record: pd.Series | dict[str, float], name: str, *, signed: bool = False) -> str:
     return interval(record[name], record[f"{name}_low"], record[f"{name}_high"], signed=signed)
-
-
-def visible(text: str) -> str:
-    """The text with its control and formatting characters, which could hide, reorder or run what stands there, as code
-    points.
-    """
-    return "".join(
-        f"<U+{ord(c):04X}>" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\u200c\u200d" else c
-        for c in text
-    )
-
-
-def one_line(text: str) -> str:
-    return visible(" ".join(text.split()))
-
-
-def escape(text: str) -> str:
-    """Plain words in Markdown, whatever they hold: a label or an error message must not become a link, a tag or another
-    column.
-    """
-    escaped = re.sub(r"([\\`*|\[\]~])", r"\\\1", one_line(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _pad(text: str, width: int, left: bool) -> str:
-    return text.ljust(width) if left else text.rjust(width)
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _widths(table: Table, kept: Sequence[int], cut: int) -> list[int]:
-    """The columns' widths: of their cells, and of their headings up to ``cut``; labels stop at 32."""
-    widths = [max(min(len(table.columns[i]), cut), *(len(row[i]) for row in table.rows), 1) for i in kept]
-    return [min(widths[0], 32), *widths[1:]] if widths else []
-
-
-def _width(table: Table, kept: Sequence[int], cut: int) -> int:
-    return sum(_widths(table, kept, cut)) + 2 * (len(kept) - 1)
-
-
-def _wrap(notes: Sequence[str], width: int) -> list[str]:
-    return [
-        line
-        for note in notes
-        for line in textwrap.wrap(one_line(note), width, subsequent_indent="  ", break_long_words=False)
-    ]
