@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlbench.analysis import metrics
 from rlbench.analysis.comparisons import comparisons, flips, graded_by
@@ -19,6 +21,7 @@ from rlbench.analysis.contamination import contamination
 from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
 from rlbench.analysis.sharpening import control_cost, sharpening
 from rlbench.analysis.summary import coverage, metric_columns, scores_of, summary_columns, summary_of
+from rlbench.recipe import main_decoding
 from rlbench.records import UserError
 from rlbench.reporting import plots, tables, text
 from rlbench.reporting.report import Report, terminal_text, write_report
@@ -670,3 +673,13 @@ def test_verdicts_of_other_samples_are_refused(tmp_path, typical, change):
     folder = stored(tmp_path, run_of(typical, TYPICAL_ROWS, regraded={"old": verdicts}))
     with pytest.raises(UserError, match=r"regraded-old\.parquet holds verdicts of other samples"):
         Run.load(folder)
+
+
+# Which decoding is the main one ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from(["t1.0", "t1", "t0.5", "t0.70", "t2.0", "greedy"]), min_size=1, unique=True))
+def test_every_room_has_the_same_main_decoding(decodings):
+    results = ScoreTable(frame(), ROWS, SEEDS, decodings=decodings)
+    hot = [name for name in decodings if name in ("t1.0", "t1")]
+    assert results.main_decoding == main_decoding(decodings) == (hot or decodings)[0]

@@ -15,8 +15,8 @@ from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import StageResult, git_state
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.engines import engine_of, vllm_version
-from rlbench.planning.rows import BASE, DEVELOPMENT, Plan, Row
-from rlbench.recipe import MethodConfig
+from rlbench.planning.rows import Plan, Row
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig
 from rlbench.records import read_problems
 from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
