@@ -96,6 +96,22 @@ def test_rooms_that_never_import_torch(package: str) -> None:
             assert not any(name.split(".")[0] == "torch" for name in imports(path)), module
 
 
+READERS_AND_WRITERS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "mkdir", "rename"}
+
+
+def test_analysis_opens_no_file() -> None:
+    """From samples to statements is arithmetic: frames come in, frames go out, and disks are somebody else's."""
+    for module, path in modules():
+        if not module.startswith("rlbench.analysis"):
+            continue
+        assert not imports(path) & {"os", "io", "pathlib", "pathlib.Path", "shutil", "tempfile", "json"}, module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                reads = name in READERS_AND_WRITERS or name.startswith("read_") or name.startswith("to_parquet")
+                assert not reads and name != "to_csv", f"{module}, line {node.lineno}: {name}"
+
+
 def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
     recipe = PACKAGE.parent / "recipes" / "quickstart.toml"
     code = (

@@ -162,7 +162,7 @@ def rollouts(
 )
 @click.argument("model")
 @click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
-@click.option("--decodings", default="t1.0", show_default=True, help="t1.0, t0.6, greedy, ...; commas between them.")
+@click.option("--decodings", help="t1.0, t0.6, greedy, ...; commas between them.  [default: t1.0]")
 @click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
 @click.option("--template", help="Prompt template.  [default: qwen-boxed]")
@@ -179,7 +179,7 @@ def rollouts(
 def evaluate(
     model: str,
     benchmarks: str,
-    decodings: str,
+    decodings: str | None,
     limit: int | None,
     contamination: bool,
     store: Path,
@@ -195,7 +195,7 @@ def evaluate(
     from rlbench.recipe import recipe_of_model
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    options["decodings"] = [name.strip() for name in decodings.split(",")]
+    options["decodings"] = [name.strip() for name in decodings.split(",")] if decodings is not None else None
     options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
     return carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})

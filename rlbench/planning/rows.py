@@ -10,9 +10,6 @@ from rlbench.graph.fingerprint import fingerprint
 from rlbench.graph.stage import Stage, topological
 from rlbench.recipe import Recipe
 
-BASE = "base"
-DEVELOPMENT = "development"
-
 
 @dataclass(frozen=True)
 class Row:
