@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Finished, LocalExecutor, Progress, Started
 from rlbench.graph.lease import is_alive
+from rlbench.graph.local_executor import LocalExecutor
 from rlbench.graph.ray_executor import RayExecutor, _import_path
+from rlbench.graph.schedule import Finished, Progress, Started
 from rlbench.graph.stage import Requirements, Stage
 from rlbench.records import UserError
 

@@ -15,7 +15,7 @@ from tiny_model import Context, write_model
 
 from rlbench.evaluation.stage import evaluate, merge_samples
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Event, Progress, Started
+from rlbench.graph.schedule import Event, Progress, Started
 from rlbench.graph.stage import topological
 from rlbench.planning.build import banks, build
 from rlbench.planning.estimate import estimate

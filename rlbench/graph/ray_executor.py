@@ -24,16 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import (
-    OnEvent,
-    Progress,
-    Schedule,
-    StageResult,
-    describe_error,
-    one_line,
-    run_stage,
-    single_thread_environment,
-)
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.result import StageResult, describe_error, one_line
+from rlbench.graph.run_stage import run_stage
+from rlbench.graph.schedule import OnEvent, Progress, Schedule
 from rlbench.graph.stage import Stage
 from rlbench.records import UserError
 
@@ -41,17 +35,20 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TICK_S = 0.5
-MAX_RETRIES = 3  # of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time
+# Of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time.
+MAX_RETRIES = 3
 PLACEMENT_S = 30.0  # a worker that Ray has found no place for after this long is made room for
 OBJECT_STORE_BYTES = 200 * 2**20  # artifacts travel through the store; Ray only carries stages and results
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}  # the latter hides the GPUs from CPU stages
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hides the GPUs from CPU stages
+}
 _LOCAL = {  # of a Ray that is started here
-    "RAY_process_group_cleanup_enabled": "1",  # what a stage has started (grading processes) dies with its worker, also with a killed one
-    "RAY_enable_worker_prestart": "0",  # workers made in advance lack our environment and are of no use
+    # What a stage has started (grading processes) dies with its worker, also with a killed one.
+    "RAY_process_group_cleanup_enabled": "1",
+    # Workers made in advance lack our environment and are of no use.
+    "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray's lines about dead workers; a stage's result tells what is worth telling
 }
@@ -132,9 +129,8 @@ class _Worker:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.store: Store | None = (
-            None  # opened by the first stage, where a refusal can be told, and kept: it knows what is verified
-        )
+        # Opened by the first stage, where a refusal can be told, and kept: it knows what is verified.
+        self.store: Store | None = None
 
     def hello(self) -> int:
         return os.getpid()

@@ -40,8 +40,8 @@ class Stage:
     path ``package.module:function`` which is imported only when the stage runs, by default the id itself; ``version``
     is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream stages by the
     name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
-    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``, they
-    are not fingerprinted.
+    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``,
+    they are not fingerprinted.
     """
 
     name: str

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, StageResult
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.build import Plan, banks, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
