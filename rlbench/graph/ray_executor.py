@@ -28,7 +28,7 @@ from rlbench.graph.machine import single_thread_environment
 from rlbench.graph.result import StageResult, describe_error, one_line
 from rlbench.graph.run_stage import run_stage
 from rlbench.graph.schedule import OnEvent, Progress, Schedule
-from rlbench.graph.stage import Stage
+from rlbench.graph.stage import Stage, WarmSlot
 from rlbench.records import UserError
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class _Worker:
         self.root = root
         # Opened by the first stage, where a refusal can be told, and kept: it knows what is verified.
         self.store: Store | None = None
+        self.slot = WarmSlot()
 
     def hello(self) -> int:
         return os.getpid()
@@ -146,7 +147,7 @@ class _Worker:
 
         try:
             self.store = self.store or Store(self.root)
-            return run_stage(stage, self.store, device, report)
+            return run_stage(stage, self.store, device, report, self.slot)
         except MissingArtifact as missing:
             return missing
         except UserError as error:

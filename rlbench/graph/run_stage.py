@@ -16,20 +16,27 @@ from pathlib import Path
 from rlbench.graph.artifact import Store
 from rlbench.graph.provenance import git_state, library_versions
 from rlbench.graph.result import StageResult, describe_error, one_line
-from rlbench.graph.stage import Report, Stage, StageContext, release
+from rlbench.graph.stage import Report, Stage, StageContext, WarmSlot
 from rlbench.records import StageFailure, UserError
 
 
-def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageResult:
+def run_stage(stage: Stage, store: Store, device: str, report: Report, slot: WarmSlot) -> StageResult:
     """Make a stage's artifact, unless it is there or another process makes it: take the lease, run in a temporary
-    folder, publish.
+    folder, publish. ``slot`` holds what earlier stages of this worker have left warm.
 
     Returns status ``done``, ``failed`` (the function raised StageFailure) or ``error`` (anything else: not stored, its
     traceback in the store's logs). Raises MissingArtifact where an input is not in the store or was tampered with.
     """
     try:
-        share = min(stage.resources.gpus, 1.0) or 1.0
-        context = StageContext(store.scratch(stage.fingerprint), device, report, stage.unhashed, stage.function, share)
+        context = StageContext(
+            store.scratch(stage.fingerprint),
+            device,
+            report,
+            unhashed=stage.unhashed,
+            function=stage.function,
+            share=min(stage.resources.gpus, 1.0) or 1.0,
+            slot=slot,
+        )
         with store.lease(stage.fingerprint, waiting=lambda note: context.progress(0, 0, note)) as lease:
             if lease is None:
                 return StageResult.stored(stage, store.manifest(stage.fingerprint), cached=True)
@@ -37,20 +44,20 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report) -> StageR
             with store.folder(stage.fingerprint) as folder:
                 lease.guard(folder)
                 done = False
+                if stage.resources.holds_model:
+                    slot.release(but=stage.function)
                 try:
                     result = _run(stage, store, inputs, folder, context)
                     done = result.status == "done"
                 finally:
                     if not done:
-                        release()  # what it kept may be in any state
+                        slot.release()  # the value may be in any state
                 return result
     except UserError as error:
         return StageResult(stage, "error", reason=one_line(str(error)), bad_input=True)
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:
-    if stage.resources.holds_model:
-        release(but=stage.function)
     meter = _Meter()
     status, reason = "done", None
     config = json.dumps(stage.config, default=dict)
