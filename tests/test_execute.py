@@ -266,6 +266,7 @@ def test_the_manifest_tells_where_an_artifact_comes_from(store: Store) -> None:
     )
     assert manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert manifest["git"] is None or set(manifest["git"]) == {"commit", "dirty"}
+    assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["system"]
     assert set(manifest) >= {"seconds", "cpu_seconds", "counters", "peak_memory_bytes", "created", "files", "reason"}
 
 

@@ -1,16 +1,19 @@
-"""Provenance of an artifact: versions of libraries and state of the checkout, recorded and never hashed."""
+"""Provenance of an artifact: library versions, checkout and machine, recorded and never hashed."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+_NVIDIA = Path("/proc/driver/nvidia")
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -56,3 +59,27 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """The hardware and system that this process runs on: ``cpu`` (model), ``cores`` (of the machine, logical),
+    ``system``, and ``gpus`` (models) with their ``driver``.
+
+    Read without torch; a key that the system does not tell is absent.
+    """
+    found = {
+        "cpu": _first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "gpus": [_first(r"Model:\s*(.+)", path) for path in sorted(_NVIDIA.glob("gpus/*/information"))],
+        "driver": _first(r"(?:Kernel Module|Open Kernel Module for \S+)\s+(\d[\d.]*)", _NVIDIA / "version"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _first(pattern: str, path: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        if match := re.search(pattern, path.read_text(encoding="utf-8", errors="replace")):
+            return match[1].strip()
+    return None

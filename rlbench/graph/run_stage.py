@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.provenance import git_state, library_versions
+from rlbench.graph.provenance import git_state, library_versions, machine
 from rlbench.graph.result import StageResult, describe_error, one_line
 from rlbench.graph.stage import Report, Stage, StageContext, WarmSlot
 from rlbench.records import StageFailure, UserError
@@ -88,6 +88,7 @@ def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, cont
         "counters": context.counters,
         "versions": library_versions(),
         "git": git_state(),
+        "machine": machine(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     try:
