@@ -5,17 +5,21 @@ interrupted, resumable.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rlbench import __version__
 from rlbench.records import UserError, nearest
+
+if TYPE_CHECKING:
+    from rlbench.running.execution import Execution
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -92,7 +96,7 @@ def _warn(texts: Iterable[str]) -> None:
         click.echo(f"rlbench: warning: {text}", err=True)
 
 
-_execution_options = _options(
+_each_execution_option = _options(
     click.option(
         "--executor",
         type=click.Choice(["ray", "local"]),
@@ -103,6 +107,20 @@ _execution_options = _options(
     click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto)."),
     click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]"),
 )
+
+
+def _execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of how stages are executed, given to the command as one ``execution``."""
+
+    @functools.wraps(command)
+    def with_execution(*args: Any, executor: str, address: str | None, workers: int | None, **options: Any) -> Any:
+        from rlbench.running.execution import Execution
+
+        return command(*args, execution=Execution(executor, address, workers), **options)
+
+    return _each_execution_option(with_execution)
+
+
 _out_option = click.option(
     "--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/NAME-FINGERPRINT8]"
 )
@@ -128,13 +146,13 @@ def run(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Run a recipe to its table. What the store holds already is not done again."""
     return _carry_out(_load(recipe, overrides, only, seeds), store, out, as_json, execution)
 
 
-def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: dict[str, Any]) -> int:
+def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: Execution) -> int:
     """Run a plan and print its table; returns the exit code."""
     from rlbench.running.progress import ProgressPrinter
     from rlbench.running.runner import default_out, plan_warnings, run_plan
@@ -147,7 +165,12 @@ def _carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, executio
     click.echo(f"{plan.recipe.name}: {rows}, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
     with _interruptible(printer, len(plan.stages), store):
         results = run_plan(
-            plan, out=folder, store=store, on_event=printer, command=shlex.join(["rlbench", *sys.argv[1:]]), **execution
+            plan,
+            out=folder,
+            store=store,
+            execution=execution,
+            on_event=printer,
+            command=shlex.join(["rlbench", *sys.argv[1:]]),
         )
     printer.close()
     if as_json:
@@ -258,7 +281,7 @@ def rollouts(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much
     of it is right.
@@ -272,7 +295,7 @@ def rollouts(
     stages = topological(banks(loaded))
     printer = ProgressPrinter(stages)
     with _interruptible(printer, len(stages), store):
-        found = sample_banks(loaded, out=out, store=store, on_event=printer, **execution)
+        found = sample_banks(loaded, out=out, store=store, execution=execution, on_event=printer)
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -319,10 +342,8 @@ def evaluate(
     contamination: bool,
     store: Path,
     out: Path | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
     as_json: bool,
+    execution: Execution,
     **options: Any,
 ) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
@@ -333,7 +354,7 @@ def evaluate(
     options["decodings"] = [name.strip() for name in decodings.split(",")]
     options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
-    return _carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
+    return _carry_out(plan, store, out, as_json, execution)
 
 
 @cli.command(

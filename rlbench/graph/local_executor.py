@@ -23,11 +23,7 @@ class LocalExecutor:
     def execute(
         self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
     ) -> dict[str, StageResult]:
-        """Make the artifacts of the target ``stages`` and of what they need.
-
-        Returns results by fingerprint, in topological order, of every stage of the graph that was run, skipped or found
-        in the store.
-        """
+        """See ``Executor.execute``."""
         os.environ.update(single_thread_environment())
         schedule, slot = Schedule(stages, store, on_event), WarmSlot()
         try:

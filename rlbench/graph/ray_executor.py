@@ -71,7 +71,7 @@ class RayExecutor:
     def execute(
         self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
     ) -> dict[str, StageResult]:
-        """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster
+        """See ``Executor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster
         cannot be reached.
         """
         schedule = Schedule(stages, store, on_event)

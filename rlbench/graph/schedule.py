@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.result import StageResult, one_line
@@ -41,6 +42,20 @@ class Finished:
 
 Event = Started | Progress | Finished
 OnEvent = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """A way of running a graph: ``LocalExecutor`` or ``RayExecutor``."""
+
+    def execute(
+        self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
+    ) -> dict[str, StageResult]:
+        """Make the artifacts of the target ``stages`` and of what they need.
+
+        Returns results by fingerprint, in topological order, of every stage of the graph that was run, skipped or found
+        in the store.
+        """
+        ...
 
 
 class Schedule:
