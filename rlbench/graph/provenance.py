@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _NVIDIA = Path("/proc/driver/nvidia")
-_LIBRARIES = (
+LIBRARIES = (
     "torch",
     "transformers",
     "trl",
@@ -34,7 +34,7 @@ _LIBRARIES = (
 def library_versions() -> dict[str, str]:
     """Versions of Python and of those libraries that this process has imported."""
     versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
+    for name in LIBRARIES:
         if name in sys.modules:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 versions[name] = importlib.metadata.version(name)
