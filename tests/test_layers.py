@@ -34,10 +34,11 @@ ROWS = {
     "rlbench.testing": 7,
     "rlbench.bench": 7,
     "rlbench.graph.ray_executor": 6,
+    "rlbench.graph.ray_session": 6,
     "rlbench.cli": 8,
 }
 ROOMS = ("recipe", "graph", "objectives", "grading", "models")  # of row 2, which do not know each other
-ONLY_IN = {"ray": {"rlbench.graph.ray_executor"}, "vllm": {"rlbench.sampling.vllm_engine"}}
+ONLY_IN = {"ray": {"rlbench.graph.ray_executor", "rlbench.graph.ray_session"}, "vllm": {"rlbench.sampling.vllm_engine"}}
 
 
 def modules() -> list[tuple[str, Path]]:

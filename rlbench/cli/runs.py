@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from rlbench.cli.options import (
     store_option,
     warn,
 )
+
+if TYPE_CHECKING:
+    from rlbench.running.execution import Execution
 
 
 @click.command(
@@ -42,7 +45,7 @@ def run(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Run a recipe to its table. What the store holds already is not done again.
 
@@ -124,7 +127,7 @@ def rollouts(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much
     of it is right.
@@ -138,7 +141,7 @@ def rollouts(
     stages = topological(banks(loaded))
     printer = ProgressPrinter(stages)
     with interruptible(printer, len(stages), store):
-        found = sample_banks(loaded, out=out, store=store, on_event=printer, **execution)
+        found = sample_banks(loaded, out=out, store=store, execution=execution, on_event=printer)
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -184,10 +187,8 @@ def evaluate(
     contamination: bool,
     store: Path,
     out: Path | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
     as_json: bool,
+    execution: Execution,
     **options: Any,
 ) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
@@ -198,7 +199,7 @@ def evaluate(
     options["decodings"] = [name.strip() for name in decodings.split(",")] if decodings is not None else None
     options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
-    return carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
+    return carry_out(plan, store, out, as_json, execution)
 
 
 @click.command(epilog=examples("rlbench report runs/quickstart-1a2b3c4d"))
