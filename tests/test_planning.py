@@ -273,7 +273,8 @@ def test_a_row_by_trl_has_the_same_data_and_a_training_stage_of_its_own() -> Non
 
 def test_an_objective_of_the_samplers_log_probabilities_is_refused_on_demonstrations(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
-    text = 'from rlbench import objective\n@objective("mine", reads=("sampler_logp",))\ndef mine(batch):\n    return -batch.sampler_logp\n'
+    decorated = '@objective("mine", reads=("sampler_logp",))\ndef mine(batch):\n    return -batch.sampler_logp\n'
+    text = f"from rlbench import objective\n{decorated}"
     plugin.write_text(text)
     with pytest.raises(UserError, match="nobody sampled demonstrations"):
         plan(f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')

@@ -1,7 +1,7 @@
 """Methods: a recipe's method with every default filled in, checked rule by rule. A new rule is one function in RULES.
 
-A method is objective x data x reward x advantage x filters x training; the registry says what each part reads and takes,
-and a rule says which parts go together.
+A method is objective x data x reward x advantage x filters x training; the registry says what each part reads
+and takes, and a rule says which parts go together.
 """
 
 from __future__ import annotations

@@ -119,7 +119,8 @@ def run_plan(
     folder = Path(out) if out is not None else default_out(plan)
     if plan.device == "cuda" and address is None and not has_gpu():
         raise UserError(
-            "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some"
+            "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has "
+            "some"
         )
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
@@ -370,7 +371,8 @@ def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
     if ungraded:
         found.append(
-            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count as not correct."
+            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count "
+            "as not correct."
         )
     stages = [stage for stage in manifest["stages"] if stage["name"].split("/")[0] in ("train", "evaluate", "rollouts")]
     for library in ("torch", "transformers", "math-verify"):
