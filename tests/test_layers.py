@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rlbench"
 ROWS = {
     "rlbench": 0,
     "rlbench.records": 1,
+    "rlbench.jsonl": 1,
     "rlbench.recipe": 2,
     "rlbench.graph": 2,
     "rlbench.objectives": 2,
