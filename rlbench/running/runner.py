@@ -363,7 +363,7 @@ def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     """What a reader has to know of this run that the recipe cannot know."""
-    found = []
+    found = list(manifest.get("notes", ()))
     ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
     if ungraded:
         found.append(
