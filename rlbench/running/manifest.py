@@ -48,6 +48,7 @@ def manifest_of(
                 "cpu_seconds": result.cpu_seconds,
                 "tokens": result.counters.get("tokens"),
                 "counters": result.counters,
+                "notes": result.notes,
                 "peak_memory_bytes": result.peak_memory_bytes,
                 "versions": _versions_of(stage, store),
                 "engine": engine_of(stage.config),
@@ -70,7 +71,20 @@ def manifest_of(
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
+        "notes": [*plan.warnings, *_stage_notes(plan, store)],
     }
+
+
+def _stage_notes(plan: Plan, store: Store) -> list[str]:
+    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    once, with the first of the stages that say it.
+    """
+    first: dict[str, str] = {}
+    for stage in plan.stages:
+        with contextlib.suppress(MissingArtifact):
+            for text in store.manifest(stage.fingerprint).get("notes", ()):
+                first.setdefault(text, stage.name)
+    return [f"{name}: {text}" for text, name in first.items()]
 
 
 def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
