@@ -3,8 +3,9 @@
 Nothing here imports torch or transformers before it is called.
 """
 
-from rlbench.models.folder import POINTER, content_digest, first_line, locate
-from rlbench.models.loading import generation_config, load_model, quiet, save_model, stop_token_ids
+from rlbench.models.folder import POINTER, content_digest, first_line, locate, trusts_code
+from rlbench.models.loading import generation_config, load_model, quiet, stop_token_ids
+from rlbench.models.saving import save_model
 from rlbench.models.tokenizers import encode_prompts, load_tokenizer
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "quiet",
     "save_model",
     "stop_token_ids",
+    "trusts_code",
 ]

@@ -1,13 +1,12 @@
-"""Loading and saving of models: weights, configuration, and the tokens that end a completion."""
+"""Loading of models: weights, configuration, and the tokens that end a completion."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models.folder import first_line, locate
-from rlbench.models.tokenizers import load_tokenizer
+from rlbench.models.admission import describe, quietly, verdict_of
+from rlbench.models.folder import first_line, locate, trusts_code
 from rlbench.records import UserError
 
 if TYPE_CHECKING:
@@ -27,36 +26,29 @@ def load_model(
     """Load a causal language model in evaluation mode.
 
     Raises:
-        UserError: nothing that transformers can load is there.
+        UserError: nothing that transformers can load is there, or not every parameter would come from its files.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    quiet()
     source, revision = locate(folder)
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype), **options)
+        with quietly():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                source,
+                revision=revision,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trusts_code(folder),
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {source!r} cannot be loaded: {first_line(error)}") from error
+    if not (verdict := verdict_of(info)).complete:
+        raise UserError(f"model {source!r}: {describe(verdict, model, {})}")
     return model.to(device).eval()
-
-
-def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
-    """Write weights and configuration into ``output``, with the tokenizer files of the model folder ``like``."""
-    quiet()
-    model.save_pretrained(output, safe_serialization=True)
-    source, _ = locate(like)
-    local = Path(source)
-    if not local.is_dir():
-        load_tokenizer(like).save_pretrained(output)
-        return
-    for file in sorted(local.iterdir()):
-        if file.is_file() and (
-            "token" in file.name or file.name in {"vocab.json", "merges.txt", "chat_template.jinja"}
-        ):
-            shutil.copyfile(file, output / file.name)
 
 
 def generation_config(folder: Path) -> GenerationConfig:
@@ -67,7 +59,8 @@ def generation_config(folder: Path) -> GenerationConfig:
     try:
         return GenerationConfig.from_pretrained(source, revision=revision)
     except OSError:  # it has no file of its own
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(source, revision=revision))
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trusts_code(folder))
+        return GenerationConfig.from_model_config(config)
 
 
 def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -18,9 +18,19 @@ from rlbench import models
 from rlbench.grading import DEFAULT, GRADERS, grader_spec
 from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
+from rlbench.models.admission import Options, inspect
 from rlbench.objectives import registry, source
 from rlbench.planning.functions import FUNCTIONS
-from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
+from rlbench.recipe import (
+    AVERAGE,
+    Component,
+    DataSource,
+    MethodConfig,
+    ModelConfig,
+    OnlineConfig,
+    Recipe,
+    temperature_of,
+)
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source, expected_rows
@@ -29,6 +39,7 @@ from rlbench.training import trl_support
 
 MINIATURE = "miniature"
 BASE = "base"
+LINK = "rlbench.models:link"
 DEVELOPMENT = "development"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
@@ -238,7 +249,11 @@ class _Builder:
 
     def _base(self, seed: int) -> Stage:
         if not self.per_seed_base:
-            return self._link(self.recipe.model.source, self.recipe.model.revision)
+            return self._link(self.recipe.model.source, self.recipe.model, "model")
+        if self.recipe.model.strip_prefix or self.recipe.model.trust_remote_code:
+            raise UserError(
+                "`model`: strip_prefix and trust_remote_code are for a folder or a hub's model, not for one trained here"
+            )
         key = (BASE, seed)
         if key not in self.cache:
             from rlbench.training.pretraining import PretrainingConfig
@@ -256,13 +271,17 @@ class _Builder:
             )
         return self.cache[key]
 
-    def _link(self, source: str, revision: str | None) -> Stage:
-        key = ("link", source, revision)
+    def _link(self, source: str, foreign: ModelConfig | MethodConfig, table: str) -> Stage:
+        """The stage that admits somebody's model; ``table`` of the recipe names it and says more of it."""
+        options = Options(foreign.strip_prefix, foreign.trust_remote_code, table)
+        key = ("link", source, foreign.revision, options.strip_prefix, options.trust_remote_code)
         if key not in self.cache:
-            config = describe_model(source, revision)
-            unhashed = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
+            config = describe_model(source, foreign.revision, options)
+            unhashed = {"table": table}
+            if "sha256" in config:
+                unhashed |= {"path": str(Path(source).expanduser().resolve()), "name": source}
             self.cache[key] = self._stage(
-                f"model/{Path(source).name}", "rlbench.models:link", config, holds_model=False, unhashed=unhashed
+                f"model/{Path(source).name}", LINK, config, holds_model=False, unhashed=unhashed
             )
         return self.cache[key]
 
@@ -441,7 +460,9 @@ class _Builder:
         label = method.label or name
         if method.checkpoint != BASE:
             return [
-                self._evaluated(name, label, None, self._link(str(method.checkpoint), method.revision), method.template)
+                self._evaluated(
+                    name, label, None, self._link(str(method.checkpoint), method, f"methods.{name}"), method.template
+                )
             ]
         if method.template is None:
             raise UserError(
@@ -650,18 +671,20 @@ class _Builder:
         return [plugin for plugin, use in zip(self.plugins, chosen, strict=True) if use]
 
 
-def describe_model(source: str, revision: str | None) -> dict[str, Any]:
+def describe_model(source: str, revision: str | None, options: Options = Options()) -> dict[str, Any]:
     """What a model is, for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub
-    id.
+    id; and what the recipe says of it beside, where it does.
 
     Raises:
-        UserError: a local folder that is not there or holds no model.
+        UserError: a local folder that is not there, or whose files show that it is no model that can be admitted.
     """
+    said = {"strip_prefix": options.strip_prefix, "trust_remote_code": options.trust_remote_code}
+    more = {key: value for key, value in said.items() if value}
     folder = Path(source).expanduser()
     beside = folder.parent.is_dir() and folder.parent != Path(".")
     looks_local = source.startswith((".", "/", "~")) or folder.exists() or beside or source.count("/") != 1
     if not looks_local:
-        return {"source": source, "revision": revision}
+        return {"source": source, "revision": revision, **more}
     if revision is not None:
         raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
     if not folder.is_dir():
@@ -671,7 +694,8 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
         )
     if not (folder / "config.json").is_file():
         raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
-    return {"sha256": models.content_digest(folder)}
+    inspect(folder, source, options)
+    return {"sha256": models.content_digest(folder), **more}
 
 
 def vllm_version() -> str | None:

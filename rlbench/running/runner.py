@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, StageResult
+from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent, StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.planning.build import Plan, banks, build, has_gpu, import_plugins
+from rlbench.planning.build import LINK, Plan, banks, build, has_gpu, import_plugins
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
 from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
@@ -123,7 +123,11 @@ def run_plan(
     opened = Store(Path(store))
     _prepare(folder)
     try:
-        results = _executor(executor, plan.recipe, address, workers).execute(plan.targets, opened, on_event=on_event)
+        admitted = _admit(plan.stages, opened, on_event)
+        results = _executor(executor, plan.recipe, address, workers).execute(
+            plan.targets, opened, on_event=_without(admitted, on_event)
+        )
+        results |= admitted
         _refuse_bad_input(plan.targets, plan.stages, results)
     except UserError:
         with contextlib.suppress(OSError):
@@ -152,7 +156,10 @@ def sample_banks(
         UserError: the recipe, or what it names, is wrong.
     """
     opened, stages = Store(Path(store)), banks(recipe)
-    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
+    admitted = _admit(topological(stages), opened, on_event)
+    results = _executor(executor, recipe, address, workers).execute(
+        stages, opened, on_event=_without(admitted, on_event)
+    )
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
@@ -201,6 +208,32 @@ def _prepare(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
+    """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
+    that has done nothing.
+    """
+    links = [stage for stage in stages if stage.function == LINK]
+
+    def tell(event: Event) -> None:
+        if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
+            on_event(event)  # a refusal is told once, by the error
+
+    results = LocalExecutor().execute(links, store, on_event=tell)
+    for stage in links:
+        if results[stage.fingerprint].bad_input:
+            raise UserError(f"`{stage.name}`: {results[stage.fingerprint].reason}")
+    return results
+
+
+def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEvent | None:
+    """Pass on events of all stages but those whose end was told already."""
+    if on_event is None or not told:
+        return on_event
+    return lambda event: (
+        None if isinstance(event, Finished) and event.result.stage.fingerprint in told else on_event(event)
+    )
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
