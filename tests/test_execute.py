@@ -502,6 +502,6 @@ def test_of_equally_urgent_stages_those_come_first_whose_model_an_idle_worker_ha
     ]
     last = stage("last", sampled[3])
     schedule = Schedule([*sampled, last], store)
-    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].keeps, None})]
+    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].warm_key, None})]
     assert names == ["s11", "s10", "s00", "s01"]  # s11 has a dependant; s10's model is kept
     assert [s.name for s in schedule.by_urgency(sampled)] == ["s11", "s00", "s10", "s01"]

@@ -112,7 +112,8 @@ def test_a_zero_learning_rate_equals_the_base_to_the_byte(
 def test_a_row_that_trl_trains_stands_in_the_table_and_says_what_trl_does_otherwise(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
-    row = 'methods.trl_rft={label="RFT by TRL", backend="trl", objective="sft", data="rollouts.correct", training={learning_rate=3e-4}}'
+    keys = 'backend="trl", objective="sft", data="rollouts.correct", training={learning_rate=3e-4}'
+    row = f'methods.trl_rft={{label="RFT by TRL", {keys}}}'
     found = run(
         tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["rft", "trl_rft"], overrides=[row]
     )
@@ -202,7 +203,8 @@ def test_a_plugin_that_cannot_be_imported_is_said_at_once_and_costs_its_own_row(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "imports.py"
-    text = 'import nothing_of_that_name\nfrom rlbench import objective\n\n@objective("x")\ndef x(batch):\n    return -batch.logp\n'
+    decorated = '@objective("x")\ndef x(batch):\n    return -batch.logp\n'
+    text = f"import nothing_of_that_name\nfrom rlbench import objective\n\n{decorated}"
     plugin.write_text(text)
     overrides = [f'plugins=["{plugin}"]', 'methods.x={objective="x", data="demonstrations"}']
     with pytest.warns(UserWarning, match=r"imports\.py:1 failed while it was imported: ModuleNotFoundError"):

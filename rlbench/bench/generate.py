@@ -21,7 +21,8 @@ from typing import Any
 from rlbench.graph.artifact import Store
 from rlbench.graph.execute import LocalExecutor, OnEvent, single_thread_environment
 from rlbench.graph.stage import Stage
-from rlbench.planning.build import Plan, vllm_version
+from rlbench.planning.engines import vllm_version
+from rlbench.planning.rows import Plan
 from rlbench.records import UserError, nearest
 
 MARK = "rlbench-bench:"

@@ -16,14 +16,15 @@ from rlbench.records import UserError
 
 _COMMENTS = """\
 # What the engine has to know is literal here, because it is read without running this file:
-#   rows       "sequences"; "pairs" (the chosen sequence before the rejected one, one loss a pair); "groups" (all samples of a prompt)
+#   rows       "sequences"; "pairs" (the chosen sequence before the rejected one, one loss per pair); "groups" (all
+#              samples of a prompt)
 #   reads      fields beyond batch.logp: {readable}
 #   reduction  how the engine makes one number of the losses: {reductions}
-# The keyword arguments are the hyper-parameters, with the only place of their defaults; they are set in a recipe by name.
-# A batch holds T trained tokens of S sequences, flat and without padding: there is no mask. Helpers: batch.sequence_sum(x) and
-# batch.sequence_mean(x) make [S] of [T], batch.expand(x) makes [T] of [S], batch.pairs(x) makes (chosen [N], rejected [N]) of [S].
-# Return the loss of each token [T], sequence [S] or pair [N], unreduced. What is held fixed goes through stop_gradient (not .detach()),
-# log-ratios through bounded_ratio."""
+# The keyword arguments are the hyper-parameters, with the only place of their defaults; they are set in a recipe by
+# name. A batch holds T trained tokens of S sequences, flat and without padding: there is no mask. Helpers:
+# batch.sequence_sum(x) and batch.sequence_mean(x) make [S] of [T], batch.expand(x) makes [T] of [S], batch.pairs(x)
+# makes (chosen [N], rejected [N]) of [S]. Return the loss of each token [T], sequence [S] or pair [N], unreduced. What
+# is held fixed goes through stop_gradient (not .detach()), log-ratios through bounded_ratio."""
 
 _TEST = '''\
 """Tests of NAME.py."""
@@ -48,12 +49,14 @@ def test_NAME_conforms() -> None:
 
 
 def test_NAME_has_its_golden_value() -> None:
-    # Two sequences, of three tokens and of one. These are the values of MODEL: work yours out by hand and put them here.
+    # Two sequences, of three tokens and of one. These are the values of MODEL: work out yours by hand.
     fields = {
 FIELDS,
     }
     batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]), position=torch.tensor([0, 1, 2, 0]), token_id=torch.tensor([5, 6, 7, 8]),
+        sequence=torch.tensor([0, 0, 0, 1]),
+        position=torch.tensor([0, 1, 2, 0]),
+        token_id=torch.tensor([5, 6, 7, 8]),
         reward=torch.tensor([1.0, 0.0]), group=torch.tensor([0, 0]), fields=fields,
     )
     values = as_loss(NAME(batch)).terms[0].values

@@ -23,8 +23,8 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
     a hub commit. Nothing is taken that ``admission`` refuses.
 
     Args:
-        config: ``sha256`` of a local folder's content, or ``source`` and ``revision`` of a hub model; and what the recipe
-            says of it, where it does: ``strip_prefix``, ``trust_remote_code`` (see ``admission.Options``).
+        config: ``sha256`` of a local folder's content, or ``source`` and ``revision`` of a hub model; and what the
+            recipe says of it, where it does: ``strip_prefix``, ``trust_remote_code`` (see ``admission.Options``).
         inputs: none.
         output: gets the files or the pointer.
         context: its hints are ``path`` of a local folder, ``name``, by which the user knows it, and the recipe's

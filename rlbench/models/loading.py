@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models.admission import describe, quietly, verdict_of
+from rlbench.models.completeness import describe, verdict_of
 from rlbench.models.folder import first_line, locate, trusts_code
 from rlbench.records import UserError
 
@@ -18,6 +21,20 @@ def quiet() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """transformers prints no report of what it could not load; it is told in one line."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def load_model(
@@ -75,8 +92,8 @@ def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTok
     ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
     if unknown := sorted(number for number in ids if not 0 <= number < len(tokenizer)):
         raise UserError(
-            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its tokenizer of "
-            f"{len(tokenizer)} tokens does not have"
+            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its "
+            f"tokenizer of {len(tokenizer)} tokens does not have"
         )
     turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(turn, int) and turn != tokenizer.unk_token_id:

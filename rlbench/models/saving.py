@@ -1,7 +1,7 @@
 """Saving of models that were trained here: what is saved is what was loaded, with other weights.
 
-A saved model is loaded again and compared before anybody reads it. And saving refuses nothing that loading has accepted:
-the time to find fault with a configuration is before the training, not after it.
+A saved model is loaded again and compared before anybody reads it. And saving refuses nothing that loading has
+accepted: the time to find fault with a configuration is before the training, not after it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
 
 
 def _travels(name: str, tokenizer: PreTrainedTokenizerBase, *, code: bool) -> bool:
-    """Whether a file belongs to the tokenizer or processor, by its name or because the tokenizer's class reads it; or is
+    """Whether a file is the tokenizer's or processor's, by its name or because the tokenizer's class reads it; or is
     code that may run.
     """
     if name in (getattr(tokenizer, "vocab_files_names", None) or {}).values() or name in PROCESSOR_NAMES:

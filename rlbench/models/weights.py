@@ -120,7 +120,9 @@ def _without_weights(folder: Path, named: object) -> str:
     if any(SHARD.fullmatch(name) for name in names):
         return f"the folder holds shards, and the index that names them ({SAFETENSORS}{INDEX}) is missing"
     others = [
-        name for name in names if name.endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".npz"))
+        name
+        for name in names
+        if name.endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".npz"))
     ]
     found = f", only {others[0]}" if others else ""
     return f"the folder holds no {SAFETENSORS}{found}; write one with save_pretrained"
@@ -236,8 +238,10 @@ def torch_dtypes() -> dict[str, torch.dtype]:
     """torch's data types by the names of safetensors."""
     import torch
 
-    types = "bool uint8 int8 float8_e4m3fn float8_e5m2 uint16 int16 float16 bfloat16 uint32 int32 float32 uint64 int64 float64"
-    return dict(zip(BYTES, (getattr(torch, name) for name in types.split()), strict=True))
+    bytes_1 = (torch.bool, torch.uint8, torch.int8, torch.float8_e4m3fn, torch.float8_e5m2)
+    bytes_2 = (torch.uint16, torch.int16, torch.float16, torch.bfloat16)
+    bytes_4_and_8 = (torch.uint32, torch.int32, torch.float32, torch.uint64, torch.int64, torch.float64)
+    return dict(zip(BYTES, (*bytes_1, *bytes_2, *bytes_4_and_8), strict=True))
 
 
 def values_of(files: Iterable[Path], names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:

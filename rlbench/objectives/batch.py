@@ -112,7 +112,8 @@ class TokenBatch:
             raise AttributeError(f"the batch holds no {name!r}: declare it in the decorator, reads=({name!r},)")
         if name == "advantage":
             raise AttributeError(
-                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = \"group_norm\""
+                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = "
+                '"group_norm"'
             )
         if name == "logp":
             raise AttributeError("the batch holds no 'logp': only the policy's objective is given log-probabilities")
@@ -146,7 +147,8 @@ class TokenBatch:
         """
         if len(x) != self.n_sequences or len(x) % 2:
             raise ValueError(
-                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}"
+                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for "
+                f"{self.n_sequences}"
             )
         return x[0::2], x[1::2]
 

@@ -246,7 +246,8 @@ def _registered(module: types.ModuleType, description: Description) -> Callable[
     if function is None or (attached.get("kind"), attached.get("name")) != (description.kind, description.name):
         what = f"{description.path}:{description.line}: {description.kind} {description.name!r}"
         raise UserError(
-            f"{what}: once its file has run, {description.function!r} is something else: define it once, its decorator on top"
+            f"{what}: once its file has run, {description.function!r} is something else: define it once, its "
+            "decorator on top"
         )
     return function
 

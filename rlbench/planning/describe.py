@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.objectives import registry, source
-from rlbench.planning.build import Plan, engine_of
+from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
+from rlbench.planning.rows import Plan
 from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
@@ -62,7 +63,8 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     if (effect := detectable_effect(plan)) is not None:
         noise = "" if len(plan.recipe.seeds) > 1 else ", training noise not included, as there is one seed"
         lines += textwrap.wrap(
-            f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases at 5 %, from assumed "
+            f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases "
+            "at 5 %, from assumed "
             f"variances{noise}).",
             110,
         )
@@ -110,7 +112,8 @@ def recipe_text(plan: Plan) -> str:
         lines += [f"## {row.label}  [{row.method}]", ""]
         lines += [*textwrap.indent(textwrap.dedent(described.docstring or "").strip(), "    ").splitlines(), ""]
         lines.append(
-            f"  objective   {objective['name']} {_table(objective['hyperparameters'])} ({described.path.name}:{described.line})"
+            f"  objective   {objective['name']} {_table(objective['hyperparameters'])} "
+            f"({described.path.name}:{described.line})"
         )
         reads = ", ".join(objective["reads"]) or "only logp"
         lines.append(
@@ -120,7 +123,8 @@ def recipe_text(plan: Plan) -> str:
             lines.append(f"  advantage   {_named(config['advantage'])}")
         if critic := config["critic"]:
             lines.append(
-                f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}"
+                f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate "
+                f"{critic['learning_rate']:g}"
             )
         lines.append(f"  reward      {_named(config['reward'])}")
         lines += [f"  filter      {_named(part)}" for part in config["filters"]]
@@ -166,7 +170,8 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
     more = [decoding for decoding in options.base_decodings or () if decoding not in options.decodings]
     grid = f"; the base also {', '.join(more)}" if more else ""
     lines += [
-        f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most {options.max_new_tokens} tokens"
+        f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most "
+        f"{options.max_new_tokens} tokens"
     ]
     lines += [f"  grader      {options.grader}"]
     if options.checkpoints > 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlbench.graph.stage import Stage
-from rlbench.planning.build import Plan
+from rlbench.planning.rows import Plan
 from rlbench.tasks.base import expected_rows
 
 # What is not known before sampling is assumed, and the plan says so.
@@ -16,7 +16,8 @@ CORRECT_SHARE = 0.35  # of the bank's samples: what the paper's counts give (140
 PAIRED_SHARE = 0.6  # of the prompts: those with a correct and a wrong sample
 
 ASSUMPTIONS = (
-    f"assumed: completions and solutions of {LENGTH_SHARE:.0%} of the longest allowed, {CORRECT_SHARE:.0%} of the bank's samples correct, "
+    f"assumed: completions and solutions of {LENGTH_SHARE:.0%} of the longest allowed, {CORRECT_SHARE:.0%} of the "
+    "bank's samples correct, "
     f"pairs for {PAIRED_SHARE:.0%} of its prompts"
 )
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from rlbench.recipe.tables import MethodConfig, OnlineConfig, Recipe, TrainingConfig
 from rlbench.records import UserError, nearest
 
-
 OF_THE_MODEL = ("revision", "strip_prefix", "trust_remote_code")
 
 
@@ -65,8 +64,8 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
         source: a Hugging Face folder or hub id.
         benchmarks: names of tasks, or JSONL files.
         limit: how many problems of each, from the first.
-        options: ``revision``, ``strip_prefix`` and ``trust_remote_code`` of the model, ``dtype``, ``device``, ``engine``
-            (of ``SamplingConfig``), and keys of ``EvaluationConfig``; None is the default.
+        options: ``revision``, ``strip_prefix`` and ``trust_remote_code`` of the model, ``dtype``, ``device``,
+            ``engine`` (of ``SamplingConfig``), and keys of ``EvaluationConfig``; None is the default.
 
     Raises:
         UserError: an option is wrong; the message names it.

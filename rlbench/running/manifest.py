@@ -15,8 +15,9 @@ from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.execute import StageResult, git_state
 from rlbench.graph.stage import Stage, topological
-from rlbench.planning.build import BASE, DEVELOPMENT, Plan, Row, engine_of, vllm_version
 from rlbench.planning.describe import admitted_with
+from rlbench.planning.engines import engine_of, vllm_version
+from rlbench.planning.rows import BASE, DEVELOPMENT, Plan, Row
 from rlbench.recipe import MethodConfig, ModelConfig
 from rlbench.records import UserError, read_problems
 from rlbench.tasks.base import content_digest

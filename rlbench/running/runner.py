@@ -21,7 +21,11 @@ from typing import TYPE_CHECKING, Any
 from rlbench.graph.artifact import Store
 from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent, StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.planning.build import LINK, Plan, banks, build, has_gpu, import_plugins
+from rlbench.planning.build import banks, build
+from rlbench.planning.engines import has_gpu
+from rlbench.planning.functions import LINK
+from rlbench.planning.methods import import_plugins
+from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
 from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
@@ -116,7 +120,8 @@ def run_plan(
     folder = Path(out) if out is not None else default_out(plan)
     if plan.device == "cuda" and address is None and not has_gpu():
         raise UserError(
-            "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has some"
+            "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has "
+            "some"
         )
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
@@ -400,7 +405,8 @@ def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
     ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
     if ungraded:
         found.append(
-            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count as not correct."
+            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count "
+            "as not correct."
         )
     stages = [stage for stage in manifest["stages"] if stage["name"].split("/")[0] in ("train", "evaluate", "rollouts")]
     for library in ("torch", "transformers", "math-verify"):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SETTINGS = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: nothing outlives a killed worker, and runs repeat
+    # The engine core in this process: nothing outlives a killed worker, and runs repeat.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }

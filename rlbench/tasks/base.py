@@ -70,7 +70,8 @@ class Task:
         loaded = result if isinstance(result, Loaded) else Loaded(list(result))
         if len({problem.id for problem in loaded.problems}) < len(loaded.problems):
             raise UserError(
-                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart"
+                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told "
+                "apart"
             )
         return loaded
 
@@ -83,7 +84,8 @@ class Task:
         split = self.default_split if split is None else split
         if split not in self.splits:
             raise UserError(
-                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}"
+                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has "
+                f"{', '.join(self.splits)}"
             )
         if revision is not None and not self.takes_revision:
             raise UserError(
@@ -236,7 +238,8 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
         name = source.get("task") or Path(context.unhashed["path"]).name
         raise UserError(
-            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; a changed benchmark "
+            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; "
+            "a changed benchmark "
             "is a different benchmark, so change `content`, and compare with nothing that was measured before"
         )
     write_problems(output / "problems.jsonl", loaded.problems)
@@ -253,7 +256,8 @@ def _parts(source: str) -> tuple[str, str | None]:
 def _without_revision(source: str, revision: str | None) -> Path:
     if revision is not None:
         raise UserError(
-            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed"
+            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is "
+            "hashed"
         )
     return Path(source).expanduser()
 

@@ -56,7 +56,8 @@ def load(path: Path, *, limit: int | None = None, sha256: str | None = None) -> 
         problem = _problem(line, f"{path}, line {number}")
         if problem.id in seen:
             raise UserError(
-                f"{path}, line {number}: id {problem.id!r} is already that of line {seen[problem.id]}; ids must be unique"
+                f"{path}, line {number}: id {problem.id!r} is already that of line {seen[problem.id]}; ids must be "
+                "unique"
             )
         seen[problem.id] = number
         problems.append(problem)

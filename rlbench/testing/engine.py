@@ -117,7 +117,8 @@ def check_engine(bound: BoundObjective) -> str:
             f"in float32 the gradient of a step changes by {single:.1e} of its size {where}: something of the other "
             f"{bound.rows} is added and taken away again, which leaves its rounding behind"
         )
-    return f"a step's gradient is the same however it is cut and ordered (within {single:.1e} of its size; {worst:.1e} in float64)"
+    within = f"within {single:.1e} of its size; {worst:.1e} in float64"
+    return f"a step's gradient is the same however it is cut and ordered ({within})"
 
 
 def _worst(bound: BoundObjective, dtype: torch.dtype) -> tuple[float, str]:
@@ -272,7 +273,8 @@ def _two(bound: BoundObjective, found: Tensor | str) -> Check:
     whole = gradient(bound, [units_of(examples(bound.rows, torch.float64))], torch.float64)
     change = ((found - whole).norm() / whole.norm()).item()
     if not change <= ROUNDING[torch.float64]:
-        reason = f"over two processes the gradient of a step changes by {change:.1e} of its norm: it must not ask where it runs"
+        changes = f"the gradient of a step changes by {change:.1e} of its norm"
+        reason = f"over two processes {changes}: it must not ask where it runs"
         return Check("processes", False, f"{what}: {reason}")
     return Check(
         "processes", True, f"two processes with unequal shares have the gradient of one ({change:.1e} of its norm)"

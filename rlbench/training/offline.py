@@ -119,7 +119,8 @@ def choice(row_filter: BoundComponent, batch: TokenBatch) -> Tensor:
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (sequences,):
         found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
         raise StageFailure(
-            f"{registry.name_and_place(row_filter.function)} has to return a bool for each of {sequences} sequences, not {found}"
+            f"{registry.name_and_place(row_filter.function)} has to return a bool for each of {sequences} sequences, "
+            f"not {found}"
         )
     return keep
 

@@ -252,5 +252,6 @@ def _check_architecture(model: PreTrainedModel) -> None:
     if wrong:
         worst = (ours - plain).abs().max().item()
         raise UserError(
-            f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to {worst:.2g} nats"
+            f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to "
+            f"{worst:.2g} nats"
         )

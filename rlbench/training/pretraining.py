@@ -103,7 +103,8 @@ class PretrainingConfig:
                 isinstance(value, bool) or not isinstance(value, int | type(default)) or value < 0
             ):
                 raise UserError(
-                    f"pretraining.{key}: {value!r} is not {'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
+                    f"pretraining.{key}: {value!r} is not "
+                    f"{'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
                 )
         habits = overrides.get("habits", {})
         if not isinstance(habits, Mapping) or not all(isinstance(weights, Mapping) for weights in habits.values()):
@@ -327,7 +328,8 @@ def _train(
         loss = _loss(model, *_tensors(batches[step], settings.prompt_weight))
         if not loss.isfinite():
             raise StageFailure(
-                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is {settings.learning_rate}"
+                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is "
+                f"{settings.learning_rate}"
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)

@@ -173,8 +173,10 @@ class Sampler:
         off, limit = (told - logp).abs().mean().item(), max(self.tolerance, allowed)
         if not off <= limit:
             raise NotSynchronised(
-                f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} nats off the trainer's "
-                f'in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = "transformers" for this model'
+                f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} "
+                "nats off the trainer's "
+                f'in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = "transformers" for '
+                "this model"
             )
         return off
 

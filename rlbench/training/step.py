@@ -204,7 +204,8 @@ class Learner:
             raise StageFailure(f"{registry.name_and_place(objective.function)}: {error}") from None
         if not reduced.requires_grad:
             raise StageFailure(
-                f"{registry.name_and_place(objective.function)}: no gradient flows from what it returned: is all of it detached?"
+                f"{registry.name_and_place(objective.function)}: no gradient flows from what it returned: is all of "
+                "it detached?"
             )
         return reduced, loss.stats
 

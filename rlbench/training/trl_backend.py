@@ -336,7 +336,8 @@ def online_trainer(
     problems, prompts = fitting_prompts(config, inputs, tokenizer, room, context)
     if len(problems) < online.prompts_per_step:
         raise StageFailure(
-            f"online.prompts_per_step is {online.prompts_per_step} and there are {len(problems)} prompts; it is at most their number"
+            f"online.prompts_per_step is {online.prompts_per_step} and there are {len(problems)} prompts; it is at "
+            "most their number"
         )
     samples = online.prompts_per_step * online.samples_per_prompt
     batch = samples // online.mini_batches
