@@ -8,7 +8,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 .PHONY: quickstart test test-slow test-vllm lint readme clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/rlbench run recipes/quickstart.toml
+	$(BIN)/rlbench run quickstart
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -30,6 +30,7 @@ readme: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests
+	$(BIN)/ruff format --check rlbench tests
 
 # A machine without an NVIDIA driver gets torch's CPU build (a fifth of the download): from the configured index if that
 # has it, else from PyTorch's own. With a driver, the default build with CUDA.

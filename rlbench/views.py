@@ -189,6 +189,7 @@ def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_prompt(problem: Problem) -> list[int]:
+        assert tokenizer is not None
         return models.encode_prompts(tokenizer, config["template"], [problem])[0]
 
     if view.reads == "problems":

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rlbench"
 ROWS = {
     "rlbench": 0,
     "rlbench.records": 1,
+    "rlbench.jsonl": 1,
     "rlbench.recipe": 2,
     "rlbench.graph": 2,
     "rlbench.objectives": 2,
@@ -34,10 +35,11 @@ ROWS = {
     "rlbench.testing": 7,
     "rlbench.bench": 7,
     "rlbench.graph.ray_executor": 6,
+    "rlbench.graph.ray_session": 6,
     "rlbench.cli": 8,
 }
 ROOMS = ("recipe", "graph", "objectives", "grading", "models")  # of row 2, which do not know each other
-ONLY_IN = {"ray": {"rlbench.graph.ray_executor"}, "vllm": {"rlbench.sampling.vllm_engine"}}
+ONLY_IN = {"ray": {"rlbench.graph.ray_executor", "rlbench.graph.ray_session"}, "vllm": {"rlbench.sampling.vllm_engine"}}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -127,3 +129,10 @@ def test_planning_works_with_torch_ray_and_vllm_absent() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert '"name": "train/grpo/seed1"' in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_another(path: Path) -> None:
+    """What two tests share has a module of its own."""
+    imported = [name for name in imports(path) if name.split(".")[0].startswith("test_")]
+    assert not imported

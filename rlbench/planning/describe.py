@@ -304,7 +304,7 @@ def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(values: dict[str, Any]) -> str:
+def _table(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
     )

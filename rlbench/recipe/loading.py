@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from rlbench.recipe.names import BASE
+from rlbench.recipe.packaged import locate, suggestion
 from rlbench.recipe.tables import MethodConfig, OnlineConfig, Recipe, TrainingConfig
 from rlbench.records import UserError, nearest
 
@@ -21,13 +22,13 @@ def load_recipe(
     path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()
 ) -> Recipe:
     """Read a recipe with what it extends, apply ``key=value`` overrides, keep the methods named in ``only``, expand its
-    sweep.
+    sweep. ``path`` is a file, or the name of a recipe that comes with rlbench.
 
     Raises:
         UserError: the file, a key or a value is wrong; the message names it.
     """
     path = Path(path)
-    raw = _read(path, ())
+    raw = _read(locate(path), ())
     for text in overrides:
         apply_override(raw, text)
     chosen, wanted = list(seeds), list(only)
@@ -89,12 +90,11 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in chain:
-        raise UserError(f"{path}: `extends` runs in a circle")
+        raise UserError("runs in a circle")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        others = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise UserError(f"recipe {path} does not exist{nearest(str(path), others)}") from None
+        raise UserError(f"recipe {path} does not exist{suggestion(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from None
     try:
@@ -105,8 +105,12 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return raw
     if not isinstance(parent, str):
-        raise UserError(f"{path}: `extends` is the path of one recipe, not {parent!r}")
-    return _merge(_read(path.parent / parent, (*chain, resolved)), raw)
+        raise UserError(f"{path}: `extends` is the path or name of one recipe, not {parent!r}")
+    try:
+        below = _read(locate(parent, path.parent), (*chain, resolved))
+    except UserError as error:
+        raise UserError(f"{path}: `extends`: {error}") from None
+    return _merge(below, raw)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import StageResult, git_state
+from rlbench.graph.provenance import git_state
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.rows import Plan, Row

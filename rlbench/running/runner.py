@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, StageResult
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
@@ -31,9 +31,9 @@ from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
 from rlbench.reporting.report import terminal_text, write_report
 from rlbench.reporting.run import MANIFEST, PROBES, REGRADED, SAMPLE_KEYS, SAMPLES, Run, read_manifest, read_samples
+from rlbench.running.execution import ON_RAY, Execution
 from rlbench.running.manifest import failures_of, is_done, manifest_of
 
-EXECUTORS = ("ray", "local")
 REGRADE_CHUNK = 5000
 DEFAULT_STORE = Path(".rlbench")
 
@@ -90,6 +90,7 @@ def run(
         UserError: the recipe, or what it names, is wrong.
         KeyboardInterrupt: passed on; the same call goes on where it was stopped.
     """
+    execution = Execution(executor, address, workers)
     only = only.split(",") if isinstance(only, str) else list(only or ())
     overrides = [overrides] if isinstance(overrides, str) else list(overrides or ())
     seeds = [seeds] if isinstance(seeds, int) else list(seeds or ())
@@ -101,7 +102,7 @@ def run(
         plan = build(recipe)
     for text in plan_warnings(plan):
         warnings.warn(text, stacklevel=2)
-    return run_plan(plan, out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
+    return run_plan(plan, out=out, store=store, execution=execution, on_event=on_event)
 
 
 def run_plan(
@@ -109,25 +110,22 @@ def run_plan(
     *,
     out: str | Path | None = None,
     store: str | Path = DEFAULT_STORE,
-    executor: str = "ray",
-    address: str | None = None,
-    workers: int | None = None,
+    execution: Execution = ON_RAY,
     on_event: Callable[[Any], None] | None = None,
     command: str | None = None,
 ) -> Results:
     """As ``run``, for a plan that was built already."""
     folder = Path(out) if out is not None else default_out(plan)
-    if plan.device == "cuda" and address is None and not has_gpu():
+    if plan.device == "cuda" and execution.address is None and not has_gpu():
         raise UserError(
             "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has "
             "some"
         )
-    if workers is not None and workers < 1:
-        raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
     opened = Store(Path(store))
     _prepare(folder)
     try:
-        results = _executor(executor, plan.recipe, address, workers).execute(plan.targets, opened, on_event=on_event)
+        executor = execution.open(plan.recipe.resources.workers)
+        results = executor.execute(plan.targets, opened, on_event=on_event)
         _refuse_bad_input(plan.targets, plan.stages, results)
     except UserError:
         with contextlib.suppress(OSError):
@@ -141,9 +139,7 @@ def sample_banks(
     *,
     out: Path | None = None,
     store: str | Path = DEFAULT_STORE,
-    executor: str = "ray",
-    address: str | None = None,
-    workers: int | None = None,
+    execution: Execution = ON_RAY,
     on_event: Callable[[Any], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Sample and grade a recipe's rollout banks and nothing else.
@@ -156,7 +152,7 @@ def sample_banks(
         UserError: the recipe, or what it names, is wrong.
     """
     opened, stages = Store(Path(store)), banks(recipe)
-    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
+    results = execution.open(recipe.resources.workers).execute(stages, opened, on_event=on_event)
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
@@ -185,16 +181,6 @@ def plan_warnings(plan: Plan) -> list[str]:
 def default_out(plan: Plan) -> Path:
     """``runs/NAME-FINGERPRINT8``."""
     return Path("runs") / f"{plan.recipe.name}-{plan.fingerprint[:8]}"
-
-
-def _executor(name: str, recipe: Recipe, address: str | None, workers: int | None) -> Any:
-    if name == "local":
-        return LocalExecutor()
-    if name == "ray":
-        from rlbench.graph.ray_executor import RayExecutor
-
-        return RayExecutor(address=address, workers=workers or recipe.resources.workers)
-    raise UserError(f"executor {name!r} is none of {', '.join(EXECUTORS)}")
 
 
 def _prepare(folder: Path) -> None:
