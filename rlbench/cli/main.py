@@ -31,6 +31,7 @@ for command in (
     runs.rollouts,
     runs.evaluate,
     runs.report,
+    runs.diff,
     runs.recipes,
     grading.grade,
     grading.regrade,

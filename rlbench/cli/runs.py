@@ -216,6 +216,39 @@ def report(run_folder: Path, as_json: bool) -> int:
     return results.exit_code
 
 
+@click.command(
+    epilog=examples(
+        "rlbench diff runs/quickstart-1a2b3c4d runs/quickstart-5e6f7a8b",
+        "rlbench diff runs/here runs/there --store .rlbench --other-store /mnt/there/.rlbench --json",
+    )
+)
+@click.argument("run_a", metavar="RUN_A", type=click.Path(path_type=Path))
+@click.argument("run_b", metavar="RUN_B", type=click.Path(path_type=Path))
+@store_option
+@click.option(
+    "--other-store", type=click.Path(path_type=Path), help="The store of RUN_B.  [default: that of RUN_A, --store]"
+)
+@json_option
+def diff(run_a: Path, run_b: Path, store: Path, other_store: Path | None, as_json: bool) -> int:
+    """Say where two runs part first: recipe, rows, stages, problem sets, samples, files, versions, machine.
+
+    Exit code 0 where nothing differs, 1 where something does. Without the stores a stage's configuration cannot be
+    compared, and that is said.
+    """
+    import dataclasses
+    import shutil
+
+    from rlbench.running.difference import Side, compare, difference_text
+
+    a, b = Side.load(run_a, store), Side.load(run_b, other_store or store)
+    found = compare(a, b)
+    if as_json:
+        click.echo(json.dumps({"same": not found.differences, **dataclasses.asdict(found)}, indent=1, default=str))
+    else:
+        click.echo(difference_text(a, b, found, shutil.get_terminal_size((130, 24)).columns))
+    return found.exit_code
+
+
 @click.command(epilog=examples("rlbench recipes", "rlbench run quickstart", "rlbench show dft_vs_rl"))
 @json_option
 def recipes(as_json: bool) -> int:

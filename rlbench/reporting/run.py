@@ -131,7 +131,7 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """The recipe's notes, and what a reader has to know of this run that the recipe cannot know."""
+        """The recipe's notes, those of stages, and what a reader has to know of the samples."""
         found = [*self.recipe["notes"], *self.manifest.get("notes", ())]
         ungraded = int(self.samples["verdict"].isin(UNGRADED).sum())
         if ungraded:
