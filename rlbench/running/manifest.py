@@ -145,7 +145,7 @@ def _row_info(
 
 def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
     """What a row does otherwise than all others."""
-    found = ()
+    found: tuple[str, ...] = ()
     if config is not None and config.backend == "trl" and row.trained is not None:
         found = trl_support.differences(row.trained.config, str(config.data))
     return (
