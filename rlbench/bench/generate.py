@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, OnEvent, single_thread_environment
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.schedule import OnEvent
 from rlbench.graph.stage import Stage
 from rlbench.planning.engines import vllm_version
 from rlbench.planning.rows import Plan

@@ -16,6 +16,7 @@ from rlbench.cli.options import examples, json_option
         "rlbench grade outputs.jsonl",
         "rlbench grade outputs.jsonl --read final --json",
         "rlbench grade outputs.jsonl --grader qwen",
+        "zcat outputs.jsonl.gz | rlbench grade -",
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -40,14 +41,15 @@ from rlbench.cli.options import examples, json_option
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that grade.")
 @json_option
 def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, as_json: bool) -> int:
-    """Grade anybody's outputs: a verdict a line for JSON lines {id, gold, output}.
+    """Grade anybody's outputs: a verdict a line for JSON lines {id, gold, output}; FILE may be - for standard input.
 
-    Prints id, verdict and the answer that was read, tabs between; with --json an object a line. Verdicts: correct,
-    wrong, unparsed (no answer that can be read), timeout, error.
+    Prints id (as within a JSON string), verdict and the answer that was read, tabs between; with --json an object a
+    line. Verdicts: correct, wrong, unparsed (no answer that can be read), timeout, error. A file is checked whole
+    before anything is graded; of standard input or a pipe, what comes before a bad line is graded.
     """
     from collections import Counter
 
-    from rlbench.grading.files import grade_file
+    from rlbench.grading.files import grade_file, line_of
     from rlbench.grading.pool import Grader
 
     counts: Counter[str] = Counter()
@@ -57,7 +59,7 @@ def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, a
             if as_json:
                 click.echo(json.dumps({"id": name, "verdict": graded.verdict, "answer": graded.answer}))
             else:
-                click.echo(f"{name}\t{graded.verdict}\t{' '.join((graded.answer or '').split())}")
+                click.echo(line_of(name, graded))
     parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     click.echo(f"{counts.total()} outputs by {pool.name} {pool.version}{': ' * bool(parts)}{parts}", err=True)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from rlbench.cli.options import (
     store_option,
     warn,
 )
+
+if TYPE_CHECKING:
+    from rlbench.running.execution import Execution
 
 
 @click.command(
@@ -42,7 +45,7 @@ def run(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Run a recipe to its table. What the store holds already is not done again.
 
@@ -124,7 +127,7 @@ def rollouts(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much
     of it is right.
@@ -138,7 +141,7 @@ def rollouts(
     stages = topological(banks(loaded))
     printer = ProgressPrinter(stages)
     with interruptible(printer, len(stages), store):
-        found = sample_banks(loaded, out=out, store=store, on_event=printer, **execution)
+        found = sample_banks(loaded, out=out, store=store, execution=execution, on_event=printer)
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -162,7 +165,7 @@ def rollouts(
 )
 @click.argument("model")
 @click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
-@click.option("--decodings", default="t1.0", show_default=True, help="t1.0, t0.6, greedy, ...; commas between them.")
+@click.option("--decodings", help="t1.0, t0.6, greedy, ...; commas between them.  [default: t1.0]")
 @click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
 @click.option("--template", help="Prompt template.  [default: qwen-boxed]")
@@ -179,15 +182,13 @@ def rollouts(
 def evaluate(
     model: str,
     benchmarks: str,
-    decodings: str,
+    decodings: str | None,
     limit: int | None,
     contamination: bool,
     store: Path,
     out: Path | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
     as_json: bool,
+    execution: Execution,
     **options: Any,
 ) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
@@ -195,10 +196,10 @@ def evaluate(
     from rlbench.recipe import recipe_of_model
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    options["decodings"] = [name.strip() for name in decodings.split(",")]
+    options["decodings"] = [name.strip() for name in decodings.split(",")] if decodings is not None else None
     options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
-    return carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
+    return carry_out(plan, store, out, as_json, execution)
 
 
 @click.command(epilog=examples("rlbench report runs/quickstart-1a2b3c4d"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.models.folder import POINTER, content_digest, first_line, model_files
-from rlbench.models.tokenizers import load_tokenizer
+from rlbench.models.tokenizer_admission import admit_tokenizer
 from rlbench.records import UserError
 
 
@@ -24,7 +24,7 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
     """
     if "sha256" in config:
         folder = Path(context.unhashed["path"])
-        _check(folder)
+        _check(folder, context)
         for file in model_files(folder):
             try:
                 os.link(file.resolve(), output / file.name)
@@ -35,10 +35,15 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
     else:
         commit = _fetch(config["source"], config["revision"])
         (output / POINTER).write_text(json.dumps({"source": config["source"], "revision": commit}))
-        load_tokenizer(output)
+        _note(context, admit_tokenizer(output, config["source"]))
 
 
-def _check(folder: Path) -> None:
+def _note(context: Any, notes: list[str]) -> None:
+    for text in notes:
+        context.note(text)
+
+
+def _check(folder: Path, context: Any) -> None:
     """Refuse a local folder that holds no model: before anything is computed with it, and by its own name."""
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig
@@ -51,7 +56,7 @@ def _check(folder: Path) -> None:
     weights = [name for name in names if name.endswith((".safetensors", ".bin"))]
     if not weights:
         raise UserError(f"model {str(folder)!r} has no weights: the folder holds no .safetensors file")
-    load_tokenizer(folder)
+    _note(context, admit_tokenizer(folder, str(folder)))
     try:
         AutoConfig.from_pretrained(folder)
         for name in weights:

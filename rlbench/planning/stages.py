@@ -17,8 +17,16 @@ from rlbench.graph.stage import Requirements, Stage
 from rlbench.planning.engines import device_of, sampling_engine, version_of
 from rlbench.planning.functions import FUNCTIONS
 from rlbench.planning.methods import Methods
-from rlbench.planning.rows import DEVELOPMENT
-from rlbench.recipe import DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
+from rlbench.recipe import (
+    DEVELOPMENT,
+    GREEDY,
+    DataSource,
+    MethodConfig,
+    OnlineConfig,
+    Recipe,
+    main_decoding,
+    temperature_of,
+)
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source, expected_rows
@@ -169,7 +177,7 @@ class Stages:
         options, where = self.recipe.evaluation, f"{name}/seed{seed}"
         if options.checkpoints == 1:
             return trained
-        inputs, decoding = {}, options.decodings[0]
+        inputs, decoding = {}, main_decoding(options.decodings)
         template = self.recipe.methods[name].template
         for number in range(1, options.checkpoints + 1):
             function = "rlbench.selection:checkpoint"
@@ -225,7 +233,7 @@ class Stages:
             "split": split,
             "decoding": decoding,
             "temperature": temperature_of(decoding),
-            "samples": 1 if decoding == "greedy" else options.samples,
+            "samples": 1 if decoding == GREEDY else options.samples,
             "max_new_tokens": options.max_new_tokens,
             "template": get_template(template or options.template),
             "seed": SHARED_SEED if seed is None else seed,

@@ -1,10 +1,18 @@
-"""Recipes: one TOML file says a whole comparison. ``tables`` has its keys, ``loading`` reads it;
-neither imports torch.
+"""Recipes: one TOML file says a whole comparison. ``tables`` has its keys, ``names`` the names that all
+rooms share, ``loading`` reads the file; none imports torch.
 """
 
 from rlbench.recipe.loading import apply_override, load_recipe, recipe_of_model
-from rlbench.recipe.tables import (
+from rlbench.recipe.names import (
     AVERAGE,
+    BASE,
+    DEVELOPMENT,
+    GREEDY,
+    TEST,
+    main_decoding,
+    temperature_of,
+)
+from rlbench.recipe.tables import (
     Component,
     ContaminationConfig,
     CriticConfig,
@@ -17,11 +25,14 @@ from rlbench.recipe.tables import (
     SamplingConfig,
     TrainingConfig,
     VllmConfig,
-    temperature_of,
 )
 
 __all__ = [
     "AVERAGE",
+    "BASE",
+    "DEVELOPMENT",
+    "GREEDY",
+    "TEST",
     "Component",
     "ContaminationConfig",
     "CriticConfig",
@@ -36,6 +47,7 @@ __all__ = [
     "VllmConfig",
     "apply_override",
     "load_recipe",
+    "main_decoding",
     "recipe_of_model",
     "temperature_of",
 ]

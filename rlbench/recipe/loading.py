@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from rlbench.recipe.names import BASE
 from rlbench.recipe.packaged import locate, suggestion
 from rlbench.recipe.tables import MethodConfig, OnlineConfig, Recipe, TrainingConfig
 from rlbench.records import UserError, nearest
@@ -36,12 +37,12 @@ def load_recipe(
     recipe = _checked(Recipe, raw, "", path)
     _checked(TrainingConfig, {"learning_rate": 0.0, **recipe.training}, "training", path)
     methods = _expand_sweep(recipe, path)
-    rows, reference = ["base", *recipe.methods, *methods], recipe.evaluation.reference
+    rows, reference = [BASE, *recipe.methods, *methods], recipe.evaluation.reference
     if reference is not None and reference not in rows:  # asked before --only, which may leave it out
         raise UserError(f"{path}: `evaluation.reference`: {reference!r} is no row{nearest(reference, rows)}")
     if wanted:
         for name in wanted:
-            if name != "base" and not any(name in (key, key.split("@")[0]) for key in methods):
+            if name != BASE and not any(name in (key, key.split("@")[0]) for key in methods):
                 raise UserError(
                     f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}"
                 )

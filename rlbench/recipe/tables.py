@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-AVERAGE = "avg"  # the mean over benchmarks, as a benchmark's name in tables
+from rlbench.recipe.names import TEST, temperature_of
+
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -155,7 +156,7 @@ class EvaluationConfig(Frozen):
     base_decodings: tuple[str, ...] | None = None
     max_new_tokens: Positive = 4096
     template: str = "qwen-boxed"
-    split: Literal["test", "development"] = "test"
+    split: Literal["test", "development"] = TEST
 
     @field_validator("decodings", "base_decodings")
     @classmethod
@@ -163,22 +164,6 @@ class EvaluationConfig(Frozen):
         for decoding in value or ():
             temperature_of(decoding)
         return value
-
-
-def temperature_of(decoding: str) -> float:
-    """The temperature of a decoding's name: 0 for ``greedy``, 0.7 for ``t0.7``.
-
-    Raises:
-        ValueError: the name is neither.
-    """
-    if decoding == "greedy":
-        return 0.0
-    try:
-        if re.fullmatch(r"t\d*\.?\d+", decoding) and float(decoding[1:]) > 0:
-            return float(decoding[1:])
-    except ValueError:
-        pass
-    raise ValueError(f"decoding {decoding!r} is neither 'greedy' nor 't' and a temperature above 0, such as 't1.0'")
 
 
 class TrainingConfig(Frozen):

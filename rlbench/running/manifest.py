@@ -8,17 +8,17 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import StageResult, git_state
+from rlbench.graph.provenance import git_state
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.engines import engine_of, vllm_version
-from rlbench.planning.rows import BASE, DEVELOPMENT, Plan, Row
-from rlbench.recipe import MethodConfig
-from rlbench.records import UserError, read_problems
+from rlbench.planning.rows import Plan, Row
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig
+from rlbench.records import read_problems
 from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
 
@@ -48,6 +48,7 @@ def manifest_of(
                 "cpu_seconds": result.cpu_seconds,
                 "tokens": result.counters.get("tokens"),
                 "counters": result.counters,
+                "notes": result.notes,
                 "peak_memory_bytes": result.peak_memory_bytes,
                 "versions": _versions_of(stage, store),
                 "engine": engine_of(stage.config),
@@ -70,7 +71,20 @@ def manifest_of(
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
+        "notes": [*plan.warnings, *_stage_notes(plan, store)],
     }
+
+
+def _stage_notes(plan: Plan, store: Store) -> list[str]:
+    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    once, with the first of the stages that say it.
+    """
+    first: dict[str, str] = {}
+    for stage in plan.stages:
+        with contextlib.suppress(MissingArtifact):
+            for text in store.manifest(stage.fingerprint).get("notes", ()):
+                first.setdefault(text, stage.name)
+    return [f"{name}: {text}" for text, name in first.items()]
 
 
 def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
@@ -222,23 +236,3 @@ def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[st
             result = results[stage.fingerprint]
             failures.setdefault((BASE, seed), f"`{stage.name}`: {result.reason or result.status}")
     return failures
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's ``manifest.json``.
-
-    Raises:
-        UserError: there is none, or it is no run's.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():
-        raise UserError(f"{path} is no run's manifest: it lacks recipe, rows or stages")
-    return manifest

@@ -271,7 +271,7 @@ def fitting_prompts(
     The others are left out and counted before any is drawn, as the views of offline data do.
     """
     problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = models.encode_prompts(tokenizer, config["template"], problems)
+    prompts = models.encode_prompts(tokenizer, config["template"], problems, context.note)
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) < room]
     if len(fit) < len(problems):
         context.count(dropped_prompts=len(problems) - len(fit))
