@@ -196,7 +196,8 @@ def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
     was not needed.
     """
     counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
-    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(stage.parts) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
