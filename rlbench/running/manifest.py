@@ -15,9 +15,10 @@ from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.provenance import git_state
 from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
+from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.rows import Plan, Row
-from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
 from rlbench.records import read_problems
 from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
@@ -113,7 +114,11 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     """
     sets: dict[tuple[str, str], Stage] = {}
     for row in plan.rows:
-        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
+        parts: tuple[tuple[str, Mapping[Any, Stage]], ...] = (
+            (plan.recipe.evaluation.split, row.evaluations),
+            (DEVELOPMENT, row.development),
+        )
+        for split, evaluations in parts:
             sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
     found = []
     for (split, name), stage in sets.items():
@@ -151,21 +156,20 @@ def _row_info(
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": _deviations(rows[0], config),
+        "deviations": _deviations(rows[0], config or plan.recipe.model),
         "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
         "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
     }
 
 
-def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
-    """What a row does otherwise than all others."""
-    found: tuple[str, ...] = ()
-    if config is not None and config.backend == "trl" and row.trained is not None:
-        found = trl_support.differences(row.trained.config, str(config.data))
-    return (
-        *found,
-        *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()),
-    )
+def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
+    """What a row does otherwise than all others, and what has to be said of a foreign model."""
+    found = admitted_with(config)
+    if isinstance(config, ModelConfig):
+        return found
+    if config.backend == "trl" and row.trained is not None:
+        found += trl_support.differences(row.trained.config, str(config.data))
+    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
