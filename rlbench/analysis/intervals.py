@@ -135,7 +135,7 @@ class MeanSquares(NamedTuple):
 
 
 def mean_squares(benchmark_cells: Sequence[Floats]) -> MeanSquares:
-    """The mean squares of ``benchmark_cells``, one array [..., S, P_b] a benchmark, with at least two problems in each."""
+    """The mean squares of ``benchmark_cells``, one array [..., S, P_b] a benchmark, at least two problems in each."""
     n_seeds, weight = benchmark_cells[0].shape[-2], 1 / len(benchmark_cells)
     sizes = np.array([m.shape[-1] for m in benchmark_cells], dtype=np.float64)
     by_seed = [m.mean(axis=-1, keepdims=True) for m in benchmark_cells]
@@ -246,8 +246,8 @@ def mean_interval(
     """The mean of the benchmarks' means, each counting the same, with its interval.
 
     Args:
-        benchmark_cells: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same
-            order.
+        benchmark_cells: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in
+            the same order.
         level: the interval's confidence.
         bounds: the scale's ends; the interval is cut there. A lower end below 0 says that these are differences.
         estimand: what a repetition would draw anew. With one seed "seeds and problems" becomes "problems".

@@ -45,8 +45,9 @@ def judge(model: PreTrainedModel, shapes: Mapping[str, tuple[int, ...]]) -> Verd
     import torch
 
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    kind: Any = type(model)  # the types of `from_pretrained` know nothing of the info that is asked for
     try:
-        _, info = type(model).from_pretrained(
+        _, info = kind.from_pretrained(
             None,
             config=model.config,
             state_dict=state,
@@ -129,8 +130,8 @@ def describe(verdict: Verdict, model: PreTrainedModel, stored: Mapping[str, Stor
         parts.append(
             f"{len(missing)} of {len(model.state_dict())} parameters are not in its files, such as {missing[0]}"
         )
-    if more := verdict.unexpected:
-        parts.append(f"{len(more)} tensors of its files are none of the model's, such as {more[0]}")
+    if unexpected := verdict.unexpected:
+        parts.append(f"{len(unexpected)} tensors of its files are none of the model's, such as {unexpected[0]}")
     layers = [int(at.group(1)) + 1 for name in stored if (at := re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name))]
     if layers and (configured := getattr(text, "num_hidden_layers", None)) not in (None, max(layers)):
         parts.append(f"`num_hidden_layers` is {configured} in config.json, and its files hold {max(layers)}")

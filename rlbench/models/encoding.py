@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from rlbench.records import Problem, UserError
@@ -149,7 +149,7 @@ def _encode_apart(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], tex
 
     def ids(part: str, as_text: bool) -> list[int]:
         tokens = tokenizer.tokenize(part, split_special_tokens=as_text)
-        return list(tokenizer.convert_tokens_to_ids(tokens))
+        return cast(list[int], tokenizer.convert_tokens_to_ids(tokens))
 
     parts = itertools.chain.from_iterable((ids(text, True), ids(piece, False)) for piece in pieces)
     return list(itertools.chain.from_iterable(itertools.islice(parts, 1, None)))

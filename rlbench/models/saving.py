@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlbench.models.folder import files_of, trusts_code, write_pointer
 from rlbench.models.loading import load_model, quiet
@@ -121,7 +121,8 @@ def _compare(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, output:
     for (name, mine), (_, theirs) in zip(model.state_dict().items(), saved.state_dict().items(), strict=True):
         if not torch.equal(mine.contiguous().view(torch.uint8), theirs.contiguous().view(torch.uint8)):
             raise NotFaithful(f"{name} of the saved model is not the trained one")
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    vocabulary = embeddings.weight.shape[0]
     probe = (torch.arange(1, PROBE_TOKENS + 1) * 7919 % vocabulary)[None]
     with torch.no_grad():
         mine, theirs = model(probe).logits, saved(probe).logits

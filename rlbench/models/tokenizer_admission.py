@@ -306,8 +306,9 @@ def _check_class(case: _Case) -> str | None:
     for mine, its in pairs:
         if mine is not None and mine.kind in (*_REFUSED, "unknown") and its is None:
             raise case.refusal(
-                f"its tokenizer.json reads {mine.text!r} as {mine.read_as!r}, which the class {type(declared).__name__} "
-                f"of its configuration reads right: a part of tokenizer.json is lost; save the tokenizer anew"
+                f"its tokenizer.json reads {mine.text!r} as {mine.read_as!r}, which the class "
+                f"{type(declared).__name__} of its configuration reads right: a part of tokenizer.json is lost; save "
+                "the tokenizer anew"
             )
     if case.reading.encoded == other.encoded and all(a == b for a, b in pairs):
         return None

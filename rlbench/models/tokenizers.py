@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SPECIAL = ("bos", "eos", "unk", "pad")  # the special tokens that anything here asks a tokenizer for
 
 # A text is decoded as it was written, without "cleaning up" its spaces, and special tokens of a template are tokens.
-_FAITHFUL = {"clean_up_tokenization_spaces": False, "split_special_tokens": False}
+_FAITHFUL: dict[str, Any] = {"clean_up_tokenization_spaces": False, "split_special_tokens": False}
 
 
 def load_tokenizer(folder: Path, name: str | None = None) -> PreTrainedTokenizerBase:
@@ -72,7 +72,7 @@ def _of_tokenizer_json(source: str, revision: str | None) -> PreTrainedTokenizer
     """
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, revision=revision, **_FAITHFUL)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, **{"revision": revision, **_FAITHFUL})
     named = {kind: getattr(tokenizer, f"{kind}_token") for kind in SPECIAL}
     if named["eos"] is None:
         # Files that leave special tokens to the defaults of a class, as GPT-2's do.

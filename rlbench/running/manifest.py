@@ -114,7 +114,11 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     """
     sets: dict[tuple[str, str], Stage] = {}
     for row in plan.rows:
-        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
+        parts: tuple[tuple[str, Mapping[Any, Stage]], ...] = (
+            (plan.recipe.evaluation.split, row.evaluations),
+            (DEVELOPMENT, row.development),
+        )
+        for split, evaluations in parts:
             sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
     found = []
     for (split, name), stage in sets.items():
@@ -196,7 +200,8 @@ def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
     was not needed.
     """
     counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
-    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(stage.parts) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -163,7 +163,7 @@ def sample_banks(
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
-    found = []
+    found: list[dict[str, Any]] = []
     for stage in stages:
         result = results[stage.fingerprint]
         if result.status != "done":

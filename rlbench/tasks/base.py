@@ -178,8 +178,8 @@ def describe_source(
 ) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is a hint of
-    the stage, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is not
+    hashed, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
     (``content_digest``), it stands there too. A file is read and checked whole here, so that a bad line is found when a
     recipe is planned and not hours into its run.
 
