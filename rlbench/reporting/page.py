@@ -33,6 +33,7 @@ from rlbench.analysis.results import (
     summary_of,
 )
 from rlbench.reporting import plots, tables
+from rlbench.tasks.overlap import Overlap
 
 SAMPLE_PROBLEMS = 3
 OUTPUT_CHARACTERS = 3000
@@ -71,6 +72,7 @@ def write_report(
     problems: Mapping[tuple[str, str], str] | None = None,
     probes: pd.DataFrame | None = None,
     problem_sets: Sequence[Mapping[str, Any]] = (),
+    overlaps: Mapping[str, Any] | None = None,
     reference: str | None = None,
     margin: float = MARGIN,
     regraded: Mapping[str, pd.DataFrame] | None = None,
@@ -91,6 +93,7 @@ def write_report(
         problems: texts of problems by (benchmark, problem id), shown above the sample outputs.
         probes: contamination probes of the base, fields of ``records.Probe`` with their ``seed``.
         problem_sets: tables ``{name, split, problems, content}`` of what was evaluated on.
+        overlaps: what the sets share and which were compared, as the manifest has it; None where nobody looked.
         reference, margin: see ``frames.comparisons``.
         regraded: verdicts and answers of the same samples by other graders, see ``frames.graded_by``.
 
@@ -99,7 +102,7 @@ def write_report(
     """
     results = Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings, clean=clean)
     summary, scores, control = summary_of(results), scores_of(results), sharpening(results)
-    compared = comparisons(results, reference, margin)
+    compared, shared = comparisons(results, reference, margin), overlaps["found"] if overlaps else ()
     shown = {
         "main": tables.main_table(summary, rows, results.primary, control, clean),
         "clean": tables.clean_table(summary, rows, results.primary, clean) if clean else None,
@@ -112,7 +115,8 @@ def write_report(
         "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
         "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
         "costs": tables.cost_table(rows, scores[scores["benchmark"].isin(results.benchmarks)], results.primary),
-        "problem_sets": tables.problem_set_table(problem_sets) if problem_sets else None,
+        "problem_sets": tables.problem_set_table(problem_sets, overlaps) if problem_sets else None,
+        "overlaps": tables.overlap_table([Overlap(**one) for one in shared]) if shared else None,
     }
     shown = {name: table for name, table in shown.items() if table is not None}
     out.mkdir(parents=True, exist_ok=True)
@@ -205,7 +209,11 @@ def _page(
         examples=_examples(results, samples, problems),
         stages=stages,
         provenance=_flat(
-            {name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}
+            {
+                name: value
+                for name, value in manifest.items()
+                if name not in ("recipe", "command", "problem_sets", "overlaps")
+            }
         ),
         resolved=json.dumps(manifest["recipe"], indent=1, ensure_ascii=False) if "recipe" in manifest else "",
         with_greedy=results.primary != GREEDY and GREEDY in results.decodings,

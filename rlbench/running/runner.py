@@ -24,10 +24,12 @@ from rlbench.graph.stage import Stage, topological
 from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
 from rlbench.planning.methods import import_plugins
+from rlbench.planning.overlaps import overlaps_before
 from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
 from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
+from rlbench.tasks.overlap import Overlap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,10 +178,10 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
-    plug-ins.
+    """What is known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will stay
+    empty. It imports the plug-ins.
     """
-    return [*plan.warnings, *import_plugins(plan)]
+    return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
 
 def default_out(plan: Plan) -> Path:
@@ -333,6 +335,7 @@ def _report(folder: Path) -> Results:
         problems={(benchmark, problem): text for benchmark, problem, text in manifest.get("examples", [])},
         probes=pd.read_parquet(folder / PROBES) if (folder / PROBES).exists() else None,
         problem_sets=manifest.get("problem_sets", ()),
+        overlaps=manifest.get("overlaps"),
         reference=recipe["evaluation"].get("reference"),
         margin=recipe["evaluation"].get("margin", MARGIN),
         regraded={
@@ -379,7 +382,8 @@ def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
         versions = sorted({stage["versions"][library] for stage in stages if library in stage.get("versions", {})})
         if len(versions) > 1:
             found.append(f"Stages of this table were made with different versions of {library}: {', '.join(versions)}.")
-    return found
+    shared = manifest["overlaps"]["found"] if "overlaps" in manifest else []
+    return [*found, *(f"{Overlap(**one).summary}." for one in shared)]
 
 
 def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame:
