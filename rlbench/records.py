@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -151,6 +151,13 @@ def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
         file.seek(0)
         lines = islice(file, count * index // parts, count * (index + 1) // parts) if parts > 1 else file
         return [Problem(**json.loads(line)) for line in lines]
+
+
+def stream_problems(path: Path) -> Iterator[Problem]:
+    """Read what ``write_problems`` wrote, one problem at a time."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield Problem(**json.loads(line))
 
 
 def _arrow_schema(kind: type[DataclassInstance]) -> Any:

@@ -64,9 +64,10 @@ def plan(
     """Say what would run, what is cached, and what it costs. Needs no torch."""
     from rlbench.graph.artifact import Store
     from rlbench.planning.estimate import detectable_effect, estimate
+    from rlbench.planning.overlaps import overlaps_before
 
     planned = load_plan(recipe, overrides, only, seeds)
-    warn(planned.warnings)
+    warn([*planned.warnings, *(found.text for found in overlaps_before(planned))])
     opened = Store(store, create=False)
     cached = {stage.fingerprint for stage in planned.stages if opened.status(stage.fingerprint) is not None}
     if as_json:

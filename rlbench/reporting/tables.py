@@ -18,6 +18,7 @@ from rlbench.analysis.summary import SCORE
 from rlbench.recipe import AVERAGE, GREEDY
 from rlbench.reporting.table import Table, wrap
 from rlbench.reporting.text import NONE, count, interval, number, probability, rate, seconds
+from rlbench.tasks.overlap import WORDS, Overlap
 
 
 def main_table(
@@ -265,14 +266,42 @@ def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], differing: Mappin
     return Table("The same samples under other graders", columns, tuple(cells), notes=tuple(notes))
 
 
-def problem_set_table(sets: Sequence[Mapping[str, Any]]) -> Table:
-    """The problem sets by content: a changed benchmark is another benchmark."""
+def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any] | None = None) -> Table:
+    """The problem sets by content: a changed benchmark is another benchmark. ``overlaps`` is of the manifest."""
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
     note = (
-        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. "
-        "`content` of a recipe pins it."
+        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a "
+        "recipe pins it."
     )
-    return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=(note,))
+    notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
+    return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=notes)
+
+
+def overlap_table(found: Sequence[Overlap]) -> Table:
+    """Problems that sets share and should not, see ``rlbench.tasks.overlap``."""
+    table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
+    note = (
+        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms differ. "
+        f"A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
+        "near-duplicates of Brown et al. 2020, stock phrases left out."
+    )
+    columns = ("", "with", "in common", "problems", "for instance")
+    return Table("Problems that sets share", columns, table, text=frozenset({0, 1, 2, 4}), notes=(note,))
+
+
+def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
+    """Which sets were compared, and what was not looked for."""
+    found = (
+        "the next table says what they share" if overlaps["found"] else "no problem of one is in another, and no gold "
+    )
+    found += "" if overlaps["found"] else "contradicts another"
+    notes = [f"Compared with each other and with what is trained on: {', '.join(overlaps['compared'])}; {found}."]
+    if overlaps["generated"]:
+        notes.append(
+            f"Splits of {', '.join(overlaps['generated'])} are made of the same sentences, so between them only whole "
+            "problems were compared."
+        )
+    return notes
 
 
 def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | None) -> Table:

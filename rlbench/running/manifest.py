@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
@@ -17,10 +18,12 @@ from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
+from rlbench.planning.overlaps import problem_sets
 from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
-from rlbench.records import read_problems
+from rlbench.records import Problem, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
+from rlbench.tasks.overlap import find_overlaps
 from rlbench.training import trl_support
 
 
@@ -66,6 +69,7 @@ def manifest_of(
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
+        "overlaps": _overlaps(plan, store),
         "rows": [
             _row_info(plan, method, store, results, failures)
             for method in dict.fromkeys(row.method for row in plan.rows)
@@ -126,6 +130,30 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
             problems = read_problems(store.open(stage.fingerprint) / "problems.jsonl")
             found.append({"name": name, "split": split, "problems": len(problems), "content": content_digest(problems)})
     return found
+
+
+def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
+    """What the problem sets of the run share that they should not: ``found``, see ``rlbench.tasks.overlap``.
+
+    ``compared`` names the sets whose problems are in the store, and ``generated`` the tasks whose splits were compared
+    by whole problems alone.
+    """
+
+    def load(stage: Stage) -> Iterator[tuple[Problem, int | None]] | None:
+        try:
+            path = store.open(stage.fingerprint) / "problems.jsonl"
+        except MissingArtifact:
+            return None
+        return ((problem, None) for problem in stream_problems(path))
+
+    compared = problem_sets(plan, load)
+    found = find_overlaps(compared)
+    generated = Counter(problems.templates for problems in compared if problems.templates is not None)
+    return {
+        "found": [dataclasses.asdict(overlap) for overlap in found],
+        "compared": [problems.name for problems in compared],
+        "generated": [name for name, count in generated.items() if count > 1],
+    }
 
 
 def _row_info(

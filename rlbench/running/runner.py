@@ -29,6 +29,7 @@ from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
 from rlbench.planning.functions import LINK
 from rlbench.planning.methods import import_plugins
+from rlbench.planning.overlaps import overlaps_before
 from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
@@ -179,10 +180,10 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
-    plug-ins.
+    """What is known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will stay
+    empty. It imports the plug-ins.
     """
-    return [*plan.warnings, *import_plugins(plan)]
+    return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
 
 def default_out(plan: Plan) -> Path:
