@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_run import stop_at
+from interruptions import stop_at
 from tiny_model import Context, write_model
 
 from rlbench.evaluation.stage import evaluate, merge_samples

@@ -86,6 +86,7 @@ def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, cont
         "reason": reason,
         **meter.read(),
         "counters": context.counters,
+        "notes": context.notes,
         "versions": library_versions(),
         "git": git_state(),
         "machine": machine(),
