@@ -96,7 +96,7 @@ def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
     """The libraries with which a stage's artifact was made, under the names of their packages."""
     try:
         versions = store.manifest(stage.fingerprint)["versions"]
-    except MissingArtifact:
+    except (MissingArtifact, UserError):  # not there, or not to be read
         return {}
     return {name.replace("math_verify", "math-verify"): version for name, version in versions.items()}
 
