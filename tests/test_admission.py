@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -64,7 +63,7 @@ def recipe_of(base: Path, good: Path, folder: Path) -> Path:
     return path
 
 
-def evaluate(model: Path, good: Path, folder: Path, **options: object) -> object:
+def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> object:
     """What ``rlbench evaluate`` does, in this process."""
     recipe = recipe_of_model(
         str(model),
@@ -209,9 +208,9 @@ def test_a_model_json_of_somebody_elses_is_no_pointer_and_gives_no_trust(tmp_pat
     assert not (tmp_path / "CODE_RAN").exists()
 
 
-@pytest.mark.parametrize("broken", [None, "not_finite-nan float32 model.embed_tokens.weight"])
+@pytest.mark.parametrize("broken", [None, "not_finite-nan float32 model.embed_tokens.weight", "config-own_code"])
 def test_a_model_of_the_hubs_cache_goes_through_the_same_admission(
-    broken: str | None, good: Path, tmp_path: Path
+    broken: str | None, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = "0" * 40
     cached = tmp_path / "hub" / "models--somebody--theirs"
@@ -219,20 +218,22 @@ def test_a_model_of_the_hubs_cache_goes_through_the_same_admission(
     (cached / "refs" / "main").write_text(commit)
     source = make(BROKEN[broken], tmp_path / "source") if broken else good
     shutil.copytree(source, cached / "snapshots" / commit)
-    arguments = ["evaluate", "somebody/theirs", "--benchmarks", str(good.parent / "problems.jsonl"), "--samples", "1"]
-    arguments += ["--template", "bare", "--max-new-tokens", "4", "--executor", "local", "--engine", "transformers"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rlbench.cli", *arguments, "--store", tmp_path / "store", "--out", tmp_path / "run"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == (2 if broken else 0), done.stderr
-    assert "Traceback" not in done.stderr
+    for name, value in {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": True}.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     if broken:
-        (line,) = [line for line in done.stderr.splitlines() if "error" in line or line.startswith("rlbench:")]
-        assert "somebody/theirs" in line and "NaN" in line and str(tmp_path / "hub") not in line
+        with pytest.raises(UserError, match=r"'somebody/theirs'") as error:
+            evaluate("somebody/theirs", good, tmp_path)
+        assert str(tmp_path / "hub") not in str(error.value) and not (tmp_path / "CODE_RAN").exists()
+        return
+    plain, theirs = evaluate(good, good, tmp_path), evaluate("somebody/theirs", good, tmp_path)
+    assert theirs.samples["output"].tolist() == plain.samples["output"].tolist()
+    linked = next(stage for stage in theirs.manifest["stages"] if stage["name"] == "model/theirs")
+    (folder,) = (tmp_path / "store").glob(f"**/{linked['fingerprint']}")
+    assert json.loads((folder / "model.json").read_text()) == {"source": "somebody/theirs", "revision": commit}
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    models.save_model(models.load_model(folder), folder, saved)
+    assert (saved / "tokenizer.json").read_bytes() == (good / "tokenizer.json").read_bytes()
 
 
 def test_planning_refuses_what_headers_show_without_torch(tmp_path: Path) -> None:
