@@ -53,7 +53,8 @@ def tokenizer_file(source: str, revision: str | None) -> Path | None:
     if not Path(source).is_dir():
         from transformers.utils import cached_file
 
-        cached_file(source, TOKENIZER_JSON, revision=revision, _raise_exceptions_for_missing_entries=False)
+        quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        cached_file(source, TOKENIZER_JSON, revision=revision, **quietly)
     return find_file(source, revision, TOKENIZER_JSON)
 
 

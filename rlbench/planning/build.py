@@ -20,15 +20,13 @@ from rlbench.graph.fingerprint import fingerprint, source_fingerprint
 from rlbench.graph.stage import Requirements, Stage, topological
 from rlbench.objectives import registry, source
 from rlbench.planning.functions import FUNCTIONS
+from rlbench.planning.prompts import BASE, MINIATURE, marker_warnings, prompts
 from rlbench.recipe import AVERAGE, Component, DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source, expected_rows
-from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
 
-MINIATURE = "miniature"
-BASE = "base"
 DEVELOPMENT = "development"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 DATA = ("demonstrations", "rollouts.correct", "rollouts.pairs", "rollouts.groups", "online")
@@ -126,7 +124,9 @@ class _Builder:
             raise UserError(f"`plugins`: {error}") from None
         self.cache: dict[Any, Stage] = {}
         self.sizes: dict[str, int] = {}  # of the problem sets, by their stage's fingerprint
-        self.warnings: list[str] = []
+        named = prompts(recipe)
+        self.templates = {prompt.value: prompt.text for prompt in named}
+        self.warnings: list[str] = marker_warnings(named)
         self.per_seed_base = recipe.model.source == MINIATURE
         self.grader = grader_spec(DEFAULT).identity()
 
@@ -272,7 +272,7 @@ class _Builder:
             options = self.recipe.rollouts
             config = {
                 **options.model_dump(exclude={"template"}),
-                "template": get_template(options.template or self.recipe.data.template),
+                "template": self.templates[options.template or self.recipe.data.template],
                 "seed": seed if self.per_seed_base else SHARED_SEED,
                 **self._sampling(),
             }
@@ -286,7 +286,7 @@ class _Builder:
         config = {
             "view": data,
             "options": {"seed": seed if self.per_seed_base else SHARED_SEED} if data == "rollouts.pairs" else {},
-            "template": get_template(self.recipe.data.template),
+            "template": self.templates[self.recipe.data.template],
             "max_length": training.max_length,
             "over_length": training.over_length,
         }
@@ -322,7 +322,7 @@ class _Builder:
                 key: value for key, value in online.items() if key != "importance_cap" or value is not None
             }
             config |= {
-                "template": get_template(self.recipe.data.template),
+                "template": self.templates[self.recipe.data.template],
                 "sampling": self._engine(colocated=True, by_trl=method.backend == "trl"),
                 "grader": self.grader,
             }
@@ -390,7 +390,7 @@ class _Builder:
             "temperature": temperature_of(decoding),
             "samples": 1 if decoding == "greedy" else options.samples,
             "max_new_tokens": options.max_new_tokens,
-            "template": get_template(template or options.template),
+            "template": self.templates[template or options.template],
             "seed": SHARED_SEED if seed is None else seed,
             **self._sampling(),
             "grader": grader_spec(options.grader).identity(),
@@ -411,7 +411,7 @@ class _Builder:
                 config = {
                     "benchmark": benchmark.label,
                     "share": options.contamination.share,
-                    "template": get_template(options.contamination.template),
+                    "template": self.templates[options.contamination.template],
                     "max_new_tokens": options.contamination.max_new_tokens or options.max_new_tokens,
                     **self._sampling(),
                     "grader": grader_spec(options.grader).identity(),

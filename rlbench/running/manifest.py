@@ -19,6 +19,7 @@ from rlbench.planning.build import BASE, DEVELOPMENT, Plan, Row, engine_of, vllm
 from rlbench.recipe import MethodConfig
 from rlbench.records import UserError, read_problems
 from rlbench.tasks.base import content_digest
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
@@ -163,7 +164,7 @@ def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
         found = trl_support.differences(row.trained.config, str(config.data))
     return (
         *found,
-        *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()),
+        *((f"evaluated with the prompt {label(config.template)}",) if config is not None and config.template else ()),
     )
 
 
