@@ -78,7 +78,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, str, str, str | None]]:
     options = recipe.evaluation
     yield ("data.template", "training, online sampling", recipe.data.template, *base)
     bank = recipe.rollouts.template
-    yield ("data.template" if bank is None else "rollouts.template", "bank", bank or recipe.data.template, *base)
+    yield ("data.template" if bank is None else "rollouts.template", "bank", recipe.data.template if bank is None else bank, *base)
     yield ("evaluation.template", "evaluation", options.template, *base)
     for name, method in recipe.methods.items():
         foreign = method.checkpoint not in (None, BASE)
