@@ -15,17 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbench.graph import execute
+from rlbench.graph import run_stage
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import (
-    Finished,
-    LocalExecutor,
-    Progress,
-    Schedule,
-    StageResult,
-    Started,
-    single_thread_environment,
-)
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Finished, Progress, Schedule, Started
 from rlbench.graph.stage import Requirements, Stage, StageContext, topological
 from rlbench.records import StageFailure, UserError
 
@@ -271,6 +266,7 @@ def test_the_manifest_tells_where_an_artifact_comes_from(store: Store) -> None:
     )
     assert manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert manifest["git"] is None or set(manifest["git"]) == {"commit", "dirty"}
+    assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["system"]
     assert set(manifest) >= {"seconds", "cpu_seconds", "counters", "peak_memory_bytes", "created", "files", "reason"}
 
 
@@ -366,9 +362,9 @@ def test_a_full_disk_is_told_as_such(store: Store) -> None:
 
 def test_a_full_disk_somewhere_else_is_not_blamed_on_the_store(store: Store) -> None:
     elsewhere = OSError(28, "No space left on device", "/somewhere/else")
-    assert not execute._is_full(elsewhere, store)
-    assert execute._is_full(OSError(28, "No space left on device", str(store.root / "tmp" / "x")), store)
-    assert execute._is_full(RuntimeError("I/O error: No space left on device (os error 28)"), store)
+    assert not run_stage._is_full(elsewhere, store)
+    assert run_stage._is_full(OSError(28, "No space left on device", str(store.root / "tmp" / "x")), store)
+    assert run_stage._is_full(RuntimeError("I/O error: No space left on device (os error 28)"), store)
 
 
 # -- several runs
@@ -502,6 +498,6 @@ def test_of_equally_urgent_stages_those_come_first_whose_model_an_idle_worker_ha
     ]
     last = stage("last", sampled[3])
     schedule = Schedule([*sampled, last], store)
-    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].keeps, None})]
+    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].warm_key, None})]
     assert names == ["s11", "s10", "s00", "s01"]  # s11 has a dependant; s10's model is kept
     assert [s.name for s in schedule.by_urgency(sampled)] == ["s11", "s00", "s10", "s01"]

@@ -54,7 +54,8 @@ def show(title: str, cases: list[dict[str, Any]], grades: list[Graded]) -> None:
     verdicts = dict(Counter(grade.verdict for _, grade in counted))
     share = 1 - len(wrong) / len(counted)
     print(
-        f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, {verdicts}"
+        f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, "
+        f"{verdicts}"
     )
 
 

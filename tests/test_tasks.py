@@ -130,7 +130,7 @@ def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(LINE % "a" + LINE % "b")
     described = describe_source(str(path), limit=1)
-    assert described.keys() == {"sha256", "limit"}
+    assert described.keys() == {"sha256", "limit", "reader"}
     path.write_text(LINE % "a")
     assert describe_source(str(path), limit=1)["sha256"] != described["sha256"]
     with pytest.raises(UserError, match="is a file, so it takes no `revision`"):

@@ -16,14 +16,15 @@ from rlbench.records import UserError
 
 _COMMENTS = """\
 # What the engine has to know is literal here, because it is read without running this file:
-#   rows       "sequences"; "pairs" (the chosen sequence before the rejected one, one loss a pair); "groups" (all samples of a prompt)
+#   rows       "sequences"; "pairs" (the chosen sequence before the rejected one, one loss per pair); "groups" (all
+#              samples of a prompt)
 #   reads      fields beyond batch.logp: {readable}
 #   reduction  how the engine makes one number of the losses: {reductions}
-# The keyword arguments are the hyper-parameters, with the only place of their defaults; they are set in a recipe by name.
-# A batch holds T trained tokens of S sequences, flat and without padding: there is no mask. Helpers: batch.sequence_sum(x) and
-# batch.sequence_mean(x) make [S] of [T], batch.expand(x) makes [T] of [S], batch.pairs(x) makes (chosen [N], rejected [N]) of [S].
-# Return the loss of each token [T], sequence [S] or pair [N], unreduced. What is held fixed goes through stop_gradient (not .detach()),
-# log-ratios through bounded_ratio."""
+# The keyword arguments are the hyper-parameters, with the only place of their defaults; they are set in a recipe by
+# name. A batch holds T trained tokens of S sequences, flat and without padding: there is no mask. Helpers:
+# batch.sequence_sum(x) and batch.sequence_mean(x) make [S] of [T], batch.expand(x) makes [T] of [S], batch.pairs(x)
+# makes (chosen [N], rejected [N]) of [S]. Return the loss of each token [T], sequence [S] or pair [N], unreduced. What
+# is held fixed goes through stop_gradient (not .detach()), log-ratios through bounded_ratio."""
 
 _TEST = '''\
 """Tests of NAME.py."""
@@ -48,14 +49,11 @@ def test_NAME_conforms() -> None:
 
 
 def test_NAME_has_its_golden_value() -> None:
-    # Two sequences, of three tokens and of one. These are the values of MODEL: work yours out by hand and put them here.
+    # Two sequences, of three tokens and of one. These are the values of MODEL: work out yours by hand.
     fields = {
 FIELDS,
     }
-    batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]), position=torch.tensor([0, 1, 2, 0]), token_id=torch.tensor([5, 6, 7, 8]),
-        reward=torch.tensor([1.0, 0.0]), group=torch.tensor([0, 0]), fields=fields,
-    )
+    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **fields)
     values = as_loss(NAME(batch)).terms[0].values
     assert values.tolist() == pytest.approx(VALUES, rel=1e-4)
 '''
@@ -126,7 +124,7 @@ def _plugin(name: str, model: source.Description) -> str:
 
 Check it:  python -m rlbench.testing {name}.py
 Test it:   pytest test_{name}.py
-Run it:    rlbench run recipes/quickstart.toml --set \'plugins=["{name}.py"]\' {_row(name, model)}
+Run it:    rlbench run quickstart --set \'plugins=["{name}.py"]\' {_row(name, model)}
 """'''
     return "\n\n".join([docstring, _imports(model, before + after), f"\n{before}{comments}\n{after}"]) + "\n"
 
@@ -199,14 +197,8 @@ def _golden(model: source.Description, fields: dict[str, list[float]], plugins: 
     from rlbench.objectives.reduction import as_loss
 
     tensors: dict[str, Any] = {key: torch.tensor(numbers, dtype=torch.float64) for key, numbers in fields.items()}
-    batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]),
-        position=torch.tensor([0, 1, 2, 0]),
-        token_id=torch.tensor([5, 6, 7, 8]),
-        reward=torch.tensor([1.0, 0.0], dtype=torch.float64),
-        group=torch.tensor([0, 0]),
-        fields={key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()},
-    )
+    fields = {key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()}
+    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **fields)
     function = registry.load("objective", model.name, plugins)
     return [
         round(value, 6)

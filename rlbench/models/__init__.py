@@ -4,8 +4,9 @@ Nothing here imports torch or transformers before it is called.
 """
 
 from rlbench.models.encoding import CHAT, encode_prompts, encode_solutions, template_text
-from rlbench.models.folder import POINTER, content_digest, first_line, locate
-from rlbench.models.loading import generation_config, load_model, quiet, save_model, stop_token_ids
+from rlbench.models.folder import POINTER, content_digest, first_line, locate, trusts_code
+from rlbench.models.loading import generation_config, load_model, quiet, stop_token_ids
+from rlbench.models.saving import save_model
 from rlbench.models.tokenizers import load_tokenizer
 from rlbench.models.vocabulary import chat_template_of, read_vocabulary
 
@@ -26,4 +27,5 @@ __all__ = [
     "save_model",
     "stop_token_ids",
     "template_text",
+    "trusts_code",
 ]

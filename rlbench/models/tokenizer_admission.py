@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rlbench.models.folder import first_line, locate
 from rlbench.models.tokenizers import (
     declared_tokenizer,
+    has_own_code,
     load_tokenizer,
     refused,
     special_tokens_named,
@@ -119,7 +120,7 @@ def admit_tokenizer(folder: Path, name: str) -> list[str]:
     source, revision = locate(folder)
     with refused(name):
         tokenizer_file(source, revision)
-    case = _Case(name, source, revision)
+    case = _Case(name, source, revision, has_own_code(folder))
     case.check_files()
     case.tokenizer = load_tokenizer(folder, name)
     return [note for check in _CHECKS if (note := check(case)) is not None]
@@ -132,6 +133,7 @@ class _Case:
     name: str
     source: str
     revision: str | None
+    own_code: bool = False
     tokenizer: Any = None
 
     @cached_property
@@ -147,8 +149,8 @@ class _Case:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        """What tokenizer.json holds; empty where there is none."""
-        return read_json(self.source, self.revision, "tokenizer.json")
+        """What tokenizer.json holds; empty where there is none, or code of the model decides."""
+        return {} if self.own_code else read_json(self.source, self.revision, "tokenizer.json")
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:

@@ -1,6 +1,4 @@
-"""What an objective is given, the trained tokens of one micro-batch, flat, and what it returns: a loss that nobody has
-reduced yet.
-"""
+"""An objective's input, a flat batch of trained tokens, and its output, an unreduced loss."""
 
 from __future__ import annotations
 
@@ -106,13 +104,41 @@ class TokenBatch:
                 )
             setattr(self, name, values)
 
+    @classmethod
+    def from_lengths(
+        cls,
+        lengths: Sequence[int],
+        *,
+        reward: Sequence[float] | Tensor | None = None,
+        group: Sequence[int] | Tensor | None = None,
+        **fields: Tensor,
+    ) -> TokenBatch:
+        """A batch of sequences of these ``lengths``, for tests: token ids 0, 1, ..., ``fields`` [T] as the engine gives
+        them.
+
+        By default rewards are 0 and every sequence answers a prompt of its own. Rewards have the fields' dtype.
+        """
+        counts = torch.tensor(list(lengths))
+        sequence = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        tokens = torch.arange(len(sequence))
+        dtype = next((values.dtype for values in fields.values() if values.is_floating_point()), torch.float32)
+        return cls(
+            sequence=sequence,
+            token_id=tokens,
+            position=tokens - (counts.cumsum(0) - counts)[sequence],
+            reward=torch.zeros(len(counts), dtype=dtype) if reward is None else torch.as_tensor(reward, dtype=dtype),
+            group=torch.arange(len(counts)) if group is None else torch.as_tensor(group),
+            fields=fields,
+        )
+
     def __getattr__(self, name: str) -> Tensor:
         # Called only for what __init__ did not set.
         if name in READABLE:
             raise AttributeError(f"the batch holds no {name!r}: declare it in the decorator, reads=({name!r},)")
         if name == "advantage":
             raise AttributeError(
-                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = \"group_norm\""
+                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = "
+                '"group_norm"'
             )
         if name == "logp":
             raise AttributeError("the batch holds no 'logp': only the policy's objective is given log-probabilities")
@@ -146,7 +172,8 @@ class TokenBatch:
         """
         if len(x) != self.n_sequences or len(x) % 2:
             raise ValueError(
-                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}"
+                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for "
+                f"{self.n_sequences}"
             )
         return x[0::2], x[1::2]
 

@@ -106,7 +106,7 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
     except SyntaxError as error:
         line = f":{error.lineno}" if error.lineno else ""
         raise UserError(f"{path}{line}: not Python: {error.msg}") from None
-    registered = {}
+    registered: dict[str, tuple[ast.FunctionDef, ast.Call, Kind]] = {}
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
@@ -117,7 +117,8 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
             if node.name in registered:
                 first = registered[node.name][0].lineno
                 raise UserError(
-                    f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name"
+                    f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it "
+                    "another name"
                 )
             registered[node.name] = (node, *found)
     return tuple(_describe(path, module, node, call, kind, tree) for node, call, kind in registered.values())
@@ -145,7 +146,8 @@ def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for top in {module.split(".")[0] for module in modules} - {"rlbench"} - sys.stdlib_module_names:
                 if relative or any(_lies_in(folder, top) for folder in (path.expanduser().parent, Path.cwd())):
-                    reason = "whose code would not be in the fingerprint of its rows: put it into this file, or install it as a package"
+                    mend = "put it into this file, or install it as a package"
+                    reason = f"whose code would not be in the fingerprint of its rows: {mend}"
                     return f"{path}:{node.lineno}: it imports {top or 'a module'!r} from beside it, {reason}"
     return None
 
@@ -276,10 +278,10 @@ def _describe(
     undeclared = next(
         (field for field in fields if field in READABLE and field not in reads and kind != "reward"), None
     )
-    problem = (
-        undeclared
-        and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
-    )
+    problem = None
+    if undeclared:
+        where = f"{path}:{fields[undeclared]}"
+        problem = f"{where}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
     is_objective = kind == "objective"
     return Description(
         kind,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.objectives import registry, source
-from rlbench.planning.build import Plan, engine_of
+from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.planning.prompts import prompts
-from rlbench.recipe import Recipe
+from rlbench.planning.rows import Plan
+from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import label
 from rlbench.training import trl_support
@@ -28,7 +29,7 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     seeds = ", ".join(str(seed) for seed in plan.recipe.seeds)
     benchmarks = ", ".join(source.label for source in plan.recipe.evaluation.benchmarks)
     lines += [
-        f"model       {plan.recipe.model.source}",
+        f"model       {plan.recipe.model.source}{_admitted(plan.recipe.model)}",
         f"rows        {', '.join(dict.fromkeys(row.method for row in plan.rows))}",
     ]
     lines += [
@@ -63,7 +64,8 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     if (effect := detectable_effect(plan)) is not None:
         noise = "" if len(plan.recipe.seeds) > 1 else ", training noise not included, as there is one seed"
         lines += textwrap.wrap(
-            f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases at 5 %, from assumed "
+            f"It could tell rows apart that differ by about {effect:.1f} points in avg (found in four of five cases "
+            "at 5 %, from assumed "
             f"variances{noise}).",
             110,
         )
@@ -89,7 +91,7 @@ def recipe_text(plan: Plan) -> str:
     lines = [
         f"# {recipe.title or recipe.name}",
         "",
-        f"model: {recipe.model.source}",
+        f"model: {recipe.model.source}{_admitted(recipe.model)}",
         f"seeds: {', '.join(map(str, recipe.seeds))}",
     ]
     lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
@@ -102,7 +104,7 @@ def recipe_text(plan: Plan) -> str:
                 lines += [
                     f"## {row.label}  [{row.method}]",
                     "",
-                    f"  checkpoint  {method.checkpoint}, not trained here{prompt}",
+                    f"  checkpoint  {method.checkpoint}{_admitted(method)}, not trained here{prompt}",
                     "",
                 ]
             continue
@@ -112,7 +114,8 @@ def recipe_text(plan: Plan) -> str:
         lines += [f"## {row.label}  [{row.method}]", ""]
         lines += [*textwrap.indent(textwrap.dedent(described.docstring or "").strip(), "    ").splitlines(), ""]
         lines.append(
-            f"  objective   {objective['name']} {_table(objective['hyperparameters'])} ({described.path.name}:{described.line})"
+            f"  objective   {objective['name']} {_table(objective['hyperparameters'])} "
+            f"({described.path.name}:{described.line})"
         )
         reads = ", ".join(objective["reads"]) or "only logp"
         lines.append(
@@ -122,7 +125,8 @@ def recipe_text(plan: Plan) -> str:
             lines.append(f"  advantage   {_named(config['advantage'])}")
         if critic := config["critic"]:
             lines.append(
-                f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate {critic['learning_rate']:g}"
+                f"  critic      {critic['name']} {_table(critic['hyperparameters'])}, learning rate "
+                f"{critic['learning_rate']:g}"
             )
         lines.append(f"  reward      {_named(config['reward'])}")
         lines += [f"  filter      {_named(part)}" for part in config["filters"]]
@@ -147,6 +151,17 @@ def recipe_text(plan: Plan) -> str:
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 
 
+def _admitted(foreign: ModelConfig | MethodConfig) -> str:
+    """What the recipe lets a foreign model do, or does with it, as an addition to its name."""
+    return "".join(f", {text}" for text in admitted_with(foreign))
+
+
+def admitted_with(foreign: ModelConfig | MethodConfig) -> tuple[str, ...]:
+    """What has to be said of how a foreign model was admitted."""
+    found = (f"{foreign.strip_prefix!r} stripped from its tensors' names",) if foreign.strip_prefix else ()
+    return (*found, *(("code of its own runs (trust_remote_code)",) if foreign.trust_remote_code else ()))
+
+
 def _evaluation_text(recipe: Recipe) -> list[str]:
     """What every row is measured on, and what is chosen where."""
     options = recipe.evaluation
@@ -161,7 +176,8 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
     more = [decoding for decoding in options.base_decodings or () if decoding not in options.decodings]
     grid = f"; the base also {', '.join(more)}" if more else ""
     lines += [
-        f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most {options.max_new_tokens} tokens"
+        f"  decodings   {', '.join(options.decodings)}{grid}; {options.samples} samples; at most "
+        f"{options.max_new_tokens} tokens"
     ]
     lines += [f"  grader      {options.grader}"]
     if options.checkpoints > 1:
@@ -292,7 +308,7 @@ def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(values: dict[str, Any]) -> str:
+def _table(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
     )

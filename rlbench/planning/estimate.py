@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlbench.graph.stage import Stage
-from rlbench.planning.build import Plan
+from rlbench.planning.rows import Plan
 from rlbench.tasks.base import expected_rows
 
 # What is not known before sampling is assumed, and the plan says so.
@@ -16,7 +16,8 @@ CORRECT_SHARE = 0.35  # of the bank's samples: what the paper's counts give (140
 PAIRED_SHARE = 0.6  # of the prompts: those with a correct and a wrong sample
 
 ASSUMPTIONS = (
-    f"assumed: completions and solutions of {LENGTH_SHARE:.0%} of the longest allowed, {CORRECT_SHARE:.0%} of the bank's samples correct, "
+    f"assumed: completions and solutions of {LENGTH_SHARE:.0%} of the longest allowed, {CORRECT_SHARE:.0%} of the "
+    "bank's samples correct, "
     f"pairs for {PAIRED_SHARE:.0%} of its prompts"
 )
 
@@ -78,9 +79,10 @@ def detectable_effect(plan: Plan) -> float | None:
         _problems(next(s for (name, _), s in evaluations.items() if name == b.label))
         for b in plan.recipe.evaluation.benchmarks
     ]
-    if None in sizes or min(sizes) < 2:  # type: ignore[type-var]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or min(known) < 2:
         return None
-    return expected_effect(len(plan.recipe.seeds), sizes, samples=plan.recipe.evaluation.samples)  # type: ignore[arg-type]
+    return expected_effect(len(plan.recipe.seeds), known, samples=plan.recipe.evaluation.samples)
 
 
 def _problems(stage: Stage) -> int | None:

@@ -9,13 +9,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rlbench import models
-from rlbench.recipe import Recipe
+from rlbench.recipe import BASE, MINIATURE, Recipe
 from rlbench.records import UserError
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY
 from rlbench.tasks.templates import get_template, label, missing_markers
-
-MINIATURE = "miniature"
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,12 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, str, str, str | None]]:
     options = recipe.evaluation
     yield ("data.template", "training, online sampling", recipe.data.template, *base)
     bank = recipe.rollouts.template
-    yield ("data.template" if bank is None else "rollouts.template", "bank", recipe.data.template if bank is None else bank, *base)
+    yield (
+        "data.template" if bank is None else "rollouts.template",
+        "bank",
+        recipe.data.template if bank is None else bank,
+        *base,
+    )
     yield ("evaluation.template", "evaluation", options.template, *base)
     for name, method in recipe.methods.items():
         foreign = method.checkpoint not in (None, BASE)

@@ -8,16 +8,18 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import StageResult, git_state
+from rlbench.graph.provenance import git_state
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
-from rlbench.planning.build import BASE, DEVELOPMENT, Plan, Row, engine_of, vllm_version
-from rlbench.recipe import MethodConfig
-from rlbench.records import UserError, read_problems
+from rlbench.planning.describe import admitted_with
+from rlbench.planning.engines import engine_of, vllm_version
+from rlbench.planning.rows import Plan, Row
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
+from rlbench.records import read_problems
 from rlbench.tasks.base import content_digest
 from rlbench.tasks.templates import label
 from rlbench.training import trl_support
@@ -151,21 +153,20 @@ def _row_info(
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": _deviations(rows[0], config),
+        "deviations": _deviations(rows[0], config or plan.recipe.model),
         "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
         "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
     }
 
 
-def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
-    """What a row does otherwise than all others."""
-    found = ()
-    if config is not None and config.backend == "trl" and row.trained is not None:
-        found = trl_support.differences(row.trained.config, str(config.data))
-    return (
-        *found,
-        *((f"evaluated with the prompt {label(config.template)}",) if config is not None and config.template else ()),
-    )
+def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
+    """What a row does otherwise than all others, and what has to be said of a foreign model."""
+    found = admitted_with(config)
+    if isinstance(config, ModelConfig):
+        return found
+    if config.backend == "trl" and row.trained is not None:
+        found += trl_support.differences(row.trained.config, str(config.data))
+    return (*found, *((f"evaluated with the prompt {label(config.template)}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
@@ -236,23 +237,3 @@ def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[st
             result = results[stage.fingerprint]
             failures.setdefault((BASE, seed), f"`{stage.name}`: {result.reason or result.status}")
     return failures
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's ``manifest.json``.
-
-    Raises:
-        UserError: there is none, or it is no run's.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():
-        raise UserError(f"{path} is no run's manifest: it lacks recipe, rows or stages")
-    return manifest

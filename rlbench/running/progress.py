@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from rlbench.graph.execute import Event, Finished, Progress, StageResult, Started
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Event, Finished, Progress, Started
 from rlbench.graph.stage import Stage
 
 WIDTH = 118

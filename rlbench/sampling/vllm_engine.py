@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import first_line, locate
+from rlbench.models import first_line, locate, trusts_code
 from rlbench.recipe import VllmConfig
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SETTINGS = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: nothing outlives a killed worker, and runs repeat
+    # The engine core in this process: nothing outlives a killed worker, and runs repeat.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
@@ -78,6 +79,7 @@ class VllmEngine:
         arguments: dict[str, Any] = {
             "model": source,
             "revision": revision,
+            "trust_remote_code": trusts_code(folder),
             "dtype": dtype,
             "skip_tokenizer_init": True,
             "logprobs_mode": "processed_logprobs",

@@ -70,7 +70,8 @@ class Task:
         loaded = result if isinstance(result, Loaded) else Loaded(list(result))
         if len({problem.id for problem in loaded.problems}) < len(loaded.problems):
             raise UserError(
-                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart"
+                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told "
+                "apart"
             )
         return loaded
 
@@ -83,7 +84,8 @@ class Task:
         split = self.default_split if split is None else split
         if split not in self.splits:
             raise UserError(
-                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}"
+                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has "
+                f"{', '.join(self.splits)}"
             )
         if revision is not None and not self.takes_revision:
             raise UserError(
@@ -176,8 +178,8 @@ def describe_source(
 ) -> dict[str, Any]:
     """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the
-    stage, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is a hint of
+    the stage, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
     (``content_digest``), it stands there too. A file is read and checked whole here, so that a bad line is found when a
     recipe is planned and not hours into its run.
 
@@ -188,7 +190,7 @@ def describe_source(
     if local.is_file(source):
         path = _without_revision(source, revision)
         local.load(path)
-        return {"sha256": local.digest(path), "limit": limit, **pinned}
+        return {"sha256": local.digest(path), "limit": limit, "reader": local.READER, **pinned}
     name, split = _parts(source)
     found = get_task(name)
     split = found.check(split, revision)
@@ -236,7 +238,8 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
         name = source.get("task") or Path(context.unhashed["path"]).name
         raise UserError(
-            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; a changed benchmark "
+            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; "
+            "a changed benchmark "
             "is a different benchmark, so change `content`, and compare with nothing that was measured before"
         )
     write_problems(output / "problems.jsonl", loaded.problems)
@@ -253,7 +256,8 @@ def _parts(source: str) -> tuple[str, str | None]:
 def _without_revision(source: str, revision: str | None) -> Path:
     if revision is not None:
         raise UserError(
-            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed"
+            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is "
+            "hashed"
         )
     return Path(source).expanduser()
 

@@ -63,7 +63,8 @@ def load_hub(
     missing = [column for column in (hub.problem, *hub.columns) if column not in rows.column_names]
     if missing:
         raise UserError(
-            f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only {', '.join(rows.column_names)}"
+            f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only "
+            f"{', '.join(rows.column_names)}"
         )
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))

@@ -28,7 +28,8 @@ def _chatml(system: str, user: str) -> str:
 def _few_shot(*examples: tuple[str, str, str]) -> str:
     """Examples as turns of a conversation, so that the model ends its own turn and does not go on to a next problem."""
     turns = [
-        f"<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n{solution} The answer is \\boxed{{{answer}}}.<|im_end|>\n"
+        f"<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n{solution} The answer is "
+        f"\\boxed{{{answer}}}.<|im_end|>\n"
         for problem, solution, answer in examples
     ]
     return "".join(turns) + "<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n"

@@ -14,7 +14,7 @@ from torch import Tensor
 from rlbench.records import FinishReason, Rollout, StageFailure, Verdict
 from rlbench.testing.probes import ProbeBatch, changed, hold_reads, probe, smallest, snapshot
 from rlbench.testing.report import Check, Wrong, checked, for_each_setting
-from rlbench.training.offline import choice, estimate
+from rlbench.training.credit import choice, estimate
 from rlbench.training.online import reward_of
 from rlbench.training.step import BoundComponent
 
@@ -97,7 +97,8 @@ def check_purity(kind: str, component: BoundComponent) -> str:
         first, second = (_outcome(kind, component, whole) for _ in range(2))
         if not all(torch.equal(first[name], second[name]) for name in first):
             raise Wrong(
-                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call"
+                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to "
+                "call"
             )
     return "the batch is left as it is, and two calls agree to the bit"
 
@@ -114,7 +115,8 @@ def check_order(kind: str, component: BoundComponent) -> str:
             if apart.any():
                 place = int(apart.nonzero()[0])
                 raise Wrong(
-                    f"its {name} depends on the order of the sequences: {found[place].item()} at place {place} of the order {order}, "
+                    f"its {name} depends on the order of the sequences: {found[place].item()} at place {place} of "
+                    f"the order {order}, "
                     f"{wanted[place].item()} before; find a group's sequences by batch.group and not by their place"
                 )
     return "the same for every sequence in any order of the sequences"
@@ -156,7 +158,8 @@ def check_reward(component: BoundComponent) -> str:
         try:
             reward_of(component, rollout)
         except StageFailure as failure:
-            what = f"a rollout with verdict {rollout.verdict!r}, finish reason {rollout.finish_reason!r} and answer {rollout.answer!r}"
+            ended = f"finish reason {rollout.finish_reason!r} and answer {rollout.answer!r}"
+            what = f"a rollout with verdict {rollout.verdict!r}, {ended}"
             raise StageFailure(f"{failure}, for {what}") from None
     return f"a finite number for {len(_rollouts())} rollouts: correct, wrong, unparsed, cut off, timed out, empty"
 
@@ -168,7 +171,8 @@ def check_reward_purity(component: BoundComponent) -> str:
         values = [float(component(given)) for _ in range(2)]
         if values[0] != values[1] or float(component(copy.deepcopy(rollout))) != values[0]:
             raise Wrong(
-                f"the same rollout has the rewards {values[0]:g} and {values[1]:g}: it must not draw random numbers or keep anything; "
+                f"the same rollout has the rewards {values[0]:g} and {values[1]:g}: it must not draw random numbers "
+                "or keep anything; "
                 "what is to look random is a hash of the rollout"
             )
         if given != rollout:

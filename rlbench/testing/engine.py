@@ -68,7 +68,8 @@ def network(critic: bool, dtype: torch.dtype) -> Network:
             initializer_range=0.2,
             tie_word_embeddings=True,
         )
-        policy = Policy(Qwen2ForCausalLM(config).to(dtype))
+        model: Any = Qwen2ForCausalLM(config)  # whose `to` is typed as a function that wants the model twice
+        policy = Policy(model.to(dtype))
         if not critic:
             return policy
         values = Critic(policy)
@@ -117,7 +118,8 @@ def check_engine(bound: BoundObjective) -> str:
             f"in float32 the gradient of a step changes by {single:.1e} of its size {where}: something of the other "
             f"{bound.rows} is added and taken away again, which leaves its rounding behind"
         )
-    return f"a step's gradient is the same however it is cut and ordered (within {single:.1e} of its size; {worst:.1e} in float64)"
+    within = f"within {single:.1e} of its size; {worst:.1e} in float64"
+    return f"a step's gradient is the same however it is cut and ordered ({within})"
 
 
 def _worst(bound: BoundObjective, dtype: torch.dtype) -> tuple[float, str]:
@@ -237,7 +239,8 @@ class Beside:
         if not sent:
             return [_two(bound, _UNREACHABLE) for bound in bounds]
         work = [
-            {**dataclasses.asdict(dataclasses.replace(bound, function=None)), "function": places[number]}  # type: ignore[arg-type]
+            {field.name: getattr(bound, field.name) for field in dataclasses.fields(bound)}
+            | {"function": places[number]}
             for number, bound in sent
         ]
         found: dict[int, Tensor | str] = {}
@@ -272,7 +275,8 @@ def _two(bound: BoundObjective, found: Tensor | str) -> Check:
     whole = gradient(bound, [units_of(examples(bound.rows, torch.float64))], torch.float64)
     change = ((found - whole).norm() / whole.norm()).item()
     if not change <= ROUNDING[torch.float64]:
-        reason = f"over two processes the gradient of a step changes by {change:.1e} of its norm: it must not ask where it runs"
+        changes = f"the gradient of a step changes by {change:.1e} of its norm"
+        reason = f"over two processes {changes}: it must not ask where it runs"
         return Check("processes", False, f"{what}: {reason}")
     return Check(
         "processes", True, f"two processes with unequal shares have the gradient of one ({change:.1e} of its norm)"
@@ -322,7 +326,7 @@ def _address(function: Callable[..., Any]) -> dict[str, str] | None:
             if getattr(module, function.__name__, None) is function
             else None
         )
-    path, attached = function.__code__.co_filename, function.__rlbench__  # type: ignore[attr-defined]
+    path, attached = function.__code__.co_filename, registry.registration(function)
     try:
         loaded = registry.load("objective", attached["name"], [path])
     except UserError:

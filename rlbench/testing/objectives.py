@@ -66,7 +66,8 @@ def check_result(bound: BoundObjective) -> str:
     """
     if (bound.reduction == "pair-mean") != (bound.rows == "pairs"):
         raise Wrong(
-            f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together'
+            f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" '
+            "go together"
         )
     shapes: dict[str, None] = {}
     flows = False
@@ -76,7 +77,8 @@ def check_result(bound: BoundObjective) -> str:
         shapes |= {f"[{'NST'[_kind(term.values, whole)]}]": None for term in loss.terms}
     if not flows:
         raise Wrong("its gradient is 0 at every token of every probe: nothing would be learned from it")
-    return f"a loss of {' and '.join(shapes)} for {bound.reduction}, with a gradient; statistics: {', '.join(loss.stats) or 'none'}"
+    statistics = ", ".join(loss.stats) or "none"
+    return f"a loss of {' and '.join(shapes)} for {bound.reduction}, with a gradient; statistics: {statistics}"
 
 
 def _ordinary(bound: BoundObjective, whole: ProbeBatch, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
@@ -96,7 +98,8 @@ def _ordinary(bound: BoundObjective, whole: ProbeBatch, dtype: torch.dtype) -> t
         for term in loss.terms:
             if term.values.dtype != dtype:
                 raise Wrong(
-                    f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take batch.logp.dtype"
+                    f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take "
+                    "batch.logp.dtype"
                 )
         if not reduced.requires_grad:
             raise Wrong("no gradient flows from what it returns: all of it is detached")
@@ -107,7 +110,8 @@ def _ordinary(bound: BoundObjective, whole: ProbeBatch, dtype: torch.dtype) -> t
             raise Wrong(f"its statistic {name!r} is called as one of the engine's own: give it another name")
         if values.dim() != 1 or len(values) not in _sizes(whole):
             raise Wrong(
-                f"its statistic {name!r} has shape {tuple(values.shape)}: return it unreduced, one value a token, a sequence or a pair; "
+                f"its statistic {name!r} has shape {tuple(values.shape)}: return it unreduced, one value a token, a "
+                "sequence or a pair; "
                 "the engine takes the mean over the whole step"
             )
     return loss, gradients
@@ -144,7 +148,8 @@ def check_purity(bound: BoundObjective) -> str:
             a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)
         ):
             raise Wrong(
-                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call"
+                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to "
+                "call"
             )
     return "the batch is left as it is, and two calls agree to the bit"
 
@@ -175,7 +180,8 @@ def _compare(bound: BoundObjective, whole: ProbeBatch, sequences: list[int], exp
     """
     unit = bound.rows.removesuffix("s")
     advice = (
-        f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an advantage estimator, "
+        f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an "
+        "advantage estimator, "
         "a sequence's mean is batch.sequence_mean, and the mean over the step is the engine's"
     )
     where = [_places(values, whole, sequences) for values in expected[0]]
@@ -184,7 +190,8 @@ def _compare(bound: BoundObjective, whole: ProbeBatch, sequences: list[int], exp
     pairs = [("loss", found, of[places], of) for found, of, places in zip(values, expected[0], where, strict=True)]
     if stats.keys() != expected[2].keys():
         raise Wrong(
-            f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch {', '.join(expected[2]) or 'none'}"
+            f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch "
+            f"{', '.join(expected[2]) or 'none'}"
         )
     for name, of in expected[2].items():
         pairs.append((f"statistic {name!r}", stats[name], of[_places(of, whole, sequences)], of))
@@ -196,7 +203,8 @@ def _compare(bound: BoundObjective, whole: ProbeBatch, sequences: list[int], exp
         if apart.any():
             place = int(apart.nonzero()[0])
             raise Wrong(
-                f"the {name} of sequences {sequences} {how} is {found[place].item():.6g} at place {place}, and {wanted[place].item():.6g} "
+                f"the {name} of sequences {sequences} {how} is {found[place].item():.6g} at place {place}, and "
+                f"{wanted[place].item():.6g} "
                 f"in the whole batch; {advice}"
             )
 
@@ -265,7 +273,8 @@ def check_extremes(bound: BoundObjective) -> str:
         advice = ": exponentiate log-ratios with bounded_ratio, and clamp what is divided by or taken the logarithm of"
         _all_finite(reduced, _gradients(reduced, leaves), loss.stats, f"{_size(whole)} with {what}", advice)
         tried += 1
-    return f"finite for {tried} batches with log-probabilities from 0 to -200, ratios to e^200 either way and advantages to 1000"
+    extremes = "log-probabilities from 0 to -200, ratios to e^200 either way and advantages to 1000"
+    return f"finite for {tried} batches with {extremes}"
 
 
 def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
@@ -273,7 +282,7 @@ def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
     shapes = [base, *(smallest(base, reward) for reward in (0.0, 1.0))]
     entropies = itertools.cycle((0.0, -1e-7, 12.0))  # rounding makes an entropy of 0 a little less
     for logp, older, credit in itertools.product((0.0, -100.0, -200.0), (0.0, -100.0, -200.0), (0.0, 1e3, -1e3)):
-        fields = {
+        values: dict[str, Tensor | float] = {
             "logp": logp,
             "ref_logp": older,
             "old_logp": older,
@@ -286,7 +295,7 @@ def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
         }
         for shape in shapes:
             yield (
-                shape.replace(**fields),
+                shape.replace(**values),
                 f"log-probabilities of {logp:g}, older ones of {older:g} and advantages of {credit:g}",
             )
     random = torch.Generator().manual_seed(0)
@@ -337,8 +346,10 @@ def _differences(bound: BoundObjective, whole: ProbeBatch) -> tuple[int, int]:
             if (wrong & smooth).any():
                 term = int((wrong & smooth).nonzero()[0])
                 raise Wrong(
-                    f"its derivative with respect to {name} is {exact[term, token].item() + 0.0:.6g}, and finite differences give "
-                    f"{measured[term].item():.6g}: what is held fixed has to go through stop_gradient(x), not .detach(), .data, .item() "
+                    f"its derivative with respect to {name} is {exact[term, token].item() + 0.0:.6g}, and finite "
+                    "differences give "
+                    f"{measured[term].item():.6g}: what is held fixed has to go through stop_gradient(x), not "
+                    ".detach(), .data, .item() "
                     "or torch.no_grad()"
                 )
             judged, kinks = judged + int(not wrong.any()), kinks + int(wrong.any())
@@ -381,7 +392,8 @@ def _replayed(bound: BoundObjective, whole: ProbeBatch, stops: list[Tensor]) -> 
     if replay.asked != len(stops):
         times = "more often" if replay.asked > len(stops) else f"{replay.asked} times"
         raise Wrong(
-            f"it calls stop_gradient {len(stops)} times and, for nearly the same batch, {times}: how often must depend on nothing but the "
+            f"it calls stop_gradient {len(stops)} times and, for nearly the same batch, {times}: how often must "
+            "depend on nothing but the "
             "hyper-parameters, so that the same values can be held fixed"
         )
     if failure is not None:

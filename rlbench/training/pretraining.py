@@ -103,7 +103,8 @@ class PretrainingConfig:
                 isinstance(value, bool) or not isinstance(value, int | type(default)) or value < 0
             ):
                 raise UserError(
-                    f"pretraining.{key}: {value!r} is not {'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
+                    f"pretraining.{key}: {value!r} is not "
+                    f"{'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
                 )
         habits = overrides.get("habits", {})
         if not isinstance(habits, Mapping) or not all(isinstance(weights, Mapping) for weights in habits.values()):
@@ -117,10 +118,9 @@ class PretrainingConfig:
                 raise UserError(f"pretraining.habits.{form}: weights are numbers")
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise UserError(f"pretraining.habits.{form}: weights are at least 0 and at least one is above")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
-        return cls(
-            **{**values, "habits": {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}}
-        )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        values["habits"] = {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}
+        return cls(**values)
 
 
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
@@ -327,7 +327,8 @@ def _train(
         loss = _loss(model, *_tensors(batches[step], settings.prompt_weight))
         if not loss.isfinite():
             raise StageFailure(
-                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is {settings.learning_rate}"
+                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is "
+                f"{settings.learning_rate}"
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)

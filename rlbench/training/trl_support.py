@@ -33,7 +33,8 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
     if name not in REDUCTIONS:
         return f"backend trl trains {', '.join(REDUCTIONS)}, not {name}"
     if (name == "grpo") != (data == "online"):
-        return f"TRL's {name} {'samples for itself, so its data is online' if name == 'grpo' else 'does not sample'}, not {data}"
+        does = "samples for itself, so its data is online" if name == "grpo" else "does not sample"
+        return f"TRL's {name} {does}, not {data}"
     reduction, known = config["objective"]["reduction"], REDUCTIONS[name]
     if reduction not in known:
         return f"TRL reduces {name} by {' or '.join(known)}, not by {reduction}"
@@ -64,7 +65,8 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
         return "TRL's grpo needs online.samples_per_prompt of at least 2"
     samples = online["prompts_per_step"] * online["samples_per_prompt"]
     if samples % online.get("mini_batches", 1):
-        return f"TRL cuts a step into equal parts, and {samples} samples do not divide by online.mini_batches = {online['mini_batches']}"
+        divisor = f"online.mini_batches = {online['mini_batches']}"
+        return f"TRL cuts a step into equal parts, and {samples} samples do not divide by {divisor}"
     return None
 
 
@@ -81,7 +83,8 @@ def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
             notes.append("advantage: ignored")
         if config["objective"]["name"] == "dpo":
             notes.append(
-                "training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of unequal size"
+                "training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of "
+                "unequal size"
             )
         return tuple(notes)
     notes.append("completions are drawn by transformers' generate, all of a step at once; sampling.batch_rows: ignored")

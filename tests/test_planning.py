@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from rlbench.objectives import registry
-from rlbench.planning.build import Plan, build, engine_of
+from rlbench.planning.build import build
+from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import detectable_effect, estimate, totals
-from rlbench.recipe import load_recipe
+from rlbench.planning.rows import Plan
+from rlbench.recipe import DEVELOPMENT, load_recipe, main_decoding
 from rlbench.records import UserError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -46,6 +48,29 @@ def test_a_base_that_serves_all_seeds_is_sampled_once(tmp_path: Path) -> None:
     assert len(fingerprints(planned, "rollouts")) == 1
     assert [row.seed for row in planned.rows if row.method == "base"] == [None]
     assert len(fingerprints(planned, "train/sft")) == 2
+
+
+@pytest.mark.parametrize(
+    ("decodings", "main"),
+    [
+        (["t1.0", "greedy"], "t1.0"),
+        (["greedy", "t1.0"], "t1.0"),
+        (["t0.6", "greedy", "t1"], "t1"),
+        (["t0.6", "greedy"], "t0.6"),
+        (["greedy", "t0.6"], "greedy"),
+        (["greedy"], "greedy"),
+    ],
+)
+def test_checkpoints_are_chosen_under_the_decoding_that_the_report_compares_by(decodings: list[str], main: str) -> None:
+    named = [f"evaluation.decodings={decodings!r}", "evaluation.checkpoints=2"]
+    planned = plan(*named, 'evaluation.development=["arithmetic:development/steps"]', only=["sft"], seeds=[0])
+    assert main_decoding(planned.recipe.evaluation.decodings) == main
+    chosen = next(stage for stage in planned.stages if stage.name == "select/sft/seed0")
+    assert chosen.config["decoding"] == main
+    read = {stage.config["decoding"] for name, stage in chosen.inputs.items() if name.startswith("evaluation")}
+    assert read == {main}
+    held_out = [stage for stage in planned.stages if stage.config.get("split") == DEVELOPMENT and "sft@" in stage.name]
+    assert {stage.config["decoding"] for stage in held_out} == {main}
 
 
 def test_one_more_method_adds_only_its_own_stages() -> None:
@@ -215,14 +240,14 @@ def test_the_engine_is_vllm_where_it_is_installed_and_transformers_else_and_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def engines(version: str | None, engine: str) -> set[str]:
-        monkeypatch.setattr("rlbench.planning.build.vllm_version", lambda: version)
+        monkeypatch.setattr("rlbench.planning.engines.vllm_version", lambda: version)
         stages = plan(f"sampling.engine={engine}").stages
         return {str(engine_of(stage.config)) for stage in stages if stage.kind in ("rollouts", "evaluate")}
 
     assert engines(None, "auto") == engines("0.32.0", "transformers") == {"transformers"}
     assert engines("0.32.0", "auto") == engines("0.32.0", "vllm") == {"vllm 0.32.0"}
     fingerprint = plan("sampling.engine=vllm").fingerprint
-    monkeypatch.setattr("rlbench.planning.build.vllm_version", lambda: "0.31.0")
+    monkeypatch.setattr("rlbench.planning.engines.vllm_version", lambda: "0.31.0")
     assert plan("sampling.engine=vllm").fingerprint != fingerprint
     overrides = [
         "sampling.engine=vllm",
@@ -233,7 +258,7 @@ def test_the_engine_is_vllm_where_it_is_installed_and_transformers_else_and_the_
     assert engine_of(stages["train/grpo/seed0"].config) == "vllm 0.31.0"
     shares = [stages[name].config for name in ("rollouts/seed0",)] + [stages["train/grpo/seed0"].config["sampling"]]
     assert [config["gpu_memory_utilization"] for config in shares] == [0.8, 0.2]
-    monkeypatch.setattr("rlbench.planning.build.vllm_version", lambda: None)
+    monkeypatch.setattr("rlbench.planning.engines.vllm_version", lambda: None)
     with pytest.raises(UserError, match=r"^`sampling\.engine`: vllm is not installed"):
         plan("sampling.engine=vllm")
 
@@ -271,7 +296,8 @@ def test_a_row_by_trl_has_the_same_data_and_a_training_stage_of_its_own() -> Non
 
 def test_an_objective_of_the_samplers_log_probabilities_is_refused_on_demonstrations(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
-    text = 'from rlbench import objective\n@objective("mine", reads=("sampler_logp",))\ndef mine(batch):\n    return -batch.sampler_logp\n'
+    decorated = '@objective("mine", reads=("sampler_logp",))\ndef mine(batch):\n    return -batch.sampler_logp\n'
+    text = f"from rlbench import objective\n{decorated}"
     plugin.write_text(text)
     with pytest.raises(UserError, match="nobody sampled demonstrations"):
         plan(f'plugins=["{plugin}"]', 'methods.mine={objective="mine", data="demonstrations"}')
