@@ -24,6 +24,7 @@ from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
 from rlbench.records import Problem, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
 from rlbench.tasks.overlap import find_overlaps
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
@@ -197,7 +198,7 @@ def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]
         return found
     if config.backend == "trl" and row.trained is not None:
         found += trl_support.differences(row.trained.config, str(config.data))
-    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
+    return (*found, *((f"evaluated with the prompt {label(config.template)}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
