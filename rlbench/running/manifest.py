@@ -21,7 +21,7 @@ from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.overlaps import problem_sets
 from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
-from rlbench.records import Problem, read_problems, stream_problems
+from rlbench.records import Problem, UserError, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
 from rlbench.tasks.overlap import find_overlaps
 from rlbench.tasks.templates import label
