@@ -28,6 +28,7 @@ for command in (
     runs.run,
     runs.plan,
     runs.show,
+    runs.keys,
     runs.rollouts,
     runs.evaluate,
     runs.report,
