@@ -81,9 +81,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs differ in, each kind's first difference in the order in which they arise, and what nobody could
-    compare.
-    """
+    """Each kind's first difference of two runs, in the order in which they arise, and what nobody could compare."""
 
     differences: list[Difference] = field(default_factory=list)
     not_compared: list[str] = field(default_factory=list)

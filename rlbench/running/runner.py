@@ -172,7 +172,7 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
+    """Warnings known before anything runs, of rows that will stay empty: plug-ins that cannot work. It imports the
     plug-ins.
     """
     return [*plan.warnings, *import_plugins(plan)]
@@ -194,7 +194,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
-    """Where nothing that was wanted is there, and bad input is why: that is what the user has to be told, once."""
+    """Tell the user once of bad input where it is why nothing that was wanted is there."""
     if any(is_done(stage, results) for stage in targets):
         return
     for stage in stages:
