@@ -39,6 +39,8 @@ def write(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     (output / "text.txt").write_text(text)
     context.count(tokens=len(text), prompts=1)
     context.count(prompts=0.5)
+    context.note(f"{text} was written")
+    context.note(f"{text} was written")
     context.progress(1, 1, "written")
     config["text"] = "changed by the stage"
 
@@ -176,6 +178,7 @@ def test_a_diamond_runs_each_stage_once_and_reports_it(store: Store) -> None:
     assert kinds == [(kind, name) for name in "abcd" for kind in (Started, Progress, Finished)]
     assert (events[1].done, events[1].total, events[1].note) == (1, 1, "written")
     assert results["d"].counters == {"tokens": 6, "prompts": 1.5}
+    assert results["d"].notes == store.manifest(d.fingerprint)["notes"] == ["dbacaa was written"]
 
 
 def test_what_is_done_is_not_done_again_and_keeps_its_measurements(store: Store) -> None:
@@ -187,11 +190,8 @@ def test_what_is_done_is_not_done_again_and_keeps_its_measurements(store: Store)
     assert all(isinstance(event, Finished) and event.result.cached for event in events)
     assert [event.result.stage.name for event in events] == ["a", "b"]
     for name, result in again.items():
-        assert (result.seconds, result.counters, result.peak_memory_bytes) == (
-            first[name].seconds,
-            first[name].counters,
-            first[name].peak_memory_bytes,
-        )
+        for key in ("seconds", "counters", "notes", "peak_memory_bytes"):
+            assert getattr(result, key) == getattr(first[name], key)
         assert not first[name].cached
     assert again["a"].seconds >= 0.05
     assert again["a"].peak_memory_bytes > 2**20

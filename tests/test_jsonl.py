@@ -1,5 +1,5 @@
-"""The one reader of JSON lines: every line is read to exactly the value meant or refused by file and line, never another
-value and never a traceback.
+"""The one reader of JSON lines: every line is read to exactly the value meant or refused by file and line, never
+another value and never a traceback.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rlbench.tasks.base import describe_source
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "jsonl"
 REFUSED = "refused"  # in place of the value that is meant
 
-# Values: (how JSON spells it, what is meant) ---------------------------------------------------------------------------
+# Values: (how JSON spells it, what is meant) --------------------------------------------------------------------------
 
 
 def spelled(texts: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, Any]]:
@@ -200,7 +200,7 @@ def test_every_line_of_problems_is_read_as_it_is_meant_or_refused_and_written_as
         assert read_problems(Path(folder) / "artifact.jsonl") == values
 
 
-# Kinds of mistakes and what is said of them ----------------------------------------------------------------------------
+# Kinds of mistakes and what is said of them ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_problem_file_keeps_numbers_as_they_are_written_and_its_description_sa
     assert describe_source(str(path))["reader"] == local.READER
 
 
-# Printing --------------------------------------------------------------------------------------------------------------
+# Printing -------------------------------------------------------------------------------------------------------------
 
 
 @given(st.text(st.characters()), st.none() | st.text(st.characters()))
@@ -334,7 +334,8 @@ ODD = [
 
 def test_odd_outputs_go_through_the_command_line_and_each_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
-    numbers = b'{"id": 0.10, "gold": 0.5, "output": "\\\\boxed{1/2}"}\n{"id": 1e400, "gold": 1e400, "output": "\\\\boxed{10^{400}}"}\n'
+    numbers = b'{"id": 0.10, "gold": 0.5, "output": "\\\\boxed{1/2}"}\n'
+    numbers += b'{"id": 1e400, "gold": 1e400, "output": "\\\\boxed{10^{400}}"}\n'
     numbers += b'{"id": "huge", "gold": ' + b"9" * 5000 + b', "output": "\\\\boxed{' + b"9" * 5000 + b'}"}\n'
     path.write_bytes(b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\r\n" for row in ODD).encode() + numbers)
     names = [*(row["id"] for row in ODD), "0.10", "1e400", "huge"]

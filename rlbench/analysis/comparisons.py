@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rlbench.analysis.intervals import MARGIN, holm, minimum_detectable_effect, verdict
+from rlbench.analysis.intervals import MARGIN, Estimate, holm, minimum_detectable_effect, verdict
 from rlbench.analysis.results import ScoreTable
 from rlbench.recipe import AVERAGE
 
@@ -38,7 +39,8 @@ def comparisons(results: ScoreTable, reference: str | None = None, margin: float
     """
     there = {row.method for row in results.rows}
     against = [name for name in dict.fromkeys((results.base_name, reference)) if name in there]
-    records, estimates = [], []
+    records: list[dict[str, Any]] = []
+    estimates: list[Estimate | None] = []
     for name in against:
         for row in results.rows:
             if row.method not in (name, results.base_name):

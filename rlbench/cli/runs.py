@@ -64,9 +64,10 @@ def plan(
     """Say what would run, what is cached, and what it costs. Needs no torch."""
     from rlbench.graph.artifact import Store
     from rlbench.planning.estimate import detectable_effect, estimate
+    from rlbench.planning.overlaps import overlaps_before
 
     planned = load_plan(recipe, overrides, only, seeds)
-    warn(planned.warnings)
+    warn([*planned.warnings, *(found.text for found in overlaps_before(planned))])
     opened = Store(store, create=False)
     cached = {stage.fingerprint for stage in planned.stages if opened.status(stage.fingerprint) is not None}
     if as_json:
@@ -173,6 +174,8 @@ def rollouts(
 @click.option("--grader", metavar="NAME", help="Who grades: rlbench or qwen.  [default: rlbench]")
 @click.option("--contamination", is_flag=True, help="Also probe whether it completes the problems by heart.")
 @click.option("--revision", help="Revision of a hub model.")
+@click.option("--strip-prefix", metavar="TEXT", help="Taken away from the names of all tensors, such as _orig_mod.")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Let code run that comes with the model.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]")
 @click.option("--engine", type=click.Choice(["auto", "transformers", "vllm"]), help="What samples.  [default: auto]")
 @store_option

@@ -22,7 +22,8 @@ class StageResult:
 
     ``failed`` can never succeed and is remembered; ``error`` (a bug, memory, a disk) is tried again by the next run;
     ``skipped`` had an input which is one of the two. ``bad_input`` marks an error that only the user can mend, a
-    UserError. Times are in seconds, of all threads and of children waited for in ``cpu_seconds``.
+    UserError. ``notes`` are for the readers of the results. Times are in seconds; ``cpu_seconds`` are of all threads
+    and of children waited for.
     """
 
     stage: Stage
@@ -31,6 +32,7 @@ class StageResult:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     counters: dict[str, int | float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     peak_memory_bytes: int | None = None
     reason: str | None = None
     bad_input: bool = False
@@ -38,7 +40,7 @@ class StageResult:
     @classmethod
     def stored(cls, stage: Stage, manifest: Mapping[str, Any], *, cached: bool) -> StageResult:
         """The result that an artifact's manifest tells."""
-        names = ("status", "seconds", "cpu_seconds", "counters", "peak_memory_bytes", "reason")
+        names = ("status", "seconds", "cpu_seconds", "counters", "notes", "peak_memory_bytes", "reason")
         return cls(stage, cached=cached, **{name: manifest[name] for name in names if name in manifest})
 
 

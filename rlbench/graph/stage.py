@@ -172,6 +172,7 @@ class StageContext:
         self._slot = slot or WarmSlot()
         self.unhashed = dict(unhashed or {})
         self.counters: dict[str, int | float] = {}
+        self.notes: list[str] = []
         self._scratch = scratch
         self._report = report
         self._reported = float("-inf")
@@ -206,3 +207,10 @@ class StageContext:
         for name, number in numbers.items():
             value = number if type(number) is int else float(number)
             self.counters[name] = self.counters.get(name, 0) + value
+
+    def note(self, text: str) -> None:
+        """Say something that readers of the results have to know; it stands in the artifact's manifest, in the stage's
+        result and in the report.
+        """
+        if text not in self.notes:
+            self.notes.append(text)

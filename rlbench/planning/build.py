@@ -12,7 +12,7 @@ from pathlib import Path
 from rlbench.grading import GRADERS
 from rlbench.graph.stage import Stage
 from rlbench.planning.rows import Plan, Row
-from rlbench.planning.stages import Stages
+from rlbench.planning.stages import Stages, options_of
 from rlbench.recipe import AVERAGE, BASE, DEVELOPMENT, EvaluationConfig, MethodConfig, Recipe
 from rlbench.records import UserError, nearest
 
@@ -98,7 +98,7 @@ def _checkpoint_rows(stages: Stages, name: str, method: MethodConfig) -> Iterato
     """
     label = method.label or name
     if method.checkpoint != BASE:
-        model = stages.link(str(method.checkpoint), method.revision)
+        model = stages.link(str(method.checkpoint), method.revision, options_of(method, f"methods.{name}"))
         yield _evaluated(stages, name, label, None, model, method.template)
         return
     if method.template is None:

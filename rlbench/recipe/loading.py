@@ -17,6 +17,8 @@ from rlbench.recipe.packaged import locate, suggestion
 from rlbench.recipe.tables import MethodConfig, OnlineConfig, Recipe, TrainingConfig
 from rlbench.records import UserError, nearest
 
+OF_THE_MODEL = ("revision", "strip_prefix", "trust_remote_code")
+
 
 def load_recipe(
     path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()
@@ -64,8 +66,8 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
         source: a Hugging Face folder or hub id.
         benchmarks: names of tasks, or JSONL files.
         limit: how many problems of each, from the first.
-        options: ``revision`` of the model, ``dtype``, ``device``, ``engine`` (of ``SamplingConfig``), and keys of
-            ``EvaluationConfig``; None is the default.
+        options: ``revision``, ``strip_prefix`` and ``trust_remote_code`` of the model, ``dtype``, ``device``,
+            ``engine`` (of ``SamplingConfig``), and keys of ``EvaluationConfig``; None is the default.
 
     Raises:
         UserError: an option is wrong; the message names it.
@@ -77,7 +79,7 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
     raw: dict[str, Any] = {
         "name": "evaluate",
         "title": f"Scores of {source}",
-        "model": {"source": source, "revision": given.pop("revision", None)},
+        "model": {"source": source, **{key: given.pop(key) for key in OF_THE_MODEL if key in given}},
         "sampling": {"engine": given.pop("engine", "auto")},
         **{key: given.pop(key) for key in ("dtype", "device") if key in given},
         "data": {"prompts": data[0]},

@@ -60,10 +60,15 @@ class DataSource(Frozen):
 class ModelConfig(Frozen):
     """The base model: ``miniature`` (trained by a stage of the graph, one a seed), a Hugging Face
     folder, or a hub id.
+
+    ``strip_prefix`` is taken away from the names of all its tensors, where a wrapper has put it there (``_orig_mod.``
+    of ``torch.compile``). ``trust_remote_code`` lets code run that comes with it; by default none ever does.
     """
 
     source: str
     revision: str | None = None
+    strip_prefix: Annotated[str, Field(min_length=1)] | None = None
+    trust_remote_code: bool = False
     pretraining: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -245,13 +250,16 @@ class MethodConfig(Frozen):
 
     ``checkpoint = "base"`` with a ``template`` is a control: the untrained model under another prompt. ``backend`` is
     who trains: the engine that all rows share, or TRL's trainer of that name on the same data. ``template`` is the
-    prompt that this row is evaluated with, by default that of all.
+    prompt that this row is evaluated with, by default that of all. ``revision``, ``strip_prefix`` and
+    ``trust_remote_code`` are of a checkpoint what those of ``ModelConfig`` are of the base.
     """
 
     label: str | None = None
     checkpoint: str | None = None
     template: str | None = None
     revision: str | None = None
+    strip_prefix: Annotated[str, Field(min_length=1)] | None = None
+    trust_remote_code: bool = False
     objective: str | None = None
     data: str | None = None
     backend: Literal["rlbench", "trl"] = "rlbench"
@@ -268,6 +276,8 @@ class MethodConfig(Frozen):
     def _one_source(self) -> MethodConfig:
         if (self.checkpoint is None) == (self.objective is None):
             raise ValueError("a method names either an objective or a checkpoint")
+        if self.checkpoint in (None, "base") and (self.strip_prefix or self.trust_remote_code):
+            raise ValueError("strip_prefix and trust_remote_code are for a checkpoint; the base has those of `model`")
         if self.objective is not None and self.data is None:
             names = "demonstrations, rollouts.correct, rollouts.pairs, rollouts.groups or online"
             raise ValueError(f"a method with an objective names its data: {names}")

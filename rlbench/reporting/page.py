@@ -46,7 +46,7 @@ def page_of(run: Run, shown: Mapping[str, Table]) -> str:
     results, manifest = run.findings.results, run.manifest
     overview, panels = _plots(run.findings)
     families = {plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows}
-    listed_elsewhere = ("recipe", "command", "problem_sets")
+    listed_elsewhere = ("recipe", "command", "problem_sets", "overlaps")
     return environment.get_template("page.html.j2").render(
         recipe=run.recipe["name"],
         title=run.title,

@@ -20,6 +20,7 @@ from rlbench.analysis.intervals import MARGIN
 from rlbench.analysis.metrics import UNGRADED
 from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
 from rlbench.records import UserError
+from rlbench.tasks.overlap import Overlap
 
 MANIFEST, SAMPLES, PROBES, REGRADED = "manifest.json", "samples.parquet", "probes.parquet", "regraded-"
 SAMPLE_KEYS = ["method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index"]
@@ -139,6 +140,8 @@ class Run:
                 f"{ungraded} of {len(self.samples)} samples could not be graded (time-out or crash of the grader) and "
                 "count as not correct."
             )
+        shared = self.manifest["overlaps"]["found"] if "overlaps" in self.manifest else []
+        found += [f"{Overlap(**one).summary}." for one in shared]
         decisive = ("train", "evaluate", "rollouts")
         stages = [stage for stage in self.manifest["stages"] if stage["name"].split("/")[0] in decisive]
         for library in LIBRARIES_THAT_DECIDE:

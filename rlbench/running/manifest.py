@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
@@ -15,11 +16,14 @@ from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.provenance import git_state
 from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
+from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
+from rlbench.planning.overlaps import problem_sets
 from rlbench.planning.rows import Plan, Row
-from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig
-from rlbench.records import read_problems
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
+from rlbench.records import Problem, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
+from rlbench.tasks.overlap import find_overlaps
 from rlbench.training import trl_support
 
 
@@ -48,6 +52,7 @@ def manifest_of(
                 "cpu_seconds": result.cpu_seconds,
                 "tokens": result.counters.get("tokens"),
                 "counters": result.counters,
+                "notes": result.notes,
                 "peak_memory_bytes": result.peak_memory_bytes,
                 "versions": _versions_of(stage, store),
                 "engine": engine_of(stage.config),
@@ -64,13 +69,27 @@ def manifest_of(
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
+        "overlaps": _overlaps(plan, store),
         "rows": [
             _row_info(plan, method, store, results, failures)
             for method in dict.fromkeys(row.method for row in plan.rows)
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
+        "notes": [*plan.warnings, *_stage_notes(plan, store)],
     }
+
+
+def _stage_notes(plan: Plan, store: Store) -> list[str]:
+    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    once, with the first of the stages that say it.
+    """
+    first: dict[str, str] = {}
+    for stage in plan.stages:
+        with contextlib.suppress(MissingArtifact):
+            for text in store.manifest(stage.fingerprint).get("notes", ()):
+                first.setdefault(text, stage.name)
+    return [f"{name}: {text}" for text, name in first.items()]
 
 
 def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
@@ -99,7 +118,11 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     """
     sets: dict[tuple[str, str], Stage] = {}
     for row in plan.rows:
-        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
+        parts: tuple[tuple[str, Mapping[Any, Stage]], ...] = (
+            (plan.recipe.evaluation.split, row.evaluations),
+            (DEVELOPMENT, row.development),
+        )
+        for split, evaluations in parts:
             sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
     found = []
     for (split, name), stage in sets.items():
@@ -107,6 +130,30 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
             problems = read_problems(store.open(stage.fingerprint) / "problems.jsonl")
             found.append({"name": name, "split": split, "problems": len(problems), "content": content_digest(problems)})
     return found
+
+
+def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
+    """What the problem sets of the run share that they should not: ``found``, see ``rlbench.tasks.overlap``.
+
+    ``compared`` names the sets whose problems are in the store, and ``generated`` the tasks whose splits were compared
+    by whole problems alone.
+    """
+
+    def load(stage: Stage) -> Iterator[tuple[Problem, int | None]] | None:
+        try:
+            path = store.open(stage.fingerprint) / "problems.jsonl"
+        except MissingArtifact:
+            return None
+        return ((problem, None) for problem in stream_problems(path))
+
+    compared = problem_sets(plan, load)
+    found = find_overlaps(compared)
+    generated = Counter(problems.templates for problems in compared if problems.templates is not None)
+    return {
+        "found": [dataclasses.asdict(overlap) for overlap in found],
+        "compared": [problems.name for problems in compared],
+        "generated": [name for name, count in generated.items() if count > 1],
+    }
 
 
 def _row_info(
@@ -137,21 +184,20 @@ def _row_info(
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": _deviations(rows[0], config),
+        "deviations": _deviations(rows[0], config or plan.recipe.model),
         "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
         "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
     }
 
 
-def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
-    """Sentences on how a row deviates from all others."""
-    found = ()
-    if config is not None and config.backend == "trl" and row.trained is not None:
-        found = trl_support.differences(row.trained.config, str(config.data))
-    return (
-        *found,
-        *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()),
-    )
+def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
+    """Sentences on how a row deviates from all others, and on a foreign model."""
+    found = admitted_with(config)
+    if isinstance(config, ModelConfig):
+        return found
+    if config.backend == "trl" and row.trained is not None:
+        found += trl_support.differences(row.trained.config, str(config.data))
+    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
@@ -182,7 +228,8 @@ def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
     was not needed.
     """
     counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
-    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(stage.parts) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -94,6 +94,8 @@ class ProgressPrinter:
         if result.status == "done":
             self._seconds[_kind(stage)].append(result.seconds)
             self._grouped[group].append(result)
+            for note in result.notes:
+                self._line(f"{stage.name}: note: {note}")
             if self._group[group] <= 0:
                 self._line(f"{group:<44} {_cost(self._grouped[group])}")
         elif result.status != "skipped":

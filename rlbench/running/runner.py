@@ -21,11 +21,15 @@ from typing import Any
 import pandas as pd
 
 from rlbench.graph.artifact import Store
+from rlbench.graph.local_executor import LocalExecutor
 from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Event, Finished, OnEvent
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
+from rlbench.planning.functions import LINK
 from rlbench.planning.methods import import_plugins
+from rlbench.planning.overlaps import overlaps_before
 from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
@@ -124,8 +128,10 @@ def run_plan(
     opened = Store(Path(store))
     _prepare(folder)
     try:
+        admitted = _admit(plan.stages, opened, on_event)
         executor = execution.open(plan.recipe.resources.workers)
-        results = executor.execute(plan.targets, opened, on_event=on_event)
+        results = executor.execute(plan.targets, opened, on_event=_without(admitted, on_event))
+        results |= admitted
         _refuse_bad_input(plan.targets, plan.stages, results)
     except UserError:
         with contextlib.suppress(OSError):
@@ -152,11 +158,13 @@ def sample_banks(
         UserError: the recipe, or what it names, is wrong.
     """
     opened, stages = Store(Path(store)), banks(recipe)
-    results = execution.open(recipe.resources.workers).execute(stages, opened, on_event=on_event)
+    admitted = _admit(topological(stages), opened, on_event)
+    executor = execution.open(recipe.resources.workers)
+    results = executor.execute(stages, opened, on_event=_without(admitted, on_event))
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
-    found = []
+    found: list[dict[str, Any]] = []
     for stage in stages:
         result = results[stage.fingerprint]
         if result.status != "done":
@@ -172,10 +180,10 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """Warnings known before anything runs, of rows that will stay empty: plug-ins that cannot work. It imports the
-    plug-ins.
+    """Warnings known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will stay
+    empty. It imports the plug-ins.
     """
-    return [*plan.warnings, *import_plugins(plan)]
+    return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
 
 def default_out(plan: Plan) -> Path:
@@ -191,6 +199,32 @@ def _prepare(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
+    """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
+    that has done nothing.
+    """
+    links = [stage for stage in stages if stage.function == LINK]
+
+    def tell(event: Event) -> None:
+        if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
+            on_event(event)  # a refusal is told once, by the error
+
+    results = LocalExecutor().execute(links, store, on_event=tell)
+    for stage in links:
+        if results[stage.fingerprint].bad_input:
+            raise UserError(f"`{stage.name}`: {results[stage.fingerprint].reason}")
+    return results
+
+
+def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEvent | None:
+    """Pass on events of all stages but those whose end was told already."""
+    if on_event is None or not told:
+        return on_event
+    return lambda event: (
+        None if isinstance(event, Finished) and event.result.stage.fingerprint in told else on_event(event)
+    )
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:

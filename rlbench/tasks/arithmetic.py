@@ -93,6 +93,7 @@ _SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 200
     version=VERSION,
     default_split="prompts",
     sizes={split: _SIZES["demonstrations" if split in DEMONSTRATIONS else split] for split in SPLITS},
+    generated=True,
 )
 def load(split: str, *, limit: int | None = None) -> list[Problem]:
     """The problems of one of the ``SPLITS``, the first ``limit`` of them if one is given.

@@ -52,11 +52,11 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """
     set_seed(config["seed"])
     with Grader() as grader, contextlib.closing(OnlineLoop(config, inputs, context, grader)) as loop:
-        keep = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
+        checkpoints = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
         log: list[dict[str, Any]] = []
         for step in range(loop.online.steps):
             log += loop.step(step)
-            keep.after(step + 1)
+            checkpoints.after(step + 1)
             context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
     if all(line["loss"] is None for line in log):
         raise StageFailure("the filters left no row to train on in any step")
@@ -271,7 +271,7 @@ def fitting_prompts(
     The others are left out and counted before any is drawn, as the views of offline data do.
     """
     problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = models.encode_prompts(tokenizer, config["template"], problems)
+    prompts = models.encode_prompts(tokenizer, config["template"], problems, context.note)
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) < room]
     if len(fit) < len(problems):
         context.count(dropped_prompts=len(problems) - len(fit))

@@ -374,7 +374,8 @@ def online_trainer(
         # drew is not either.
         generation_kwargs={"remove_invalid_values": True},
     )
-    texts = [config["template"].replace("{problem}", problem.problem) for problem in problems]
+    template = models.template_text(tokenizer, config["template"])
+    texts = [template.replace("{problem}", problem.problem) for problem in problems]
     trainer = _GRPO(
         model=model,
         args=one_device(settings),
