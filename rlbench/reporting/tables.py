@@ -268,7 +268,8 @@ def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, 
     """The problem sets by content: a changed benchmark is another benchmark. ``overlaps`` is of the manifest."""
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
     note = (
-        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a "
+        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of "
+        "a "
         "recipe pins it."
     )
     notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
@@ -279,7 +280,8 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
     """Problems that sets share and should not, see ``rlbench.tasks.overlap``."""
     table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
     note = (
-        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms differ. "
+        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms "
+        "differ. "
         f"A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
         "near-duplicates of Brown et al. 2020, stock phrases left out."
     )
@@ -288,11 +290,9 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
 
 
 def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
-    """Which sets were compared, and what was not looked for."""
-    found = (
-        "the next table says what they share" if overlaps["found"] else "no problem of one is in another, and no gold "
-    )
-    found += "" if overlaps["found"] else "contradicts another"
+    """Sentences on which sets were compared, and on what was not looked for."""
+    none = "no problem of one is in another, and no gold contradicts another"
+    found = "the next table says what they share" if overlaps["found"] else none
     notes = [f"Compared with each other and with what is trained on: {', '.join(overlaps['compared'])}; {found}."]
     if overlaps["generated"]:
         notes.append(
@@ -364,10 +364,7 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     seeds, k = average["n_seeds"].max(), average["k"].dropna()
     problems = average["n_problems"].max()
     samples = f"{k.iloc[0]} sample{'s' if k.iloc[0] > 1 else ''} each, " if k.nunique() == 1 else ""
-    taken = (
-        f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the "
-        f"unweighted mean."
-    )
+    taken = f"{problems} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
     covers = (
         f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
     )

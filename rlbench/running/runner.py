@@ -180,8 +180,8 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """Warnings known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will stay
-    empty. It imports the plug-ins.
+    """Warnings known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will
+    stay empty. It imports the plug-ins.
     """
     return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
