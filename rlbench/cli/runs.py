@@ -82,6 +82,7 @@ def plan(
                     "fingerprint": planned.fingerprint,
                     "device": planned.device,
                     "detectable_effect": detectable_effect(planned),
+                    "warnings": list(planned.warnings),
                     "stages": stages,
                 },
                 indent=1,
@@ -169,7 +170,7 @@ def rollouts(
 @click.option("--decodings", help="t1.0, t0.6, greedy, ...; commas between them.  [default: t1.0]")
 @click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
-@click.option("--template", help="Prompt template.  [default: qwen-boxed]")
+@click.option("--template", help="Prompt template: a name, a file, or a text with {problem}.  [default: qwen-boxed]")
 @click.option("--limit", type=click.IntRange(1), help="Problems of each benchmark, from the first.  [default: all]")
 @click.option("--grader", metavar="NAME", help="Who grades: rlbench or qwen.  [default: rlbench]")
 @click.option("--contamination", is_flag=True, help="Also probe whether it completes the problems by heart.")

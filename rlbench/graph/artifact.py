@@ -25,6 +25,7 @@ from typing import Any
 
 from rlbench.graph.fingerprint import file_fingerprint
 from rlbench.graph.lease import Lease, Watch, host, host_digest, is_alive, read
+from rlbench.graph.permissions import denial, share, walk
 from rlbench.records import UserError
 
 MANIFEST = "manifest.json"
@@ -36,8 +37,6 @@ LEFTOVER_S = (
 _REASONS = {
     errno.ENOSPC: "no space left on the device; free some or name another folder",
     errno.EDQUOT: "disk quota exceeded; free some or name another folder",
-    errno.EACCES: "no permission to use it; name another folder",
-    errno.EPERM: "no permission to use it; name another folder",
     errno.EROFS: "the file system is read-only; name another folder",
     errno.ENOTDIR: "this path, or a part of it, is a file; name a folder",
     errno.EEXIST: "this path, or a part of it, is a file; name a folder",
@@ -91,17 +90,21 @@ class Store:
             return None
 
     def manifest(self, fingerprint: str) -> dict[str, Any]:
-        """The artifact's manifest. Raises MissingArtifact."""
+        """The artifact's manifest. Raises MissingArtifact, or UserError where it is there and cannot be read."""
         path = self.path(fingerprint) / MANIFEST
         try:
-            with self.errors():
+            with self._reading():
                 manifest = json.loads(path.read_bytes())
         except FileNotFoundError:
             # The folder is looked at first: it appears together with its manifest, perhaps just now.
             if path.parent.is_dir() and not path.exists():
                 raise self._quarantine(fingerprint, f"{MANIFEST} is missing") from None
             raise MissingArtifact(fingerprint, f"artifact {fingerprint[:12]} is not in the store {self.root}") from None
-        except ValueError:
+        except NotADirectoryError:
+            if not path.parent.is_file():
+                raise  # the store itself is a file
+            manifest = None
+        except (ValueError, IsADirectoryError):
             manifest = None
         if (
             isinstance(manifest, dict)
@@ -116,15 +119,16 @@ class Store:
         stay the same).
 
         Raises MissingArtifact where it is not there, or was not as it was published: then it is moved to quarantine,
-            with a warning.
+            with a warning. Raises UserError where it cannot be read.
         """
         files = self.manifest(fingerprint)["files"]
         folder = self.path(fingerprint)
         try:
-            state = _state(folder)
-            if self._verified.get(fingerprint) == state:
-                return folder
-            wrong = _difference(folder, files)
+            with self._reading():
+                state = _state(folder)
+                if self._verified.get(fingerprint) == state:
+                    return folder
+                wrong = _difference(folder, files)
         except FileNotFoundError as error:
             wrong = f"{Path(error.filename).name} is missing"
         if wrong:
@@ -170,12 +174,15 @@ class Store:
     def publish(self, fingerprint: str, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Rename a folder of the store into place as an artifact and return its manifest.
 
-        ``manifest`` gets the files' digests. Where somebody else published the same artifact in the meantime, theirs
-        stays and its manifest is returned. Raises UserError where the store has no space or gives no permission.
+        ``manifest`` gets the files' digests, and every file the permissions that the umask (or the folder's default
+        access list) gives, also one that a library has made for its user alone. Where somebody else published the same
+        artifact in the meantime, theirs stays and its manifest is returned. Raises UserError where the store has no
+        space or gives no permission.
         """
         if (folder / MANIFEST).exists():
             raise ValueError(f"a stage must not write a file named {MANIFEST}")
         with self.errors():
+            share(folder)
             manifest = {**manifest, "files": _digests(folder)}
             with (folder / MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1, ensure_ascii=False)
@@ -242,18 +249,34 @@ class Store:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the file system's refusals into one clear line that names the store."""
+        """Turn the file system's refusals into one clear line that names the store, and what was not permitted."""
         try:
             yield
+        except PermissionError as error:
+            raise UserError(f"store {self.root}: {denial(error)}; ask for permission or name another store") from error
         except OSError as error:
             if error.errno not in _REASONS:
                 raise
             raise UserError(f"store {self.root}: {_REASONS[error.errno]}") from error
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """As ``errors``; what is there and cannot be read for another reason is told as well."""
+        try:
+            with self.errors():
+                yield
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise
+        except OSError as error:
+            where = error.filename or "an artifact"
+            raise UserError(f"store {self.root}: {where} cannot be read: {error.strerror or error}") from error
+
     def _make_folders(self) -> None:
         for name in ("artifacts", "tmp", "leases", "scratch", "quarantine", "logs"):
             try:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
+            except PermissionError:
+                raise
             except OSError as error:
                 reason = _REASONS.get(error.errno or 0, f"it cannot be made ({error.strerror}); name another folder")
                 raise UserError(f"store {self.root}: {reason}") from error
@@ -280,7 +303,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative name and path of every file of an artifact but the manifest, in order. Hidden files are not part of
     artifacts.
     """
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(walk(folder)):
         name = path.relative_to(folder).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name != MANIFEST and not path.name.startswith("."):
             yield name, path

@@ -68,7 +68,7 @@ class Lease:
         token = uuid.uuid4().hex
         text = json.dumps({"host": host(), "pid": os.getpid(), "time": time.time(), "token": token})
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
         try:

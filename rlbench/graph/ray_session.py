@@ -33,6 +33,7 @@ PROBE_S = 60.0  # within which a cluster has to let a driver in
 SPACE_NEEDED_BYTES = 50 * 2**20  # of Ray's folder: its logs and sockets
 # Of a Unix socket's path Linux takes 107 bytes; Ray's are in sessions that are named like this one.
 LONGEST_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+PORTS_NEEDED = 16  # of a node, its workers and its driver, at least
 SHARED_MEMORY = Path("/dev/shm")
 INSTEAD = "or run with --executor local"
 
@@ -113,6 +114,7 @@ def _signal_handlers_kept() -> Iterator[None]:
 
 def _start(ray: ModuleType, workers: int | None) -> None:
     _check_folder(ray_folder())
+    _check_network()
     options: dict[str, Any] = {"num_cpus": max(workers or 0, usable_cores())}
     if not can_write(SHARED_MEMORY):
         options["_plasma_directory"] = str(ray_folder())
@@ -172,6 +174,20 @@ def _check_folder(folder: Path) -> None:
             f"Ray cannot start on this machine: its folder {folder} {problem}; "
             f"set RAY_TMPDIR to another one (such as /tmp), {INSTEAD}"
         )
+
+
+def _check_network() -> None:
+    """Raises UserError where a process here cannot reach another one: Ray would wait for that without end."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ports = [socket.create_connection(server.getsockname(), timeout=10) for _ in range(PORTS_NEEDED)]
+            for port in ports:
+                port.close()
+    except OSError as error:
+        raise UserError(
+            f"Ray cannot start on this machine: its processes cannot talk over 127.0.0.1 ({error.strerror or error}); "
+            f"mend that, {INSTEAD}"
+        ) from error
 
 
 def folder_problem(folder: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Protocol
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.graph.result import StageResult, one_line
 from rlbench.graph.stage import Stage, topological
+from rlbench.records import UserError
 
 MAX_LOSSES = 3  # how often a stage's inputs may turn out to be gone before the stage gives up
 
@@ -71,14 +71,20 @@ class Schedule:
         self.emit: OnEvent = on_event or (lambda event: None)
         self._targets = [stage.fingerprint for stage in targets]
         self._results: dict[str, StageResult] = {}
+        self._unreadable: dict[str, str] = {}  # reasons of those whose artifact is there and cannot be read
         self._running: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._height = self._heights()
         for stage in self.order:
-            with contextlib.suppress(MissingArtifact):
+            try:
                 manifest = store.manifest(stage.fingerprint)
                 if stage.fingerprint in self._targets:
                     store.open(stage.fingerprint)
+            except MissingArtifact:
+                continue
+            except UserError as error:
+                self._unreadable[stage.fingerprint] = one_line(str(error))
+            else:
                 self.finish(StageResult.stored(stage, manifest, cached=True))
 
     def _heights(self) -> dict[str, int]:
@@ -91,7 +97,11 @@ class Schedule:
 
     def ready(self) -> list[Stage]:
         """Stages to be started now: needed, not running, every input done. In topological order."""
+        needed = self._needed()
         for stage in self.order:
+            if stage.fingerprint in needed and stage.fingerprint in self._unreadable:
+                reason = self._unreadable[stage.fingerprint]
+                self.finish(StageResult(stage, "error", reason=reason, bad_input=True))
             bad = [self._results[i.fingerprint] for i in stage.inputs.values() if self._is_bad(i.fingerprint)]
             if bad and stage.fingerprint not in self._results and stage.fingerprint not in self._running:
                 first = bad[0]

@@ -120,19 +120,29 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], texts: Se
         return []
     if not tokenizer.is_fast:
         return [_encode_apart(tokenizer, pieces, text) for text in texts]
-    found = _plain(tokenizer, [text.join(pieces) for text in texts])
-    markers = _markers(tokenizer)
-    numbers = {number for number in markers if number != tokenizer.unk_token_id}
-    expected = [number for row in _plain(tokenizer, pieces) for number in row if number in numbers]
+    whole = [text.join(pieces) for text in texts]
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    found, markers = list(encoded["input_ids"]), _markers(tokenizer)
     for place, (text, row) in enumerate(zip(texts, found, strict=True)):
+        spans = [span for number, span in zip(row, encoded["offset_mapping"][place], strict=True) if number in markers]
         spelt = tokenizer.unk_token is not None and tokenizer.unk_token in text
-        if spelt or [number for number in row if number in numbers] != expected:
+        if spelt or any(_is_inserted(whole[place], pieces, len(text), span) for span in spans):
             found[place] = _encode_as_text(tokenizer, markers, pieces, text)
     return found
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    return list(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+def _is_inserted(whole: str, pieces: Sequence[str], length: int, span: tuple[int, int]) -> bool:
+    """Whether a special token at ``span`` has a character of the inserted text, beside spaces that it swallows."""
+    begin, end = span
+    begin += len(whole[begin:end]) - len(whole[begin:end].lstrip())
+    end = begin + len(whole[begin:end].rstrip())
+    start = 0
+    for piece in pieces[:-1]:
+        start += len(piece)
+        if begin < start + length and end > start:
+            return True
+        start += length
+    return False
 
 
 def _markers(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

@@ -12,10 +12,11 @@ from typing import Any
 from rlbench.objectives import registry, source
 from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
+from rlbench.planning.prompts import prompts
 from rlbench.planning.rows import Plan
 from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
-from rlbench.tasks.templates import get_template
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
@@ -77,6 +78,7 @@ def recipe_json(plan: Plan) -> dict[str, Any]:
     rows = {row.method: row.trained.config for row in plan.rows if row.trained is not None}
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
+        "warnings": list(plan.warnings),
         "methods": {name: _without_sources(dict(config)) for name, config in rows.items()},
     }
 
@@ -98,7 +100,7 @@ def recipe_text(plan: Plan) -> str:
         method = recipe.methods.get(row.method)
         if row.trained is None:
             if method is not None:
-                prompt = f", prompt {method.template}" if method.template else ""
+                prompt = f", prompt {label(method.template)}" if method.template else ""
                 lines += [
                     f"## {row.label}  [{row.method}]",
                     "",
@@ -140,8 +142,12 @@ def recipe_text(plan: Plan) -> str:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += [*_evaluation_text(recipe), "## Prompts", ""]
-    for use, name in _prompts(recipe):
-        lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
+    for prompt in prompts(recipe):
+        lines += [
+            f"{prompt.use}: {label(prompt.value)}",
+            textwrap.indent(prompt.shown, "    | ", lambda line: True),
+            "",
+        ]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 
 
@@ -177,19 +183,6 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
     if options.checkpoints > 1:
         lines += [f"  checkpoints the best of {options.checkpoints} on the development sets"]
     return [*lines, ""]
-
-
-def _prompts(recipe: Recipe) -> list[tuple[str, str]]:
-    """Every prompt with what it is for."""
-    used = [
-        ("training, online sampling", recipe.data.template),
-        ("bank", recipe.rollouts.template or recipe.data.template),
-    ]
-    used += [("evaluation", recipe.evaluation.template)]
-    used += [(f"evaluation of {name}", method.template) for name, method in recipe.methods.items() if method.template]
-    if recipe.evaluation.contamination is not None:
-        used.append(("contamination probe", recipe.evaluation.contamination.template))
-    return used
 
 
 def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 BASE = "base"  # the row of the untrained model, and as a ``checkpoint`` that model once more
+MINIATURE = "miniature"  # the model that a stage of the graph trains, one a seed
 AVERAGE = "avg"  # the mean over benchmarks, as a benchmark's name in tables
 TEST: Final = "test"  # the split that is reported
 DEVELOPMENT: Final = "development"  # the split that choices are made on

@@ -21,9 +21,10 @@ from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.overlaps import problem_sets
 from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
-from rlbench.records import Problem, read_problems, stream_problems
+from rlbench.records import Problem, UserError, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
 from rlbench.tasks.overlap import find_overlaps
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
@@ -96,7 +97,7 @@ def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
     """The libraries with which a stage's artifact was made, under the names of their packages."""
     try:
         versions = store.manifest(stage.fingerprint)["versions"]
-    except MissingArtifact:
+    except (MissingArtifact, UserError):  # not there, or not to be read
         return {}
     return {name.replace("math_verify", "math-verify"): version for name, version in versions.items()}
 
@@ -197,7 +198,7 @@ def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]
         return found
     if config.backend == "trl" and row.trained is not None:
         found += trl_support.differences(row.trained.config, str(config.data))
-    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
+    return (*found, *((f"evaluated with the prompt {label(config.template)}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
