@@ -33,8 +33,8 @@ def comparisons(results: ScoreTable, reference: str | None = None, margin: float
 
     Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by
     Holm's method over all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison
-    with this noise would find in four of five cases (``statistics.minimum_detectable_effect``), ``verdict`` is
-    ``statistics.verdict``'s with ties within ``margin`` points, and "-" where there is nothing to compare; a reference
+    with this noise would find in four of five cases (``intervals.minimum_detectable_effect``), ``verdict`` is
+    ``intervals.verdict``'s with ties within ``margin`` points, and "-" where there is nothing to compare; a reference
     that is no row here is passed over. ``training_noise`` says whether the interval holds that of new seeds.
     """
     there = {row.method for row in results.rows}

@@ -39,7 +39,7 @@ SAMPLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class RowInfo:
-    """What a report says of a row beside its scores. Every number is a mean over the seeds that finished; None is
+    """A row beside its scores: label, costs, failures. Every number is a mean over the seeds that finished; None is
     unknown.
 
     Attributes:

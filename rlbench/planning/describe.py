@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlbench.graph.stage import Stage
 from rlbench.objectives import registry, source
 from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
@@ -16,13 +17,14 @@ from rlbench.planning.prompts import prompts
 from rlbench.planning.rows import Plan
 from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
+from rlbench.reporting.table import Table, plain
 from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
 def plan_text(plan: Plan, cached: set[str]) -> str:
     """Stages by kind with what they cost, and what the store has already."""
-    groups: dict[str, list[Any]] = defaultdict(list)
+    groups: dict[str, list[Stage]] = defaultdict(list)
     for stage in plan.stages:
         groups[stage.kind].append(stage)
     lines = [plan.recipe.title or plan.recipe.name, ""]
@@ -38,25 +40,7 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         f"device      {plan.device}, {plan.recipe.dtype}",
         "",
     ]
-    header = f"{'stage':<12}{'number':>8}{'cached':>8}{'generations':>14}{'sampled tokens':>17}{'trained tokens':>17}"
-    lines += [header, "-" * len(header)]
-    for kind, stages in groups.items():
-        costs = [estimate(stage) for stage in stages]
-        there = sum(stage.fingerprint in cached for stage in stages)
-        numbers = (_sum(costs, key) for key in ("generations", "sampled_tokens", "trained_tokens"))
-        lines.append(
-            f"{kind:<12}{len(stages):>8}{there:>8}"
-            + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
-        )
-    left = totals(plan, cached)
-    numbers = (_number(left[key]) for key in ("generations", "sampled_tokens", "trained_tokens"))
-    lines.append("-" * len(header))
-    done = sum(stage.fingerprint in cached for stage in plan.stages)
-    lines.append(
-        f"{'left to do':<12}{len(plan.stages) - done:>8}{'':>8}"
-        + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
-    )
-    lines += ["", *textwrap.wrap(ASSUMPTIONS, 110)]
+    lines += [plain(_stage_table(groups, plan, cached)).rstrip(), "", *textwrap.wrap(ASSUMPTIONS, 110)]
     if banks := [stage for stage in groups["rollouts"] if not stage.is_shard]:
         shards = f" in {len(banks[0].parts)} shards" if len(banks[0].parts) > 1 else ""
         times = f"{len(banks)} time{'s' * (len(banks) != 1)}"
@@ -71,6 +55,20 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         )
     lines += _list("Notes", plan.recipe.notes) + _list("Deviations", plan.recipe.deviations)
     return "\n".join(lines)
+
+
+def _stage_table(groups: Mapping[str, list[Stage]], plan: Plan, cached: set[str]) -> Table:
+    """A line per kind of stage with what it costs, and last what is not in the store."""
+    keys = ("generations", "sampled_tokens", "trained_tokens")
+    rows = []
+    for kind, stages in groups.items():
+        costs = [estimate(stage) for stage in stages]
+        there = sum(stage.fingerprint in cached for stage in stages)
+        rows.append((kind, str(len(stages)), str(there), *(_sum(costs, key) for key in keys)))
+    left, done = totals(plan, cached), sum(stage.fingerprint in cached for stage in plan.stages)
+    rows.append(("left to do", str(len(plan.stages) - done), "", *(_number(left[key]) for key in keys)))
+    columns = ("", "number", "cached", *(key.replace("_", " ") for key in keys))
+    return Table(f"{len(plan.stages)} stages", columns, tuple(rows))
 
 
 def recipe_json(plan: Plan) -> dict[str, Any]:

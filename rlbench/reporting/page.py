@@ -122,7 +122,7 @@ def _mark(keyed: pd.DataFrame, key: tuple[str, str, str], *, filled: bool = True
 def _examples(
     results: ScoreTable, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed,
+    """Outputs of each row, for the first problem of each of the first benchmarks: the first sample of its first seed,
     never chosen.
     """
     here = samples[

@@ -80,8 +80,8 @@ def tables_of(run: Run) -> dict[str, Table]:
 
 
 def terminal_text(run: Run, width: int) -> str:
-    """What a command prints of a run, in ``width`` columns: scores with the reasons of failed rows, comparisons, the
-    sharpening control.
+    """The text that a command prints of a run, in ``width`` columns: scores with the reasons of failed rows,
+    comparisons, the sharpening control.
     """
     found, rows = run.findings, run.rows
     parts = [tables.main_table(found.summary, rows, found.results.main_decoding, found.control, run.clean)]

@@ -101,7 +101,7 @@ class Run:
 
     @property
     def failures(self) -> dict[tuple[str, int | None], str]:
-        """Why cells are empty, by row and seed; the seed is None where one model serves all of them."""
+        """Reasons of empty cells, by row and seed; the seed is None where one model serves all of them."""
         return {(row.method, seed): reason for row in self.rows for seed, reason in row.reasons_by_seed.items()}
 
     @property

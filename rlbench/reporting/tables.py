@@ -134,9 +134,7 @@ def clean_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | 
     table, kinds = [], []
     for row in rows:
         found = [_row(here, (row.method, name)) for name in clean]
-        table.append(
-            (row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found))
-        )
+        table.append((row.label, *(interval(*(_value(f, name) for name in SCORE)) for f in found)))
         kinds.append("base" if row.method == base_of(rows) else "")
     note = (
         "Sets that no model can have read before they were published; they do not count in avg. A gain on the "
@@ -192,7 +190,7 @@ def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str |
 
 
 def contamination_table(frame: pd.DataFrame) -> Table:
-    """What the base makes of problems that it saw a part of, see ``contamination.contamination``."""
+    """Completions by the base of problems that it saw a part of, see ``contamination.contamination``."""
     table = tuple(
         (
             str(record["benchmark"]),
@@ -222,7 +220,7 @@ def contamination_table(frame: pd.DataFrame) -> Table:
 
 
 def selection_table(rows: Sequence[RowInfo]) -> Table:
-    """Which of its checkpoints each row was evaluated with, and how good all were on the development sets."""
+    """The checkpoint that each row was evaluated with, and how good all were on the development sets."""
     table = tuple(
         (
             row.label,
@@ -270,7 +268,8 @@ def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, 
     """The problem sets by content: a changed benchmark is another benchmark. ``overlaps`` is of the manifest."""
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
     note = (
-        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a "
+        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of "
+        "a "
         "recipe pins it."
     )
     notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
@@ -281,7 +280,8 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
     """Problems that sets share and should not, see ``rlbench.tasks.overlap``."""
     table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
     note = (
-        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms differ. "
+        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms "
+        "differ. "
         f"A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
         "near-duplicates of Brown et al. 2020, stock phrases left out."
     )
@@ -290,11 +290,9 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
 
 
 def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
-    """Which sets were compared, and what was not looked for."""
-    found = (
-        "the next table says what they share" if overlaps["found"] else "no problem of one is in another, and no gold "
-    )
-    found += "" if overlaps["found"] else "contradicts another"
+    """Sentences on which sets were compared, and on what was not looked for."""
+    none = "no problem of one is in another, and no gold contradicts another"
+    found = "the next table says what they share" if overlaps["found"] else none
     notes = [f"Compared with each other and with what is trained on: {', '.join(overlaps['compared'])}; {found}."]
     if overlaps["generated"]:
         notes.append(
@@ -305,7 +303,7 @@ def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
 
 
 def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | None) -> Table:
-    """What each row took, a mean over its seeds: tokens sampled and trained, seconds, and how long its outputs are."""
+    """Costs of each row, a mean over its seeds: tokens sampled and trained, seconds, and how long its outputs are."""
     lengths = scores[scores["decoding"] == decoding].groupby("method")[metrics.LENGTH.column].mean()
     table = tuple(
         (
@@ -364,11 +362,9 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     if average.empty:
         return ()
     seeds, k = average["n_seeds"].max(), average["k"].dropna()
+    problems = average["n_problems"].max()
     samples = f"{k.iloc[0]} sample{'s' if k.iloc[0] > 1 else ''} each, " if k.nunique() == 1 else ""
-    taken = (
-        f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the "
-        f"unweighted mean."
-    )
+    taken = f"{problems} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
     covers = (
         f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
     )

@@ -1,4 +1,4 @@
-"""What a run's ``manifest.json`` says: its stages with their costs, its rows, and where everything came from."""
+"""The contents of a run's ``manifest.json``: its stages with their costs, its rows, and where everything came from."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
 def _row_info(
     plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]
 ) -> dict[str, Any]:
-    """What the report says of a method beside its scores: costs are means over the seeds that finished."""
+    """A method's entry, all that the report says beside its scores: costs are means over the seeds that finished."""
     rows = [row for row in plan.rows if row.method == method]
     config = plan.recipe.methods.get(method)
     reasons = {
@@ -192,7 +192,7 @@ def _row_info(
 
 
 def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
-    """What a row does otherwise than all others, and what has to be said of a foreign model."""
+    """Sentences on how a row deviates from all others, and on a foreign model."""
     found = admitted_with(config)
     if isinstance(config, ModelConfig):
         return found
@@ -214,7 +214,7 @@ def _test_models(plan: Plan, row: Row) -> int:
 
 
 def _selection(row: Row, store: Store, results: Mapping[str, StageResult]) -> dict[str, Any] | None:
-    """Which checkpoint was chosen and how good all of them were on the development sets."""
+    """The checkpoint that was chosen, and how good all of them were on the development sets."""
     if not is_done(row.model, results):
         return None
     return json.loads((store.open(row.model.fingerprint) / SELECTION).read_text(encoding="utf-8"))
@@ -256,7 +256,7 @@ def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> l
 
 
 def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
-    """Why a row lacks something: the reason of its first evaluation that is not there, or of the base's first
+    """The reasons of rows that lack something: that of its first evaluation that is not there, or of the base's first
     contamination probe.
     """
     failures: dict[tuple[str, int | None], str] = {}

@@ -180,8 +180,8 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """What is known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will stay
-    empty. It imports the plug-ins.
+    """Warnings known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will
+    stay empty. It imports the plug-ins.
     """
     return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
@@ -228,7 +228,7 @@ def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEve
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
-    """Where nothing that was wanted is there, and bad input is why: that is what the user has to be told, once."""
+    """Tell the user once of bad input where it is why nothing that was wanted is there."""
     if any(is_done(stage, results) for stage in targets):
         return
     for stage in stages:
