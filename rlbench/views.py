@@ -182,25 +182,22 @@ def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     """
     view, options = resolve(config["view"], config.get("options") or {})
     problems = read_problems(inputs["problems"] / "problems.jsonl") if "problems" in inputs else []
-    tokenizer = models.load_tokenizer(inputs["model"]) if problems else None
+    tokenizer: Any = models.load_tokenizer(inputs["model"]) if "problems" in inputs else None
 
-    def encode(text: str) -> list[int]:
-        assert tokenizer is not None
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def encode_prompt(problem: Problem) -> list[int]:
-        return models.encode_prompts(tokenizer, config["template"], [problem])[0]
+    def prompts_of(wanted: Sequence[Problem]) -> dict[str, list[int]]:
+        prompts = models.encode_prompts(tokenizer, config["template"], wanted, context.note)
+        return {problem.id: prompt for problem, prompt in zip(wanted, prompts, strict=True)}
 
     if view.reads == "problems":
-        end = [tokenizer.eos_token_id] if tokenizer is not None else []
-        sequences = view.function(problems, encode_prompt, lambda text: encode(text) + end, **options)
+        solved = [problem for problem in problems if problem.solution]
+        prompts, ids = prompts_of(solved), models.encode_solutions(tokenizer, solved, context.note)
+        solutions = {problem.solution: row for problem, row in zip(solved, ids, strict=True)}
+        sequences = view.function(problems, lambda problem: prompts[problem.id], solutions.__getitem__, **options)
     else:
         rollouts = read_records(inputs["rollouts"] / "rollouts.parquet", Rollout)
         if problems:
             used = {rollout.problem_id for rollout in rollouts}
-            rollouts = with_prompts(
-                rollouts, {problem.id: encode_prompt(problem) for problem in problems if problem.id in used}
-            )
+            rollouts = with_prompts(rollouts, prompts_of([problem for problem in problems if problem.id in used]))
         sequences = view.function(rollouts, **options)
     kept, dropped = bound_length(sequences, config["max_length"], config["over_length"])
     write_records(output / "sequences.parquet", TrainingSequence, kept)

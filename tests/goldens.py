@@ -53,19 +53,13 @@ class Case:
 
     def batch(self, dtype: torch.dtype = torch.float64) -> TokenBatch:
         """The input, what is trained a leaf that takes a gradient."""
-        sequences, tokens = len(self.lengths), sum(self.lengths)
         values = {name: torch.tensor(numbers, dtype=dtype) for name, numbers in self.fields.items()}
         values = {name: x.log() if name.endswith("logp") else x for name, x in values.items()}
         for name in TRAINED:
             if name in values:
                 values[name].requires_grad_()
-        return TokenBatch(
-            sequence=torch.repeat_interleave(torch.arange(sequences), torch.tensor(self.lengths)),
-            token_id=torch.arange(tokens),
-            position=torch.cat([torch.arange(n) for n in self.lengths]),
-            reward=torch.tensor(self.reward or (0.0,) * sequences, dtype=dtype),
-            group=torch.zeros(sequences, dtype=torch.long),
-            fields=values,
+        return TokenBatch.from_lengths(
+            self.lengths, reward=self.reward or None, group=[0] * len(self.lengths), **values
         )
 
 

@@ -40,7 +40,7 @@ from rlbench.recipe import TrainingConfig
 from rlbench.records import TrainingSequence
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY, build_tokenizer
 from rlbench.training.batching import Example, examples_of
-from rlbench.training.offline import credit
+from rlbench.training.credit import credit
 from rlbench.training.policy import Policy, annotate
 from rlbench.training.step import BoundComponent, BoundObjective, Learner
 

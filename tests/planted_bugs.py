@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rlbench.graph.execute import single_thread_environment
+from rlbench.graph.machine import single_thread_environment
 
 os.environ.update(single_thread_environment())  # before anything imports torch
 

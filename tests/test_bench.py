@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from test_sampling import GREEDY, naive, prompts_of, requests_of
+from sampling_oracle import GREEDY, naive, prompts_of, requests_of
 from tiny_model import tiny_model
 
 from rlbench.bench.generate import available, bench_generate

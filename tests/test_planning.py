@@ -12,7 +12,7 @@ from rlbench.planning.build import build
 from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import detectable_effect, estimate, totals
 from rlbench.planning.rows import Plan
-from rlbench.recipe import load_recipe
+from rlbench.recipe import DEVELOPMENT, load_recipe, main_decoding
 from rlbench.records import UserError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -48,6 +48,29 @@ def test_a_base_that_serves_all_seeds_is_sampled_once(tmp_path: Path) -> None:
     assert len(fingerprints(planned, "rollouts")) == 1
     assert [row.seed for row in planned.rows if row.method == "base"] == [None]
     assert len(fingerprints(planned, "train/sft")) == 2
+
+
+@pytest.mark.parametrize(
+    ("decodings", "main"),
+    [
+        (["t1.0", "greedy"], "t1.0"),
+        (["greedy", "t1.0"], "t1.0"),
+        (["t0.6", "greedy", "t1"], "t1"),
+        (["t0.6", "greedy"], "t0.6"),
+        (["greedy", "t0.6"], "greedy"),
+        (["greedy"], "greedy"),
+    ],
+)
+def test_checkpoints_are_chosen_under_the_decoding_that_the_report_compares_by(decodings: list[str], main: str) -> None:
+    named = [f"evaluation.decodings={decodings!r}", "evaluation.checkpoints=2"]
+    planned = plan(*named, 'evaluation.development=["arithmetic:development/steps"]', only=["sft"], seeds=[0])
+    assert main_decoding(planned.recipe.evaluation.decodings) == main
+    chosen = next(stage for stage in planned.stages if stage.name == "select/sft/seed0")
+    assert chosen.config["decoding"] == main
+    read = {stage.config["decoding"] for name, stage in chosen.inputs.items() if name.startswith("evaluation")}
+    assert read == {main}
+    held_out = [stage for stage in planned.stages if stage.config.get("split") == DEVELOPMENT and "sft@" in stage.name]
+    assert {stage.config["decoding"] for stage in held_out} == {main}
 
 
 def test_one_more_method_adds_only_its_own_stages() -> None:

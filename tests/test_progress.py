@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import io
 
-from rlbench.graph.execute import Finished, Progress, StageResult, Started
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Finished, Progress, Started
 from rlbench.graph.stage import Stage
 from rlbench.running.progress import ProgressPrinter
 

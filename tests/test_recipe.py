@@ -106,7 +106,7 @@ def test_a_missing_recipe_suggests_the_nearest_file() -> None:
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("name = ", "not TOML"), ('extends = "self.toml"', "circle"), ("extends = 3", "path of one recipe")],
+    [("name = ", "not TOML"), ('extends = "self.toml"', "circle"), ("extends = 3", "path or name of one recipe")],
 )
 def test_broken_files_are_named(tmp_path: Path, text: str, part: str) -> None:
     path = tmp_path / "self.toml"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from interruptions import stop_at
 
 from rlbench.records import UserError
 from rlbench.running.runner import Results, report, run
@@ -415,28 +416,6 @@ def test_report_writes_the_same_files_from_the_folder_alone(tiny_run: Results) -
         (tiny_run.out / name).unlink()
     report(tiny_run.out)
     assert {name: (tiny_run.out / name).read_bytes() for name in names} == before
-
-
-def stop_at(marker: str, stop: signal.Signals, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command, send it ``stop`` as soon as a line of its progress holds ``marker``, and wait for its end."""
-    line = [sys.executable, "-m", "rlbench.cli", *map(str, arguments)]
-    # A shell may have started us with Ctrl-C ignored, which children inherit.
-    process = subprocess.Popen(
-        line,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    seen = ""
-    for text in process.stderr:
-        seen += text
-        if marker in text:
-            process.send_signal(stop)
-            break
-    rest = process.communicate(timeout=120)[1]
-    return subprocess.CompletedProcess(line, process.returncode, "", seen + rest)
 
 
 @pytest.mark.slow

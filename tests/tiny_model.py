@@ -85,6 +85,7 @@ class Context:
             scratch.mkdir()
             self.scratch = scratch
         self.counters: dict[str, float] = {}
+        self.notes: list[str] = []
         self.unhashed: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []
 
@@ -97,3 +98,6 @@ class Context:
     def count(self, **numbers: float) -> None:
         for name, number in numbers.items():
             self.counters[name] = self.counters.get(name, 0) + number
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, OnEvent, single_thread_environment
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.schedule import OnEvent
 from rlbench.graph.stage import Stage
 from rlbench.planning.engines import vllm_version
 from rlbench.planning.rows import Plan
@@ -121,7 +123,8 @@ class _Worker:
     """A process with one engine, which does the job when it is told to."""
 
     def __init__(self, engine: str, job: Path, device: str) -> None:
-        self.engine, self.measured = engine, []
+        self.engine = engine
+        self.measured: list[Mapping[str, Any]] = []  # one answer a round
         environment = {**os.environ, **(single_thread_environment() if device == "cpu" else {})}
         self.errors = job.with_name(f"{engine}.txt").open("w+")
         self.process = subprocess.Popen(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from rlbench.analysis.intervals import DIFFERENCE, SCORE, Floats, components, holm, mean_interval, mean_squares, tail
@@ -229,7 +230,7 @@ def _draw(
 
 def _answers(rng: np.random.Generator, process: Process, chances: list[Floats]) -> list[Floats]:
     if not process.common_numbers:
-        scores = [100 / SAMPLES * rng.binomial(SAMPLES, p) for p in chances]
+        scores = [_percent(rng.binomial(SAMPLES, p)) for p in chances]
         return [score - scores[0] for score in scores[1:]] or scores
     # Of K shared uniform numbers some lie below both chances and count on both sides; of the rest some lie below the
     # larger.
@@ -237,7 +238,12 @@ def _answers(rng: np.random.Generator, process: Process, chances: list[Floats]) 
     low, high = np.minimum(base, other), np.maximum(base, other)
     both = rng.binomial(SAMPLES, low)
     more = rng.binomial(SAMPLES - both, np.clip((high - low) / np.maximum(1 - low, 1e-12), 0.0, 1.0))
-    return [100 / SAMPLES * more * np.sign(other - base)]
+    return [_percent(more) * np.sign(other - base)]
+
+
+def _percent(right: NDArray[np.int64]) -> Floats:
+    """Numbers of right samples of K, in percent."""
+    return np.asarray(100 / SAMPLES * right, dtype=np.float64)
 
 
 def _logits(rates: Floats) -> Floats:

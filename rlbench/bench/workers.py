@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent, Started
+from rlbench.graph.local_executor import LocalExecutor
 from rlbench.graph.ray_executor import RayExecutor
+from rlbench.graph.schedule import Event, Finished, OnEvent, Started
 from rlbench.graph.stage import Stage
 from rlbench.planning.build import banks
 from rlbench.planning.engines import engine_of

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -54,8 +55,9 @@ class GenerateEngine:
             if greedy
             else {"do_sample": True, "temperature": params.temperature, "top_k": 0, "top_p": 1.0}
         )
+        model: Any = self.model  # the type of `generate` fits no class of transformers
         with torch.no_grad():
-            out = self.model.generate(
+            out = model.generate(
                 ids,
                 attention_mask=mask,
                 max_new_tokens=min(params.max_new_tokens, self.context - width),

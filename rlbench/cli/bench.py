@@ -24,11 +24,11 @@ def bench() -> None:
     "generate",
     epilog=examples(
         "rlbench bench generate",
-        "rlbench bench generate recipes/quickstart.toml --engine transformers --engine generate --json",
+        "rlbench bench generate quickstart --engine transformers --engine generate --json",
         "rlbench bench generate --set data.prompts=arithmetic:test/steps --prompts 100",
     ),
 )
-@click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
+@click.argument("recipe", type=click.Path(path_type=Path), default=Path("quickstart"))
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
 )
@@ -104,10 +104,10 @@ def bench_generate(
     "workers",
     epilog=examples(
         "rlbench bench workers",
-        "rlbench bench workers recipes/quickstart.toml --workers 1,2,4 --prompts 512 --json",
+        "rlbench bench workers quickstart --workers 1,2,4 --prompts 512 --json",
     ),
 )
-@click.argument("recipe", type=click.Path(path_type=Path), default=Path("recipes/quickstart.toml"))
+@click.argument("recipe", type=click.Path(path_type=Path), default=Path("quickstart"))
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe; repeatable."
 )

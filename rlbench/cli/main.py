@@ -17,7 +17,7 @@ from rlbench.records import UserError
 @click.group(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=examples("rlbench run recipes/quickstart.toml", "rlbench plan recipes/dft_vs_rl.toml"),
+    epilog=examples("rlbench recipes", "rlbench run quickstart", "rlbench plan dft_vs_rl"),
 )
 @click.version_option(__version__, prog_name="rlbench")
 def cli() -> None:
@@ -31,6 +31,7 @@ for command in (
     runs.rollouts,
     runs.evaluate,
     runs.report,
+    runs.recipes,
     grading.grade,
     grading.regrade,
     objectives.objectives,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rlbench.records import UserError, nearest
+
+if TYPE_CHECKING:
+    from rlbench.running.execution import Execution
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -62,7 +66,7 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
-execution_options = options(
+_each_execution_option = options(
     click.option(
         "--executor",
         type=click.Choice(["ray", "local"]),
@@ -73,6 +77,18 @@ execution_options = options(
     click.option("--address", help="Address of a running Ray cluster (ray://host:port, host:port or auto)."),
     click.option("--workers", type=click.IntRange(1), help="Stages that run at once.  [default: the machine's cores]"),
 )
+
+
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of how stages are executed, given to the command as one ``execution``."""
+
+    @functools.wraps(command)
+    def with_execution(*args: Any, executor: str, address: str | None, workers: int | None, **options: Any) -> Any:
+        from rlbench.running.execution import Execution
+
+        return command(*args, execution=Execution(executor, address, workers), **options)
+
+    return _each_execution_option(with_execution)
 
 
 out_option = click.option(
@@ -101,7 +117,7 @@ def warn(texts: Iterable[str]) -> None:
         click.echo(f"rlbench: warning: {text}", err=True)
 
 
-def carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: dict[str, Any]) -> int:
+def carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution: Execution) -> int:
     """Run a plan and print its table; returns the exit code."""
     from rlbench.running.progress import ProgressPrinter
     from rlbench.running.runner import default_out, plan_warnings, run_plan
@@ -114,7 +130,12 @@ def carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution
     click.echo(f"{plan.recipe.name}: {rows}, {len(plan.stages)} stages, store {store}, run {folder}", err=True)
     with interruptible(printer, len(plan.stages), store):
         results = run_plan(
-            plan, out=folder, store=store, on_event=printer, command=shlex.join(["rlbench", *sys.argv[1:]]), **execution
+            plan,
+            out=folder,
+            store=store,
+            execution=execution,
+            on_event=printer,
+            command=shlex.join(["rlbench", *sys.argv[1:]]),
         )
     printer.close()
     if as_json:

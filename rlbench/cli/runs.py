@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,12 +21,15 @@ from rlbench.cli.options import (
     warn,
 )
 
+if TYPE_CHECKING:
+    from rlbench.running.execution import Execution
+
 
 @click.command(
     epilog=examples(
-        "rlbench run recipes/quickstart.toml",
-        "rlbench run recipes/quickstart.toml --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
-        "rlbench run recipes/quickstart.toml --set methods.dpo.hyperparameters.beta=0.3 --executor local",
+        "rlbench run quickstart",
+        "rlbench run quickstart --only sft,dft --seeds 0,1,2 --out runs/sft-dft",
+        "rlbench run quickstart --set methods.dpo.hyperparameters.beta=0.3 --executor local",
     )
 )
 @recipe_options
@@ -42,13 +45,16 @@ def run(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
-    """Run a recipe to its table. What the store holds already is not done again."""
+    """Run a recipe to its table. What the store holds already is not done again.
+
+    RECIPE is a file, or the name of a recipe that comes with rlbench: see `rlbench recipes`.
+    """
     return carry_out(load_plan(recipe, overrides, only, seeds), store, out, as_json, execution)
 
 
-@click.command(epilog=examples("rlbench plan recipes/dft_vs_rl.toml", "rlbench plan recipes/quickstart.toml --json"))
+@click.command(epilog=examples("rlbench plan dft_vs_rl", "rlbench plan quickstart --json"))
 @recipe_options
 @store_option
 @json_option
@@ -88,9 +94,7 @@ def plan(
     return 0
 
 
-@click.command(
-    epilog=examples("rlbench show recipes/quickstart.toml", "rlbench show recipes/dft_vs_rl.toml --only dpo")
-)
+@click.command(epilog=examples("rlbench show quickstart", "rlbench show dft_vs_rl --only dpo"))
 @recipe_options
 @json_option
 def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds: str | None, as_json: bool) -> int:
@@ -105,8 +109,8 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
 
 @click.command(
     epilog=examples(
-        "rlbench rollouts recipes/quickstart.toml --seeds 0",
-        "rlbench rollouts recipes/dft_vs_rl.toml --out banks --json",
+        "rlbench rollouts quickstart --seeds 0",
+        "rlbench rollouts dft_vs_rl --out banks --json",
     )
 )
 @recipe_options
@@ -124,7 +128,7 @@ def rollouts(
     store: Path,
     out: Path | None,
     as_json: bool,
-    **execution: Any,
+    execution: Execution,
 ) -> int:
     """Sample and grade a recipe's rollout bank and nothing else; prints where each rollouts.parquet lies and how much
     of it is right.
@@ -138,7 +142,7 @@ def rollouts(
     stages = topological(banks(loaded))
     printer = ProgressPrinter(stages)
     with interruptible(printer, len(stages), store):
-        found = sample_banks(loaded, out=out, store=store, on_event=printer, **execution)
+        found = sample_banks(loaded, out=out, store=store, execution=execution, on_event=printer)
     printer.close()
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -162,7 +166,7 @@ def rollouts(
 )
 @click.argument("model")
 @click.option("--benchmarks", required=True, help="Names of benchmarks or JSONL files, commas between them.")
-@click.option("--decodings", default="t1.0", show_default=True, help="t1.0, t0.6, greedy, ...; commas between them.")
+@click.option("--decodings", help="t1.0, t0.6, greedy, ...; commas between them.  [default: t1.0]")
 @click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
 @click.option("--template", help="Prompt template.  [default: qwen-boxed]")
@@ -170,6 +174,8 @@ def rollouts(
 @click.option("--grader", metavar="NAME", help="Who grades: rlbench or qwen.  [default: rlbench]")
 @click.option("--contamination", is_flag=True, help="Also probe whether it completes the problems by heart.")
 @click.option("--revision", help="Revision of a hub model.")
+@click.option("--strip-prefix", metavar="TEXT", help="Taken away from the names of all tensors, such as _orig_mod.")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Let code run that comes with the model.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]")
 @click.option("--engine", type=click.Choice(["auto", "transformers", "vllm"]), help="What samples.  [default: auto]")
 @store_option
@@ -179,15 +185,13 @@ def rollouts(
 def evaluate(
     model: str,
     benchmarks: str,
-    decodings: str,
+    decodings: str | None,
     limit: int | None,
     contamination: bool,
     store: Path,
     out: Path | None,
-    executor: str,
-    address: str | None,
-    workers: int | None,
     as_json: bool,
+    execution: Execution,
     **options: Any,
 ) -> int:
     """Score a model on benchmarks: any Hugging Face folder or hub id, also one that rlbench did not train."""
@@ -195,10 +199,10 @@ def evaluate(
     from rlbench.recipe import recipe_of_model
 
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    options["decodings"] = [name.strip() for name in decodings.split(",")]
+    options["decodings"] = [name.strip() for name in decodings.split(",")] if decodings is not None else None
     options["contamination"] = {} if contamination else None
     plan = build(recipe_of_model(model, names, limit=limit, **options), "rlbench evaluate")
-    return carry_out(plan, store, out, as_json, {"executor": executor, "address": address, "workers": workers})
+    return carry_out(plan, store, out, as_json, execution)
 
 
 @click.command(epilog=examples("rlbench report runs/quickstart-1a2b3c4d"))
@@ -211,3 +215,21 @@ def report(run_folder: Path, as_json: bool) -> int:
     results = write(run_folder)
     click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
     return results.exit_code
+
+
+@click.command(epilog=examples("rlbench recipes", "rlbench run quickstart", "rlbench show dft_vs_rl"))
+@json_option
+def recipes(as_json: bool) -> int:
+    """List the recipes that come with rlbench; every command takes their names.
+
+    A recipe of your own is a TOML file, named by its path. It may begin with extends = "quickstart".
+    """
+    from rlbench.recipe.packaged import packaged, titles
+
+    if as_json:
+        files = packaged()
+        click.echo(json.dumps([{"name": n, "title": t, "path": str(files[n])} for n, t in titles().items()], indent=1))
+        return 0
+    for name, title in titles().items():
+        click.echo(f"{name:<20}{title}")
+    return 0

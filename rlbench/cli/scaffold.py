@@ -53,12 +53,7 @@ def test_NAME_has_its_golden_value() -> None:
     fields = {
 FIELDS,
     }
-    batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]),
-        position=torch.tensor([0, 1, 2, 0]),
-        token_id=torch.tensor([5, 6, 7, 8]),
-        reward=torch.tensor([1.0, 0.0]), group=torch.tensor([0, 0]), fields=fields,
-    )
+    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **fields)
     values = as_loss(NAME(batch)).terms[0].values
     assert values.tolist() == pytest.approx(VALUES, rel=1e-4)
 '''
@@ -129,7 +124,7 @@ def _plugin(name: str, model: source.Description) -> str:
 
 Check it:  python -m rlbench.testing {name}.py
 Test it:   pytest test_{name}.py
-Run it:    rlbench run recipes/quickstart.toml --set \'plugins=["{name}.py"]\' {_row(name, model)}
+Run it:    rlbench run quickstart --set \'plugins=["{name}.py"]\' {_row(name, model)}
 """'''
     return "\n\n".join([docstring, _imports(model, before + after), f"\n{before}{comments}\n{after}"]) + "\n"
 
@@ -202,14 +197,8 @@ def _golden(model: source.Description, fields: dict[str, list[float]], plugins: 
     from rlbench.objectives.reduction import as_loss
 
     tensors: dict[str, Any] = {key: torch.tensor(numbers, dtype=torch.float64) for key, numbers in fields.items()}
-    batch = TokenBatch(
-        sequence=torch.tensor([0, 0, 0, 1]),
-        position=torch.tensor([0, 1, 2, 0]),
-        token_id=torch.tensor([5, 6, 7, 8]),
-        reward=torch.tensor([1.0, 0.0], dtype=torch.float64),
-        group=torch.tensor([0, 0]),
-        fields={key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()},
-    )
+    fields = {key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()}
+    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **fields)
     function = registry.load("objective", model.name, plugins)
     return [
         round(value, 6)

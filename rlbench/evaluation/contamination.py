@@ -37,7 +37,7 @@ def probe(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     ]
     cut = [truncate(problem.problem, config["share"]) for problem in problems]
     shown = [dataclasses.replace(problem, problem=text) for problem, (text, _) in zip(problems, cut, strict=True)]
-    prompts = encode_prompts(tokenizer, config["template"], shown)
+    prompts = encode_prompts(tokenizer, config["template"], shown, context.note)
     params = SamplingParams(0.0, config["max_new_tokens"], stop_ids)
     grader = shared_grader(config["grader"]["name"])
     rollouts = sample(engine, tokenizer, grader, shown, prompts, params, 1, ("contamination",), progress_of(context))

@@ -18,6 +18,8 @@ import uuid
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 HEARTBEAT_S = 3.0
 STALE_S = 20.0
 LONG_STALE_S = 600.0  # beyond what the clocks of two hosts may differ by
@@ -39,18 +41,13 @@ def host_digest() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host still runs; a dead one that nobody has waited for (a zombie) does not."""
+    """True while a process of this host runs; a dead one that nobody has waited for (a zombie) does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (psutil.NoSuchProcess, ValueError):  # gone, or no process id
         return False
-    except (PermissionError, OverflowError):
+    except psutil.AccessDenied:  # somebody else's, which says that it is there
         return True
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return True
-    return state not in "ZX"
 
 
 class Lease:

@@ -9,31 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import pickle
 import re
-import socket
-import sys
-import sysconfig
 import time
-import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rlbench
+from rlbench.graph import worker
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import (
-    OnEvent,
-    Progress,
-    Schedule,
-    StageResult,
-    describe_error,
-    one_line,
-    run_stage,
-    single_thread_environment,
-)
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.provenance import LIBRARIES
+from rlbench.graph.ray_session import INSTEAD, QUIET, ray_folder, session
+from rlbench.graph.result import StageResult, describe_error, one_line
+from rlbench.graph.schedule import OnEvent, Progress, Schedule
 from rlbench.graph.stage import Stage
 from rlbench.records import UserError
 
@@ -41,20 +34,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TICK_S = 0.5
-MAX_RETRIES = 3  # of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time
+# Of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time.
+MAX_RETRIES = 3
 PLACEMENT_S = 30.0  # a worker that Ray has found no place for after this long is made room for
-OBJECT_STORE_BYTES = 200 * 2**20  # artifacts travel through the store; Ray only carries stages and results
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}  # the latter hides the GPUs from CPU stages
-_LOCAL = {  # of a Ray that is started here
-    "RAY_process_group_cleanup_enabled": "1",  # what a stage has started (grading processes) dies with its worker, also with a killed one
-    "RAY_enable_worker_prestart": "0",  # workers made in advance lack our environment and are of no use
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray's lines about dead workers; a stage's result tells what is worth telling
-}
+START_S = 180.0  # within which a first worker has to answer on a machine whose Ray is ours
 
 
 class RayExecutor:
@@ -74,87 +57,19 @@ class RayExecutor:
     def execute(
         self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
     ) -> dict[str, StageResult]:
-        """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster
-        cannot be reached.
+        """See ``Executor.execute``. Starts no Ray where nothing is to be done.
+
+        Raises UserError where Ray cannot start, the cluster cannot be reached, or its nodes have another rlbench.
         """
         schedule = Schedule(stages, store, on_event)
         if schedule.ready():
-            with self._ray() as ray:
-                pool = _Pool(ray, store, self.workers)
+            with session(self.address, self.workers) as ray:
+                pool = _Pool(ray, store, self.workers, start_s=START_S if self.address is None else None)
                 try:
                     _Run(ray, schedule, pool, store).until_done()
                 finally:
                     pool.close()
         return schedule.results()
-
-    @contextlib.contextmanager
-    def _ray(self) -> Iterator[ModuleType]:
-        for name, value in {**_QUIET, **_LOCAL}.items():  # read when Ray is imported and started
-            os.environ.setdefault(name, value)
-        try:
-            import ray
-        except ImportError as error:
-            raise UserError(f"Ray cannot be imported ({error}); install it, or run with --executor local") from error
-        if ray.is_initialized():
-            yield ray
-            return
-        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        if self.workers is not None:
-            options["num_cpus"] = max(self.workers, len(os.sched_getaffinity(0)))
-        try:
-            _reach(self.address)
-            ray.init(
-                address=self.address or "local",
-                **(options if self.address is None else {}),
-                log_to_driver=False,
-                logging_level="ERROR",
-                namespace=f"rlbench-{uuid.uuid4().hex[:8]}",
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"Ray at {self.address or 'this machine'} cannot be reached: {one_line(str(error))}"
-            ) from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _reach(address: str | None) -> None:
-    """Raise OSError where nobody answers at ``host:port``: Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-class _Worker:
-    """What lives in a worker process."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.store: Store | None = (
-            None  # opened by the first stage, where a refusal can be told, and kept: it knows what is verified
-        )
-
-    def hello(self) -> int:
-        return os.getpid()
-
-    def run(self, stage: Stage, device: str, progress: str) -> StageResult | MissingArtifact:
-        """Run a stage; how far it is goes into the file ``progress``, so that asking needs neither a thread nor another
-        process here.
-        """
-
-        def report(done: float, total: float, note: str) -> None:
-            with contextlib.suppress(OSError):
-                Path(progress).write_text(json.dumps([done, total, note]), encoding="utf-8")
-
-        try:
-            self.store = self.store or Store(self.root)
-            return run_stage(stage, self.store, device, report)
-        except MissingArtifact as missing:
-            return missing
-        except UserError as error:
-            return StageResult(stage, "error", reason=one_line(str(error)))
 
 
 @dataclass(eq=False)
@@ -164,7 +79,7 @@ class _Handle:
     name: str
     actor: Any
     need: Counter[str]
-    hello: Any  # the reference that is there once the worker has been placed and started
+    hello: Any  # the reference that is there once the worker has been placed and started, see Worker.hello
     made: float = field(default_factory=time.monotonic)
     placed: bool = False
     stage: Stage | None = None
@@ -175,11 +90,18 @@ class _Handle:
 
 
 class _Pool:
-    """The workers, by what they hold: cores, GPUs, and one of the number of workers asked for."""
+    """The workers, by what they hold: cores, GPUs, and one of the number of workers asked for.
 
-    def __init__(self, ray: ModuleType, store: Store, workers: int | None) -> None:
+    The first of them has to start within ``start_s`` seconds, if that is given: on a cluster it may have to wait.
+    """
+
+    def __init__(self, ray: ModuleType, store: Store, workers: int | None, start_s: float | None) -> None:
         self._ray = ray
         self._store = store
+        self._start_s = start_s
+        self._told: set[str] = set()
+        self._code = worker.Code.of_this_process(Path(rlbench.__file__).resolve().parent, LIBRARIES)
+        ray.cloudpickle.register_pickle_by_value(worker)  # see there
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._made = 0
         self._total = Counter(_count(self._nodes))
@@ -224,14 +146,13 @@ class _Pool:
 
     def _make(self, need: Counter[str]) -> _Handle:
         self._made += 1
-        environment = {**single_thread_environment(), **_QUIET, "PYTHONPATH": os.pathsep.join(_import_path())}
         options = {
             "num_cpus": need["CPU"],
             "num_gpus": need["GPU"],
             "max_restarts": 0,
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": {"env_vars": {**single_thread_environment(), **QUIET}},
         }
-        actor = self._ray.remote(_Worker).options(**options).remote(str(self._store.root))
+        actor = self._ray.remote(worker.Worker).options(**options).remote(str(self._store.root), self._code)
         self.handles.append(_Handle(f"worker {self._made}", actor, need, actor.hello.remote()))
         return self.handles[-1]
 
@@ -242,6 +163,19 @@ class _Pool:
             self._ray.kill(handle.actor)
         _remove(handle.progress)
 
+    def greet(self, handle: _Handle) -> None:
+        """Take a worker's hello. Raises UserError where it refuses to work; warns, once, where its libraries differ."""
+        handle.placed = True
+        try:
+            refusal, difference = self._ray.get(handle.hello)
+        except self._ray.exceptions.RayError:
+            return  # it died, which its stage will tell
+        if refusal is not None:
+            raise UserError(refusal)
+        if difference and difference not in self._told:
+            self._told.add(difference)
+            warnings.warn(f"{difference}: results may differ", RuntimeWarning, stacklevel=2)
+
     def make_room(self) -> None:
         """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different
         nodes.
@@ -250,10 +184,20 @@ class _Pool:
         if waiting:
             started, _ = self._ray.wait([handle.hello for handle in waiting], num_returns=len(waiting), timeout=0)
             for handle in waiting:
-                handle.placed = handle.hello in started
+                if handle.hello in started:
+                    self.greet(handle)
+        if waiting and self._start_s is not None and not any(handle.placed for handle in self.handles):
+            self._refuse_to_wait(waiting[0], self._start_s)
         if any(not handle.placed and time.monotonic() - handle.made > PLACEMENT_S for handle in waiting):
             for handle in self.idle():
                 self.stop(handle)
+
+    def _refuse_to_wait(self, handle: _Handle, limit_s: float) -> None:
+        if self._made == len(self.handles) and time.monotonic() - handle.made > limit_s:
+            logs = f"{ray_folder()}/ray/session_latest/logs"
+            raise UserError(
+                f"no worker of Ray has started within {limit_s:.0f} s; its logs are in {logs}; {INSTEAD[3:]}"
+            )
 
     def close(self) -> None:
         for handle in list(self.handles):
@@ -315,7 +259,7 @@ class _Run:
         if stage.resources.holds_model:
             handle.warm_key = stage.warm_key
         handle.progress = self._store.temporary(stage.fingerprint)
-        handle.reference = handle.actor.run.remote(stage, device, str(handle.progress))
+        handle.reference = handle.actor.run.remote(pickle.dumps(stage), device, str(handle.progress))
         self._schedule.start(stage, handle.name)
 
     def _collect(self, handle: _Handle) -> None:
@@ -332,7 +276,9 @@ class _Run:
             self._schedule.finish(StageResult(stage, "error", reason=describe_error(error)))
         else:
             _remove(handle.progress)
-            if isinstance(outcome, MissingArtifact):
+            if outcome is None:
+                self._pool.greet(handle)  # raises what it has against working
+            elif isinstance(outcome, MissingArtifact):
                 warnings.warn(outcome.message, RuntimeWarning, stacklevel=2)
                 self._schedule.lose(stage, outcome.fingerprint, outcome.message)
             else:
@@ -365,13 +311,3 @@ def _cause(error: Exception) -> str:
     text = str(error)
     found = re.search(r"Worker exit detail: (.*?)(?: There are some potential root causes|\n|$)", text)
     return found[1] if found else text.strip().splitlines()[-1]
-
-
-def _import_path() -> list[str]:
-    """What this process can import beyond its Python installation: folders given by PYTHONPATH, editable installs, the
-    script's own.
-    """
-    standard = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    folders = [Path(entry or os.getcwd()).resolve() for entry in sys.path]
-    own = [folder for folder in folders if not any(folder.is_relative_to(library) for library in standard)]
-    return [str(folder) for folder in own if folder.is_dir() and folder.name not in ("site-packages", "dist-packages")]

@@ -40,8 +40,8 @@ class Stage:
     path ``package.module:function`` which is imported only when the stage runs, by default the id itself; ``version``
     is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream stages by the
     name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
-    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``, they
-    are not fingerprinted.
+    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``,
+    they are not fingerprinted.
     """
 
     name: str
@@ -121,24 +121,36 @@ def topological(stages: Iterable[Stage]) -> list[Stage]:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Held:
     function: str
     key: str
     value: Any
     close: Callable[[Any], None]
 
 
-_kept: list[_Kept] = []  # of this process, one at most
+class WarmSlot:
+    """The one value (an engine with its model) that a worker holds for following stages of the same function.
 
-
-def release(but: str = "") -> None:
-    """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the
-    stage that runs.
+    Whoever runs stages has one and hands it to each of them; stages use it through ``StageContext.reuse``.
     """
-    while _kept and _kept[-1].function != but:
-        kept = _kept.pop()
-        with contextlib.suppress(Exception):  # what cannot be closed is given up
-            kept.close(kept.value)
+
+    def __init__(self) -> None:
+        self._held: _Held | None = None
+
+    def reuse(self, function: str, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
+        """The value held under ``function`` and ``key``, else that of ``make``, which takes the other's place."""
+        if self._held is None or (self._held.function, self._held.key) != (function, key):
+            self.release()
+            self._held = _Held(function, key, make(), close)
+        return self._held.value
+
+    def release(self, but: str = "") -> None:
+        """Close the value, unless stages of the function ``but`` have left it: memory is for the stage that runs."""
+        held = self._held
+        if held is not None and held.function != but:
+            self._held = None
+            with contextlib.suppress(Exception):  # one that cannot be closed is given up
+                held.close(held.value)
 
 
 class StageContext:
@@ -152,12 +164,15 @@ class StageContext:
         unhashed: Mapping[str, Any] | None = None,
         function: str = "",
         share: float = 1.0,
+        slot: WarmSlot | None = None,
     ) -> None:
         self.device = device
         self.share = share  # of a GPU, or 1
         self._function = function
+        self._slot = slot or WarmSlot()
         self.unhashed = dict(unhashed or {})
         self.counters: dict[str, int | float] = {}
+        self.notes: list[str] = []
         self._scratch = scratch
         self._report = report
         self._reported = float("-inf")
@@ -178,15 +193,12 @@ class StageContext:
             self._report(done, total, note)
 
     def reuse(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
-        """What ``make`` returns, kept in this process for following stages of the same function that ask with the same
+        """What ``make`` returns, held by this worker for following stages of the same function that ask with the same
         key.
 
         It is closed before another takes its place, and before a stage of another function runs.
         """
-        if not _kept or (_kept[-1].function, _kept[-1].key) != (self._function, key):
-            release()
-            _kept.append(_Kept(self._function, key, make(), close))
-        return _kept[-1].value
+        return self._slot.reuse(self._function, key, make, close)
 
     def count(self, **numbers: float) -> None:
         """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's
@@ -195,3 +207,10 @@ class StageContext:
         for name, number in numbers.items():
             value = number if type(number) is int else float(number)
             self.counters[name] = self.counters.get(name, 0) + value
+
+    def note(self, text: str) -> None:
+        """Say something that readers of the results have to know; it stands in the artifact's manifest, in the stage's
+        result and in the report.
+        """
+        if text not in self.notes:
+            self.notes.append(text)

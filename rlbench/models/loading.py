@@ -1,13 +1,15 @@
-"""Loading and saving of models: weights, configuration, and the tokens that end a completion."""
+"""Loading of models: weights, configuration, and the tokens that end a completion."""
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models.folder import first_line, locate
-from rlbench.models.tokenizers import load_tokenizer
+from rlbench.models.completeness import describe, verdict_of
+from rlbench.models.folder import first_line, locate, trusts_code
 from rlbench.records import UserError
 
 if TYPE_CHECKING:
@@ -21,42 +23,49 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """transformers prints no report of what it could not load; it is told in one line."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
 def load_model(
     folder: Path, *, dtype: str = "float32", device: str = "cpu", attention: str | None = None
 ) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
     Raises:
-        UserError: nothing that transformers can load is there.
+        UserError: nothing that transformers can load is there, or not every parameter would come from its files.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    quiet()
     source, revision = locate(folder)
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=getattr(torch, dtype), **options)
+        with quietly():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                source,
+                revision=revision,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trusts_code(folder),
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {source!r} cannot be loaded: {first_line(error)}") from error
+    if not (verdict := verdict_of(info)).complete:
+        raise UserError(f"model {source!r}: {describe(verdict, model, {})}")
     return model.to(device).eval()
-
-
-def save_model(model: PreTrainedModel, like: Path, output: Path) -> None:
-    """Write weights and configuration into ``output``, with the tokenizer files of the model folder ``like``."""
-    quiet()
-    model.save_pretrained(output, safe_serialization=True)
-    source, _ = locate(like)
-    local = Path(source)
-    if not local.is_dir():
-        load_tokenizer(like).save_pretrained(output)
-        return
-    for file in sorted(local.iterdir()):
-        if file.is_file() and (
-            "token" in file.name or file.name in {"vocab.json", "merges.txt", "chat_template.jinja"}
-        ):
-            shutil.copyfile(file, output / file.name)
 
 
 def generation_config(folder: Path) -> GenerationConfig:
@@ -67,7 +76,8 @@ def generation_config(folder: Path) -> GenerationConfig:
     try:
         return GenerationConfig.from_pretrained(source, revision=revision)
     except OSError:  # it has no file of its own
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(source, revision=revision))
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trusts_code(folder))
+        return GenerationConfig.from_model_config(config)
 
 
 def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -82,8 +92,8 @@ def stop_token_ids(generation: GenerationConfig | None, tokenizer: PreTrainedTok
     ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
     if unknown := sorted(number for number in ids if not 0 <= number < len(tokenizer)):
         raise UserError(
-            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its tokenizer of "
-            f"{len(tokenizer)} tokens does not have"
+            f"the model's generation_config.json ends completions at token {unknown[0]} (`eos_token_id`), which its "
+            f"tokenizer of {len(tokenizer)} tokens does not have"
         )
     turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
     if isinstance(turn, int) and turn != tokenizer.unk_token_id:

@@ -1,6 +1,4 @@
-"""What an objective is given, the trained tokens of one micro-batch, flat, and what it returns: a loss that nobody has
-reduced yet.
-"""
+"""An objective's input, a flat batch of trained tokens, and its output, an unreduced loss."""
 
 from __future__ import annotations
 
@@ -105,6 +103,33 @@ class TokenBatch:
                     f"{name} has shape {tuple(values.shape)}; a batch of {len(sequence)} tokens needs [{len(sequence)}]"
                 )
             setattr(self, name, values)
+
+    @classmethod
+    def from_lengths(
+        cls,
+        lengths: Sequence[int],
+        *,
+        reward: Sequence[float] | Tensor | None = None,
+        group: Sequence[int] | Tensor | None = None,
+        **fields: Tensor,
+    ) -> TokenBatch:
+        """A batch of sequences of these ``lengths``, for tests: token ids 0, 1, ..., ``fields`` [T] as the engine gives
+        them.
+
+        By default rewards are 0 and every sequence answers a prompt of its own. Rewards have the fields' dtype.
+        """
+        counts = torch.tensor(list(lengths))
+        sequence = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        tokens = torch.arange(len(sequence))
+        dtype = next((values.dtype for values in fields.values() if values.is_floating_point()), torch.float32)
+        return cls(
+            sequence=sequence,
+            token_id=tokens,
+            position=tokens - (counts.cumsum(0) - counts)[sequence],
+            reward=torch.zeros(len(counts), dtype=dtype) if reward is None else torch.as_tensor(reward, dtype=dtype),
+            group=torch.arange(len(counts)) if group is None else torch.as_tensor(group),
+            fields=fields,
+        )
 
     def __getattr__(self, name: str) -> Tensor:
         # Called only for what __init__ did not set.

@@ -30,6 +30,8 @@ from rlbench.records import StageFailure, UserError, nearest
 
 ENTRY_POINTS = "rlbench.objectives"
 _BUILT_IN = Path(__file__).parent
+_REGISTRATION = "__rlbench__"
+"""The attribute that a decorator leaves on its function; ``registration`` reads it."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -123,10 +125,16 @@ def row_filter(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function]
 
 def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
-        function.__rlbench__ = types.MappingProxyType({"kind": kind, "name": name, **attributes})  # type: ignore[attr-defined]
+        setattr(function, _REGISTRATION, types.MappingProxyType({"kind": kind, "name": name, **attributes}))
         return function
 
     return decorate
+
+
+def registration(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """What a function was registered as: ``kind``, ``name`` and what else its decorator says; empty if it was not."""
+    found: Mapping[str, Any] = getattr(function, _REGISTRATION, {})
+    return found
 
 
 def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
@@ -199,7 +207,7 @@ def name_and_place(function: Callable[..., Any], error: BaseException | None = N
     """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error``
     came up.
     """
-    attached = getattr(function, "__rlbench__", {})
+    attached = registration(function)
     code = getattr(function, "__code__", None)
     what = f"{attached.get('kind', 'function')} {attached.get('name', getattr(function, '__name__', '?'))!r}"
     if code is None:
@@ -242,7 +250,7 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
 
 def _registered(module: types.ModuleType, description: Description) -> Callable[..., Any]:
     function = getattr(module, description.function, None)
-    attached = getattr(function, "__rlbench__", {})
+    attached = registration(function) if function is not None else {}
     if function is None or (attached.get("kind"), attached.get("name")) != (description.kind, description.name):
         what = f"{description.path}:{description.line}: {description.kind} {description.name!r}"
         raise UserError(
@@ -259,6 +267,11 @@ def _here() -> str | None:
         return None
 
 
+def _go_back(folder: str | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
+
+
 @contextlib.contextmanager
 def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
     """Put back what a plug-in has no business to change, since every other row of the process works with it.
@@ -269,7 +282,7 @@ def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
     import torch
 
     state: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-        "the working directory": (_here, lambda folder: folder is None or os.chdir(folder)),
+        "the working directory": (_here, _go_back),
         "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
         "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
         "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),

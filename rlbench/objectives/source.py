@@ -106,7 +106,7 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
     except SyntaxError as error:
         line = f":{error.lineno}" if error.lineno else ""
         raise UserError(f"{path}{line}: not Python: {error.msg}") from None
-    registered = {}
+    registered: dict[str, tuple[ast.FunctionDef, ast.Call, Kind]] = {}
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)

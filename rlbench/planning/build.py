@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rlbench.grading import GRADERS
 from rlbench.graph.stage import Stage
-from rlbench.planning.rows import BASE, DEVELOPMENT, Plan, Row
-from rlbench.planning.stages import Stages
-from rlbench.recipe import AVERAGE, EvaluationConfig, MethodConfig, Recipe
+from rlbench.planning.rows import Plan, Row
+from rlbench.planning.stages import Stages, options_of
+from rlbench.recipe import AVERAGE, BASE, DEVELOPMENT, EvaluationConfig, MethodConfig, Recipe
 from rlbench.records import UserError, nearest
 
 
@@ -78,7 +78,7 @@ def _base_rows(stages: Stages) -> Iterator[Row]:
     recipe = stages.recipe
     options = recipe.evaluation
     grid = tuple(dict.fromkeys((*options.decodings, *(options.base_decodings or ()))))
-    label = "base" if recipe.methods else Path(recipe.model.source).name  # alone, it is the base of nothing
+    label = BASE if recipe.methods else Path(recipe.model.source).name  # alone, it is the base of nothing
     for seed in stages.base_seeds:
         yield _evaluated(stages, BASE, label, seed, stages.base_of(seed), None, decodings=grid, chosen_among=grid)
 
@@ -98,7 +98,7 @@ def _checkpoint_rows(stages: Stages, name: str, method: MethodConfig) -> Iterato
     """
     label = method.label or name
     if method.checkpoint != BASE:
-        model = stages.link(str(method.checkpoint), method.revision)
+        model = stages.link(str(method.checkpoint), method.revision, options_of(method, f"methods.{name}"))
         yield _evaluated(stages, name, label, None, model, method.template)
         return
     if method.template is None:

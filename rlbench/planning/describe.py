@@ -13,7 +13,7 @@ from rlbench.objectives import registry, source
 from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
 from rlbench.planning.rows import Plan
-from rlbench.recipe import Recipe
+from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
 from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
@@ -28,7 +28,7 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     seeds = ", ".join(str(seed) for seed in plan.recipe.seeds)
     benchmarks = ", ".join(source.label for source in plan.recipe.evaluation.benchmarks)
     lines += [
-        f"model       {plan.recipe.model.source}",
+        f"model       {plan.recipe.model.source}{_admitted(plan.recipe.model)}",
         f"rows        {', '.join(dict.fromkeys(row.method for row in plan.rows))}",
     ]
     lines += [
@@ -89,7 +89,7 @@ def recipe_text(plan: Plan) -> str:
     lines = [
         f"# {recipe.title or recipe.name}",
         "",
-        f"model: {recipe.model.source}",
+        f"model: {recipe.model.source}{_admitted(recipe.model)}",
         f"seeds: {', '.join(map(str, recipe.seeds))}",
     ]
     lines += [f"sampled by: {', '.join(map(str, engines))}", ""]
@@ -102,7 +102,7 @@ def recipe_text(plan: Plan) -> str:
                 lines += [
                     f"## {row.label}  [{row.method}]",
                     "",
-                    f"  checkpoint  {method.checkpoint}, not trained here{prompt}",
+                    f"  checkpoint  {method.checkpoint}{_admitted(method)}, not trained here{prompt}",
                     "",
                 ]
             continue
@@ -143,6 +143,17 @@ def recipe_text(plan: Plan) -> str:
     for use, name in _prompts(recipe):
         lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
+
+
+def _admitted(foreign: ModelConfig | MethodConfig) -> str:
+    """What the recipe lets a foreign model do, or does with it, as an addition to its name."""
+    return "".join(f", {text}" for text in admitted_with(foreign))
+
+
+def admitted_with(foreign: ModelConfig | MethodConfig) -> tuple[str, ...]:
+    """What has to be said of how a foreign model was admitted."""
+    found = (f"{foreign.strip_prefix!r} stripped from its tensors' names",) if foreign.strip_prefix else ()
+    return (*found, *(("code of its own runs (trust_remote_code)",) if foreign.trust_remote_code else ()))
 
 
 def _evaluation_text(recipe: Recipe) -> list[str]:
@@ -304,7 +315,7 @@ def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(values: dict[str, Any]) -> str:
+def _table(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
     )

@@ -79,9 +79,10 @@ def detectable_effect(plan: Plan) -> float | None:
         _problems(next(s for (name, _), s in evaluations.items() if name == b.label))
         for b in plan.recipe.evaluation.benchmarks
     ]
-    if None in sizes or min(sizes) < 2:  # type: ignore[type-var]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or min(known) < 2:
         return None
-    return expected_effect(len(plan.recipe.seeds), sizes, samples=plan.recipe.evaluation.samples)  # type: ignore[arg-type]
+    return expected_effect(len(plan.recipe.seeds), known, samples=plan.recipe.evaluation.samples)
 
 
 def _problems(stage: Stage) -> int | None:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from rlbench.graph.stage import Stage
-from rlbench.planning.rows import DEVELOPMENT, Plan
+from rlbench.planning.rows import Plan
+from rlbench.recipe import DEVELOPMENT
 from rlbench.records import Problem
 from rlbench.tasks.base import get_task, load_offline
 from rlbench.tasks.overlap import Overlap, ProblemSet, Role, find_overlaps

@@ -10,9 +10,6 @@ from rlbench.graph.fingerprint import fingerprint
 from rlbench.graph.stage import Stage, topological
 from rlbench.recipe import Recipe
 
-BASE = "base"
-DEVELOPMENT = "development"
-
 
 @dataclass(frozen=True)
 class Row:
@@ -41,7 +38,7 @@ class Row:
 class Plan:
     """A recipe expanded: its rows in order, and every stage they need in the order in which they can run.
 
-    ``warnings`` say which rows cannot be filled although the rest can, and why.
+    ``warnings`` say which rows cannot be filled although the rest can, and which prompts are not what they seem.
     """
 
     recipe: Recipe

@@ -14,11 +14,21 @@ from typing import Any
 from rlbench import models
 from rlbench.grading import DEFAULT, grader_spec
 from rlbench.graph.stage import Requirements, Stage
+from rlbench.models.admission import Options, inspect
 from rlbench.planning.engines import device_of, sampling_engine, version_of
-from rlbench.planning.functions import FUNCTIONS
+from rlbench.planning.functions import FUNCTIONS, LINK
 from rlbench.planning.methods import Methods
-from rlbench.planning.rows import DEVELOPMENT
-from rlbench.recipe import DataSource, MethodConfig, OnlineConfig, Recipe, temperature_of
+from rlbench.recipe import (
+    DEVELOPMENT,
+    GREEDY,
+    DataSource,
+    MethodConfig,
+    ModelConfig,
+    OnlineConfig,
+    Recipe,
+    main_decoding,
+    temperature_of,
+)
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source, expected_rows
@@ -66,8 +76,11 @@ class Stages:
 
     def _base(self, seed: int | None) -> Stage:
         """The base model: the miniature of a seed, or the recipe's model, which serves all seeds."""
+        model = self.recipe.model
         if not self.per_seed_base:
-            return self.link(self.recipe.model.source, self.recipe.model.revision)
+            return self.link(model.source, model.revision, options_of(model, "model"))
+        if model.strip_prefix or model.trust_remote_code:
+            raise UserError("`model`: strip_prefix and trust_remote_code are for a model that is not trained here")
         from rlbench.training.pretraining import PretrainingConfig
 
         config = dataclasses.asdict(PretrainingConfig.resolve(self.recipe.model.pretraining))
@@ -80,12 +93,12 @@ class Stages:
         function = "rlbench.training.pretraining:pretrain"
         return self._stage(f"base/seed{seed}", function, {**config, "seed": seed}, excluded)
 
-    def _link(self, source: str, revision: str | None) -> Stage:
-        """Somebody's model: a folder or a hub id."""
-        config = describe_model(source, revision)
-        unhashed = {"path": str(Path(source).expanduser().resolve())} if "sha256" in config else {}
-        name, function = f"model/{Path(source).name}", "rlbench.models:link"
-        return self._stage(name, function, config, holds_model=False, unhashed=unhashed)
+    def _link(self, source: str, revision: str | None, options: Options) -> Stage:
+        """Somebody's model, a folder or a hub id, and what the recipe says of it beside."""
+        config, unhashed = describe_model(source, revision, options), {"table": options.table}
+        if "sha256" in config:
+            unhashed |= {"path": str(Path(source).expanduser().resolve()), "name": source}
+        return self._stage(f"model/{Path(source).name}", LINK, config, holds_model=False, unhashed=unhashed)
 
     # Rollouts, views, training ----------------------------------------------------------------------------------------
 
@@ -169,7 +182,7 @@ class Stages:
         options, where = self.recipe.evaluation, f"{name}/seed{seed}"
         if options.checkpoints == 1:
             return trained
-        inputs, decoding = {}, options.decodings[0]
+        inputs, decoding = {}, main_decoding(options.decodings)
         template = self.recipe.methods[name].template
         for number in range(1, options.checkpoints + 1):
             function = "rlbench.selection:checkpoint"
@@ -225,7 +238,7 @@ class Stages:
             "split": split,
             "decoding": decoding,
             "temperature": temperature_of(decoding),
-            "samples": 1 if decoding == "greedy" else options.samples,
+            "samples": 1 if decoding == GREEDY else options.samples,
             "max_new_tokens": options.max_new_tokens,
             "template": get_template(template or options.template),
             "seed": SHARED_SEED if seed is None else seed,
@@ -326,17 +339,25 @@ class Stages:
             raise UserError(f"{error}") from None
 
 
-def describe_model(source: str, revision: str | None) -> dict[str, Any]:
-    """A model for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub id.
+def options_of(foreign: ModelConfig | MethodConfig, table: str) -> Options:
+    """What a ``table`` of the recipe says of the foreign model that it names."""
+    return Options(foreign.strip_prefix, foreign.trust_remote_code, table)
+
+
+def describe_model(source: str, revision: str | None, options: Options) -> dict[str, Any]:
+    """A model for a fingerprint: ``{sha256}`` of a local folder's content, or ``{source, revision}`` of a hub id; and
+    what the recipe says of it, where it does.
 
     Raises:
-        UserError: a local folder that is not there or holds no model.
+        UserError: a local folder that is not there, or whose files show that it cannot be admitted.
     """
+    said = {"strip_prefix": options.strip_prefix, "trust_remote_code": options.trust_remote_code}
+    more = {key: value for key, value in said.items() if value}
     folder = Path(source).expanduser()
     beside = folder.parent.is_dir() and folder.parent != Path(".")
     looks_local = source.startswith((".", "/", "~")) or folder.exists() or beside or source.count("/") != 1
     if not looks_local:
-        return {"source": source, "revision": revision}
+        return {"source": source, "revision": revision, **more}
     if revision is not None:
         raise UserError(f"model {source!r} is a folder, so it takes no `revision`; its content is what is hashed")
     if not folder.is_dir():
@@ -344,6 +365,5 @@ def describe_model(source: str, revision: str | None) -> dict[str, Any]:
         raise UserError(
             f"model {source!r}: there is no such folder{nearest(source, others)}; a hub id is written owner/name"
         )
-    if not (folder / "config.json").is_file():
-        raise UserError(f"model {source!r}: the folder holds no config.json, so it is no Hugging Face model")
-    return {"sha256": models.content_digest(folder)}
+    inspect(folder, source, options)
+    return {"sha256": models.content_digest(folder), **more}

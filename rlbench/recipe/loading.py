@@ -12,21 +12,25 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from rlbench.recipe.names import BASE
+from rlbench.recipe.packaged import locate, suggestion
 from rlbench.recipe.tables import MethodConfig, OnlineConfig, Recipe, TrainingConfig
 from rlbench.records import UserError, nearest
+
+OF_THE_MODEL = ("revision", "strip_prefix", "trust_remote_code")
 
 
 def load_recipe(
     path: str | Path, overrides: Iterable[str] = (), *, only: Iterable[str] = (), seeds: Iterable[int] = ()
 ) -> Recipe:
     """Read a recipe with what it extends, apply ``key=value`` overrides, keep the methods named in ``only``, expand its
-    sweep.
+    sweep. ``path`` is a file, or the name of a recipe that comes with rlbench.
 
     Raises:
         UserError: the file, a key or a value is wrong; the message names it.
     """
     path = Path(path)
-    raw = _read(path, ())
+    raw = _read(locate(path), ())
     for text in overrides:
         apply_override(raw, text)
     chosen, wanted = list(seeds), list(only)
@@ -35,12 +39,12 @@ def load_recipe(
     recipe = _checked(Recipe, raw, "", path)
     _checked(TrainingConfig, {"learning_rate": 0.0, **recipe.training}, "training", path)
     methods = _expand_sweep(recipe, path)
-    rows, reference = ["base", *recipe.methods, *methods], recipe.evaluation.reference
+    rows, reference = [BASE, *recipe.methods, *methods], recipe.evaluation.reference
     if reference is not None and reference not in rows:  # asked before --only, which may leave it out
         raise UserError(f"{path}: `evaluation.reference`: {reference!r} is no row{nearest(reference, rows)}")
     if wanted:
         for name in wanted:
-            if name != "base" and not any(name in (key, key.split("@")[0]) for key in methods):
+            if name != BASE and not any(name in (key, key.split("@")[0]) for key in methods):
                 raise UserError(
                     f"{path}: --only names method {name!r}, which the recipe has not{nearest(name, methods)}"
                 )
@@ -62,8 +66,8 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
         source: a Hugging Face folder or hub id.
         benchmarks: names of tasks, or JSONL files.
         limit: how many problems of each, from the first.
-        options: ``revision`` of the model, ``dtype``, ``device``, ``engine`` (of ``SamplingConfig``), and keys of
-            ``EvaluationConfig``; None is the default.
+        options: ``revision``, ``strip_prefix`` and ``trust_remote_code`` of the model, ``dtype``, ``device``,
+            ``engine`` (of ``SamplingConfig``), and keys of ``EvaluationConfig``; None is the default.
 
     Raises:
         UserError: an option is wrong; the message names it.
@@ -75,7 +79,7 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
     raw: dict[str, Any] = {
         "name": "evaluate",
         "title": f"Scores of {source}",
-        "model": {"source": source, "revision": given.pop("revision", None)},
+        "model": {"source": source, **{key: given.pop(key) for key in OF_THE_MODEL if key in given}},
         "sampling": {"engine": given.pop("engine", "auto")},
         **{key: given.pop(key) for key in ("dtype", "device") if key in given},
         "data": {"prompts": data[0]},
@@ -88,12 +92,11 @@ def recipe_of_model(source: str, benchmarks: Iterable[str], *, limit: int | None
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in chain:
-        raise UserError(f"{path}: `extends` runs in a circle")
+        raise UserError("runs in a circle")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        others = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        raise UserError(f"recipe {path} does not exist{nearest(str(path), others)}") from None
+        raise UserError(f"recipe {path} does not exist{suggestion(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from None
     try:
@@ -104,8 +107,12 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return raw
     if not isinstance(parent, str):
-        raise UserError(f"{path}: `extends` is the path of one recipe, not {parent!r}")
-    return _merge(_read(path.parent / parent, (*chain, resolved)), raw)
+        raise UserError(f"{path}: `extends` is the path or name of one recipe, not {parent!r}")
+    try:
+        below = _read(locate(parent, path.parent), (*chain, resolved))
+    except UserError as error:
+        raise UserError(f"{path}: `extends`: {error}") from None
+    return _merge(below, raw)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

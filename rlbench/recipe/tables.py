@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-AVERAGE = "avg"  # the mean over benchmarks, as a benchmark's name in tables
+from rlbench.recipe.names import TEST, temperature_of
+
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -59,10 +60,15 @@ class DataSource(Frozen):
 class ModelConfig(Frozen):
     """The base model: ``miniature`` (trained by a stage of the graph, one a seed), a Hugging Face
     folder, or a hub id.
+
+    ``strip_prefix`` is taken away from the names of all its tensors, where a wrapper has put it there (``_orig_mod.``
+    of ``torch.compile``). ``trust_remote_code`` lets code run that comes with it; by default none ever does.
     """
 
     source: str
     revision: str | None = None
+    strip_prefix: Annotated[str, Field(min_length=1)] | None = None
+    trust_remote_code: bool = False
     pretraining: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -155,7 +161,7 @@ class EvaluationConfig(Frozen):
     base_decodings: tuple[str, ...] | None = None
     max_new_tokens: Positive = 4096
     template: str = "qwen-boxed"
-    split: Literal["test", "development"] = "test"
+    split: Literal["test", "development"] = TEST
 
     @field_validator("decodings", "base_decodings")
     @classmethod
@@ -163,22 +169,6 @@ class EvaluationConfig(Frozen):
         for decoding in value or ():
             temperature_of(decoding)
         return value
-
-
-def temperature_of(decoding: str) -> float:
-    """The temperature of a decoding's name: 0 for ``greedy``, 0.7 for ``t0.7``.
-
-    Raises:
-        ValueError: the name is neither.
-    """
-    if decoding == "greedy":
-        return 0.0
-    try:
-        if re.fullmatch(r"t\d*\.?\d+", decoding) and float(decoding[1:]) > 0:
-            return float(decoding[1:])
-    except ValueError:
-        pass
-    raise ValueError(f"decoding {decoding!r} is neither 'greedy' nor 't' and a temperature above 0, such as 't1.0'")
 
 
 class TrainingConfig(Frozen):
@@ -260,13 +250,16 @@ class MethodConfig(Frozen):
 
     ``checkpoint = "base"`` with a ``template`` is a control: the untrained model under another prompt. ``backend`` is
     who trains: the engine that all rows share, or TRL's trainer of that name on the same data. ``template`` is the
-    prompt that this row is evaluated with, by default that of all.
+    prompt that this row is evaluated with, by default that of all. ``revision``, ``strip_prefix`` and
+    ``trust_remote_code`` are of a checkpoint what those of ``ModelConfig`` are of the base.
     """
 
     label: str | None = None
     checkpoint: str | None = None
     template: str | None = None
     revision: str | None = None
+    strip_prefix: Annotated[str, Field(min_length=1)] | None = None
+    trust_remote_code: bool = False
     objective: str | None = None
     data: str | None = None
     backend: Literal["rlbench", "trl"] = "rlbench"
@@ -283,6 +276,8 @@ class MethodConfig(Frozen):
     def _one_source(self) -> MethodConfig:
         if (self.checkpoint is None) == (self.objective is None):
             raise ValueError("a method names either an objective or a checkpoint")
+        if self.checkpoint in (None, "base") and (self.strip_prefix or self.trust_remote_code):
+            raise ValueError("strip_prefix and trust_remote_code are for a checkpoint; the base has those of `model`")
         if self.objective is not None and self.data is None:
             names = "demonstrations, rollouts.correct, rollouts.pairs, rollouts.groups or online"
             raise ValueError(f"a method with an objective names its data: {names}")

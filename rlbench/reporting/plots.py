@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlbench.reporting.tables import visible
+from rlbench.recipe import BASE
+from rlbench.reporting.text import visible
 
 ROW_HEIGHT = 28
 
@@ -39,7 +40,7 @@ class PlotRow:
 def family_of(data: str | None, *, is_base: bool = False) -> str:
     """The colour class of a row: where its training data come from."""
     if is_base:
-        return "base"
+        return BASE
     kind = (data or "").split(".")[0]
     return kind if kind in ("demonstrations", "rollouts", "online") else "other"
 

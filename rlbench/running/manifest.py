@@ -9,20 +9,21 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import StageResult, git_state
+from rlbench.graph.provenance import git_state
+from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
+from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.overlaps import problem_sets
-from rlbench.planning.rows import BASE, DEVELOPMENT, Plan, Row
-from rlbench.recipe import MethodConfig
-from rlbench.records import Problem, UserError, read_problems, stream_problems
+from rlbench.planning.rows import Plan, Row
+from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
+from rlbench.records import Problem, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
-from rlbench.tasks.overlap import find_overlaps
+from rlbench.tasks.overlap import Overlap, find_overlaps
 from rlbench.training import trl_support
 
 
@@ -51,12 +52,14 @@ def manifest_of(
                 "cpu_seconds": result.cpu_seconds,
                 "tokens": result.counters.get("tokens"),
                 "counters": result.counters,
+                "notes": result.notes,
                 "peak_memory_bytes": result.peak_memory_bytes,
                 "versions": _versions_of(stage, store),
                 "engine": engine_of(stage.config),
                 "rows": rows[stage.fingerprint],
             }
         )
+    found, compared = _overlaps(plan, store)
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
@@ -67,14 +70,27 @@ def manifest_of(
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
-        "overlaps": _overlaps(plan, store),
+        "overlaps": {**compared, "found": [dataclasses.asdict(overlap) for overlap in found]},
         "rows": [
             _row_info(plan, method, store, results, failures)
             for method in dict.fromkeys(row.method for row in plan.rows)
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
+        "notes": [*plan.warnings, *_stage_notes(plan, store), *(f"{overlap.summary}." for overlap in found)],
     }
+
+
+def _stage_notes(plan: Plan, store: Store) -> list[str]:
+    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    once, with the first of the stages that say it.
+    """
+    first: dict[str, str] = {}
+    for stage in plan.stages:
+        with contextlib.suppress(MissingArtifact):
+            for text in store.manifest(stage.fingerprint).get("notes", ()):
+                first.setdefault(text, stage.name)
+    return [f"{name}: {text}" for text, name in first.items()]
 
 
 def _versions_of(stage: Stage, store: Store) -> dict[str, str]:
@@ -113,11 +129,9 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     return found
 
 
-def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
-    """What the problem sets of the run share that they should not: ``found``, see ``rlbench.tasks.overlap``.
-
-    ``compared`` names the sets whose problems are in the store, and ``generated`` the tasks whose splits were compared
-    by whole problems alone.
+def _overlaps(plan: Plan, store: Store) -> tuple[list[Overlap], dict[str, list[str]]]:
+    """What the problem sets of the run share that they should not, and which sets were ``compared``: those whose
+    problems are in the store. Splits of the tasks under ``generated`` were compared by whole problems alone.
     """
 
     def load(stage: Stage) -> Iterator[tuple[Problem, int | None]] | None:
@@ -128,10 +142,8 @@ def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
         return ((problem, None) for problem in stream_problems(path))
 
     compared = problem_sets(plan, load)
-    found = find_overlaps(compared)
     generated = Counter(problems.templates for problems in compared if problems.templates is not None)
-    return {
-        "found": [dataclasses.asdict(overlap) for overlap in found],
+    return find_overlaps(compared), {
         "compared": [problems.name for problems in compared],
         "generated": [name for name, count in generated.items() if count > 1],
     }
@@ -165,21 +177,20 @@ def _row_info(
         "sampled_tokens": _mean(result.counters.get("sampled_tokens") for result in trained),
         "bank_tokens": _mean(_tokens(bank, results) for bank in banks),
         "learning_rate": plan.recipe.training_of(config).learning_rate if config and config.objective else None,
-        "deviations": _deviations(rows[0], config),
+        "deviations": _deviations(rows[0], config or plan.recipe.model),
         "selection": {str(row.seed): _selection(row, store, results) for row in rows if row.model.kind == "select"},
         "test_models": {str(row.seed): _test_models(plan, row) for row in rows},
     }
 
 
-def _deviations(row: Row, config: MethodConfig | None) -> tuple[str, ...]:
-    """What a row does otherwise than all others."""
-    found = ()
-    if config is not None and config.backend == "trl" and row.trained is not None:
-        found = trl_support.differences(row.trained.config, str(config.data))
-    return (
-        *found,
-        *((f"evaluated with the prompt {config.template}",) if config is not None and config.template else ()),
-    )
+def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
+    """What a row does otherwise than all others, and what has to be said of a foreign model."""
+    found = admitted_with(config)
+    if isinstance(config, ModelConfig):
+        return found
+    if config.backend == "trl" and row.trained is not None:
+        found += trl_support.differences(row.trained.config, str(config.data))
+    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
@@ -250,23 +261,3 @@ def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[st
             result = results[stage.fingerprint]
             failures.setdefault((BASE, seed), f"`{stage.name}`: {result.reason or result.status}")
     return failures
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's ``manifest.json``.
-
-    Raises:
-        UserError: there is none, or it is no run's.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder} is no run's folder: it has no manifest.json; runs are under runs/ unless --out said otherwise"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or not {"recipe", "rows", "stages"} <= manifest.keys():
-        raise UserError(f"{path} is no run's manifest: it lacks recipe, rows or stages")
-    return manifest

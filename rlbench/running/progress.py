@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from rlbench.graph.execute import Event, Finished, Progress, StageResult, Started
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Event, Finished, Progress, Started
 from rlbench.graph.stage import Stage
 
 WIDTH = 118
@@ -93,6 +94,8 @@ class ProgressPrinter:
         if result.status == "done":
             self._seconds[_kind(stage)].append(result.seconds)
             self._grouped[group].append(result)
+            for note in result.notes:
+                self._line(f"{stage.name}: note: {note}")
             if self._group[group] <= 0:
                 self._line(f"{group:<44} {_cost(self._grouped[group])}")
         elif result.status != "skipped":

@@ -16,27 +16,29 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, StageResult
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Event, Finished, OnEvent
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
+from rlbench.planning.functions import LINK
 from rlbench.planning.methods import import_plugins
 from rlbench.planning.overlaps import overlaps_before
 from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
-from rlbench.running.manifest import failures_of, is_done, manifest_of, read_manifest
-from rlbench.tasks.overlap import Overlap
+from rlbench.reporting.report import terminal_text, write_report
+from rlbench.reporting.run import MANIFEST, PROBES, REGRADED, SAMPLE_KEYS, SAMPLES, Run, read_manifest, read_samples
+from rlbench.running.execution import ON_RAY, Execution
+from rlbench.running.manifest import failures_of, is_done, manifest_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-EXECUTORS = ("ray", "local")
 REGRADE_CHUNK = 5000
-SAMPLES, PROBES, REGRADED = "samples.parquet", "probes.parquet", "regraded-"
 DEFAULT_STORE = Path(".rlbench")
 
 
@@ -92,6 +94,7 @@ def run(
         UserError: the recipe, or what it names, is wrong.
         KeyboardInterrupt: passed on; the same call goes on where it was stopped.
     """
+    execution = Execution(executor, address, workers)
     only = only.split(",") if isinstance(only, str) else list(only or ())
     overrides = [overrides] if isinstance(overrides, str) else list(overrides or ())
     seeds = [seeds] if isinstance(seeds, int) else list(seeds or ())
@@ -103,7 +106,7 @@ def run(
         plan = build(recipe)
     for text in plan_warnings(plan):
         warnings.warn(text, stacklevel=2)
-    return run_plan(plan, out=out, store=store, executor=executor, address=address, workers=workers, on_event=on_event)
+    return run_plan(plan, out=out, store=store, execution=execution, on_event=on_event)
 
 
 def run_plan(
@@ -111,25 +114,24 @@ def run_plan(
     *,
     out: str | Path | None = None,
     store: str | Path = DEFAULT_STORE,
-    executor: str = "ray",
-    address: str | None = None,
-    workers: int | None = None,
+    execution: Execution = ON_RAY,
     on_event: Callable[[Any], None] | None = None,
     command: str | None = None,
 ) -> Results:
     """As ``run``, for a plan that was built already."""
     folder = Path(out) if out is not None else default_out(plan)
-    if plan.device == "cuda" and address is None and not has_gpu():
+    if plan.device == "cuda" and execution.address is None and not has_gpu():
         raise UserError(
             "`device`: this machine shows no NVIDIA GPU; set device=cpu, or give the --address of a cluster that has "
             "some"
         )
-    if workers is not None and workers < 1:
-        raise UserError(f"workers is {workers}; it is how many stages run at once, at least 1")
     opened = Store(Path(store))
     _prepare(folder)
     try:
-        results = _executor(executor, plan.recipe, address, workers).execute(plan.targets, opened, on_event=on_event)
+        admitted = _admit(plan.stages, opened, on_event)
+        executor = execution.open(plan.recipe.resources.workers)
+        results = executor.execute(plan.targets, opened, on_event=_without(admitted, on_event))
+        results |= admitted
         _refuse_bad_input(plan.targets, plan.stages, results)
     except UserError:
         with contextlib.suppress(OSError):
@@ -143,9 +145,7 @@ def sample_banks(
     *,
     out: Path | None = None,
     store: str | Path = DEFAULT_STORE,
-    executor: str = "ray",
-    address: str | None = None,
-    workers: int | None = None,
+    execution: Execution = ON_RAY,
     on_event: Callable[[Any], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Sample and grade a recipe's rollout banks and nothing else.
@@ -158,7 +158,9 @@ def sample_banks(
         UserError: the recipe, or what it names, is wrong.
     """
     opened, stages = Store(Path(store)), banks(recipe)
-    results = _executor(executor, recipe, address, workers).execute(stages, opened, on_event=on_event)
+    admitted = _admit(topological(stages), opened, on_event)
+    executor = execution.open(recipe.resources.workers)
+    results = executor.execute(stages, opened, on_event=_without(admitted, on_event))
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
@@ -189,16 +191,6 @@ def default_out(plan: Plan) -> Path:
     return Path("runs") / f"{plan.recipe.name}-{plan.fingerprint[:8]}"
 
 
-def _executor(name: str, recipe: Recipe, address: str | None, workers: int | None) -> Any:
-    if name == "local":
-        return LocalExecutor()
-    if name == "ray":
-        from rlbench.graph.ray_executor import RayExecutor
-
-        return RayExecutor(address=address, workers=workers or recipe.resources.workers)
-    raise UserError(f"executor {name!r} is none of {', '.join(EXECUTORS)}")
-
-
 def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +199,32 @@ def _prepare(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run folder {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
+    """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
+    that has done nothing.
+    """
+    links = [stage for stage in stages if stage.function == LINK]
+
+    def tell(event: Event) -> None:
+        if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
+            on_event(event)  # a refusal is told once, by the error
+
+    results = LocalExecutor().execute(links, store, on_event=tell)
+    for stage in links:
+        if results[stage.fingerprint].bad_input:
+            raise UserError(f"`{stage.name}`: {results[stage.fingerprint].reason}")
+    return results
+
+
+def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEvent | None:
+    """Pass on events of all stages but those whose end was told already."""
+    if on_event is None or not told:
+        return on_event
+    return lambda event: (
+        None if isinstance(event, Finished) and event.result.stage.fingerprint in told else on_event(event)
+    )
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
@@ -222,12 +240,13 @@ def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results
 def _publish(plan: Plan, store: Store, results: Mapping[str, StageResult], folder: Path, command: str) -> Results:
     manifest = manifest_of(plan, store, results, failures_of(plan, results), command)
     with _beside(folder) as fresh:
-        (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _samples(plan, store, results).to_parquet(fresh / SAMPLES, index=False)
         if (probes := _probes(plan, store, results)) is not None:
             probes.to_parquet(fresh / PROBES, index=False)
-        written = _report(fresh)
-    return dataclasses.replace(written, out=folder)
+        finished = Run.load(fresh)
+        write_report(finished, fresh)
+    return _results(finished, folder)
 
 
 @contextlib.contextmanager
@@ -255,15 +274,10 @@ def report(folder: str | Path) -> Results:
         UserError: the folder is no run's.
     """
     folder = Path(folder)
-    read_manifest(folder)
-    if not (folder / SAMPLES).exists():
-        raise UserError(f"{folder} has no samples.parquet, which its report is made of")
+    finished = Run.load(folder)
     with _beside(folder) as fresh:
-        for path in (folder / "manifest.json", folder / SAMPLES, folder / PROBES, *folder.glob(f"{REGRADED}*.parquet")):
-            if path.exists():
-                shutil.copyfile(path, fresh / path.name)
-        written = _report(fresh)
-    return dataclasses.replace(written, out=folder)
+        write_report(finished, fresh)
+    return _results(finished, folder)
 
 
 def regrade(
@@ -276,8 +290,6 @@ def regrade(
     Raises:
         UserError: the folder is no run's, or there is no such grader.
     """
-
-    from rlbench.analysis.results import read_samples
     from rlbench.grading.pool import Grader
 
     folder = Path(folder)
@@ -292,104 +304,31 @@ def regrade(
         for start in range(0, len(cases), REGRADE_CHUNK):
             graded += other.grade(cases[start : start + REGRADE_CHUNK])
             progress(len(graded), len(cases))
-    keys = ["method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index"]
-    found = samples[keys].assign(answer=[g.answer for g in graded], verdict=[g.verdict for g in graded], grader=grader)
+    found = samples[SAMPLE_KEYS].assign(
+        answer=[g.answer for g in graded], verdict=[g.verdict for g in graded], grader=grader
+    )
     with _beside(folder) as fresh:
         found.to_parquet(fresh / f"{REGRADED}{grader}.parquet", index=False)
     return report(folder)
 
 
-def _report(folder: Path) -> Results:
-    import pandas as pd
-
-    from rlbench.analysis.intervals import MARGIN
-    from rlbench.analysis.results import RowInfo, read_samples
-    from rlbench.reporting import tables
-    from rlbench.reporting.page import write_report
-
-    manifest = read_manifest(folder)
-    rows, failures = [], {}
-    for row in manifest["rows"]:
-        reasons = {None if seed == "null" else int(seed): reason for seed, reason in row["reasons_by_seed"].items()}
-        failures |= {(row["method"], seed): reason for seed, reason in reasons.items()}
-        known = {field.name for field in dataclasses.fields(RowInfo)}
-        rows.append(
-            RowInfo(**{**{key: value for key, value in row.items() if key in known}, "reasons_by_seed": reasons})
-        )
-    recipe = manifest["recipe"]
-    samples = read_samples(folder / SAMPLES)
-    written = write_report(
-        folder,
-        samples=samples,
-        rows=rows,
-        seeds=recipe["seeds"],
-        recipe_name=recipe["name"],
-        title=recipe["title"],
-        notes=[*recipe["notes"], *_warnings(samples, manifest)],
-        deviations=[*recipe["deviations"], *_row_deviations(manifest["rows"])],
-        manifest=manifest,
-        command=manifest["command"],
-        benchmarks=manifest["benchmarks"],
-        clean=manifest.get("clean", ()),
-        decodings=recipe["evaluation"]["decodings"],
-        problems={(benchmark, problem): text for benchmark, problem, text in manifest.get("examples", [])},
-        probes=pd.read_parquet(folder / PROBES) if (folder / PROBES).exists() else None,
-        problem_sets=manifest.get("problem_sets", ()),
-        overlaps=manifest.get("overlaps"),
-        reference=recipe["evaluation"].get("reference"),
-        margin=recipe["evaluation"].get("margin", MARGIN),
-        regraded={
-            path.stem.removeprefix(REGRADED): pd.read_parquet(path)
-            for path in sorted(folder.glob(f"{REGRADED}*.parquet"))
-        },
-    )
-    width, decoding = shutil.get_terminal_size((130, 24)).columns, tables.main_decoding(written.summary)
-    clean = manifest.get("clean", ())
-    main = tables.terminal_table(
-        written.summary, rows, decoding=decoding, control=written.control, width=width, clean=clean
-    )
-    control = tables.plain(tables.sharpening_table(written.control, rows, decoding), width)
-    parts = [main]
-    if len(written.compared):
-        margin = recipe["evaluation"].get("margin", MARGIN)
-        parts.append(tables.plain(tables.comparison_table(written.compared, rows, margin), width))
-    text = "\n".join([*parts, control])
+def _results(finished: Run, folder: Path) -> Results:
+    found = finished.findings
     return Results(
-        folder, samples, written.summary, written.scores, written.control, written.compared, text, manifest, failures
+        out=folder,
+        samples=finished.samples,
+        summary=found.summary,
+        scores=found.scores,
+        control=found.control,
+        compared=found.compared,
+        text=terminal_text(finished, shutil.get_terminal_size((130, 24)).columns),
+        manifest=finished.manifest,
+        failures=finished.failures,
     )
-
-
-def _row_deviations(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What single rows do otherwise than all others, a line for each difference with the rows that have it."""
-    labels: dict[str, list[str]] = {}
-    for row in rows:
-        for text in row.get("deviations", ()):
-            labels.setdefault(text, []).append(row["label"])
-    return [f"{', '.join(having)}: {text}" for text, having in labels.items()]
-
-
-def _warnings(samples: pd.DataFrame, manifest: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know of this run that the recipe cannot know."""
-    found = []
-    ungraded = int(samples["verdict"].isin(["timeout", "error"]).sum())
-    if ungraded:
-        found.append(
-            f"{ungraded} of {len(samples)} samples could not be graded (time-out or crash of the grader) and count "
-            "as not correct."
-        )
-    stages = [stage for stage in manifest["stages"] if stage["name"].split("/")[0] in ("train", "evaluate", "rollouts")]
-    for library in ("torch", "transformers", "math-verify"):
-        versions = sorted({stage["versions"][library] for stage in stages if library in stage.get("versions", {})})
-        if len(versions) > 1:
-            found.append(f"Stages of this table were made with different versions of {library}: {', '.join(versions)}.")
-    shared = manifest["overlaps"]["found"] if "overlaps" in manifest else []
-    return [*found, *(f"{Overlap(**one).summary}." for one in shared)]
 
 
 def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame:
     """Every evaluation sample with its method and seed, in the order of the plan."""
-    import pandas as pd
-
     from rlbench.records import EvalSample
 
     frames = []
@@ -407,8 +346,6 @@ def _samples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd
 
 def _probes(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> pd.DataFrame | None:
     """Every contamination probe with the seed of its base; None where none was asked for."""
-    import pandas as pd
-
     frames = []
     for seed, stage in plan.probes:
         if is_done(stage, results):

@@ -7,6 +7,7 @@ heads, G query heads for each of them, L tokens held, D a head's width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class RowLayer(CacheLayerMixin):
     """
 
     is_sliding = False
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int, limit: int) -> None:
         super().__init__()
@@ -81,10 +84,10 @@ class RowCache(Cache):
     """The cache of one chunk, made of what the prefill of its prompts left."""
 
     def __init__(self, layers: list[RowLayer]) -> None:
-        super().__init__(layers=layers)
+        super().__init__(layers=[*layers])
 
     @classmethod
-    def of_prompts(cls, pieces: list[tuple[Cache, torch.Tensor]], width: int, limit: int) -> RowCache:
+    def of_prompts(cls, pieces: Sequence[tuple[Cache, torch.Tensor]], width: int, limit: int) -> RowCache:
         """Repeat each prompt's keys and values for its samples.
 
         Args:
@@ -94,18 +97,25 @@ class RowCache(Cache):
         """
         layers = []
         for index in range(len(pieces[0][0].layers)):
-            states = [(prefill.layers[index], samples) for prefill, samples in pieces]
-            keys = _repeated([(layer.keys, samples) for layer, samples in states], width, min(width + GROWTH, limit))
-            values = _repeated(
-                [(layer.values, samples) for layer, samples in states], width, min(width + GROWTH, limit)
-            )
+            states = [(*_states(prefill, index), samples) for prefill, samples in pieces]
+            capacity = min(width + GROWTH, limit)
+            keys = _repeated([(keys, samples) for keys, _, samples in states], width, capacity)
+            values = _repeated([(values, samples) for _, values, samples in states], width, capacity)
             layers.append(RowLayer(keys, values, width, limit))
         return cls(layers)
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor, rows: int) -> None:
         """See ``RowLayer.move``."""
         for layer in self.layers:
+            assert isinstance(layer, RowLayer)
             layer.move(sources, targets, rows)
+
+
+def _states(cache: Cache, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The keys and values that a prefill left in one layer, [prompts, H, L, D] each."""
+    layer = cache.layers[index]
+    assert isinstance(layer, CacheLayerMixin) and layer.keys is not None and layer.values is not None
+    return layer.keys, layer.values
 
 
 def _repeated(pieces: list[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int) -> torch.Tensor:
@@ -138,15 +148,15 @@ def grouped_attention(
     ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L].
     Returns [B, 1, H G, D].
     """
-    additive = attention_mask is not None and attention_mask.is_floating_point()
-    if query.shape[2] != 1 or not additive or kwargs.get("position_bias") is not None:
+    additive = attention_mask if attention_mask is not None and attention_mask.is_floating_point() else None
+    if additive is None or query.shape[2] != 1 or kwargs.get("position_bias") is not None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     rows, heads, _, width = key.shape
     groups = query.shape[1] // heads
     query = query.reshape(rows, heads, groups, width) * (width**-0.5 if scaling is None else scaling)
-    scores = torch.matmul(query, key.transpose(2, 3)).add_(attention_mask)
+    scores = torch.matmul(query, key.transpose(2, 3)).add_(additive)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     return torch.matmul(weights, value).view(rows, 1, heads * groups, width), None
 

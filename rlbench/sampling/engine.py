@@ -8,13 +8,16 @@ enter.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rlbench.records import FinishReason, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Progress = Callable[[int, int, int], None]
 """Called as ``progress(requests done, requests in all, tokens sampled for those that are done)``."""
@@ -82,6 +85,22 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds beside a model that others have; it can do nothing afterwards."""
+        ...
+
+
+class PushedEngine(Engine, Protocol):
+    """An engine with weights of its own beside a trainer, which pushes its weights to it between samplings."""
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite the engine's weights with those of these names."""
+        ...
+
+    def wake(self) -> None:
+        """Take back what ``sleep`` has given up."""
+        ...
+
+    def sleep(self) -> None:
+        """Give the device's memory to the trainer until ``wake``."""
         ...
 
 

@@ -106,7 +106,7 @@ def sample_stage(
 
     engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
     problems = read_problems(inputs["problems"] / "problems.jsonl", config.get("shard", (0, 1)))
-    prompts = encode_prompts(tokenizer, config["template"], problems)
+    prompts = encode_prompts(tokenizer, config["template"], problems, context.note)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
     grader = shared_grader(config["grader"]["name"])
     rollouts = sample(

@@ -69,7 +69,7 @@ class TransformersEngine:
         """Return one completion a request, in the order of the requests; see ``engine.Engine``."""
         check_requests(requests, self.context)
         order = sorted_order(requests)  # so that the batches, and with them the last bits, do not depend on the order
-        completions: list[Completion | None] = [None] * len(requests)
+        completions: dict[int, Completion] = {}
         tokens = 0
         with serving(self.model) as additive_mask:
             rows = self.batch_rows or default_batch_rows(self.model, _longest(requests, params, self.context))
@@ -81,7 +81,7 @@ class TransformersEngine:
                     tokens += len(completion.token_ids)
                 if progress is not None:
                     progress(min(start + rows, len(order)), len(order), tokens)
-        return completions  # type: ignore[return-value]
+        return [completions[i] for i in range(len(requests))]
 
     def close(self) -> None:
         """Nothing is held between two calls."""
@@ -158,6 +158,7 @@ def draw(logits: torch.Tensor, temperature: float, numbers: torch.Tensor | None)
     if temperature == 0:
         total = weights.sum(dim=-1, dtype=torch.float64)
         return token, total.log().neg_().float()
+    assert numbers is not None
     # Float64, because a float32 running sum over 150,000 tokens would lose the rare ones.
     cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[:, -1]

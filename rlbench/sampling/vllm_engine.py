@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import first_line, locate
+from rlbench.models import first_line, locate, trusts_code
 from rlbench.recipe import VllmConfig
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order
@@ -79,6 +79,7 @@ class VllmEngine:
         arguments: dict[str, Any] = {
             "model": source,
             "revision": revision,
+            "trust_remote_code": trusts_code(folder),
             "dtype": dtype,
             "skip_tokenizer_init": True,
             "logprobs_mode": "processed_logprobs",

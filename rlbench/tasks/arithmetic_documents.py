@@ -77,7 +77,8 @@ def draw_chain(rng: random.Random, length: int, *, operators: str = "+-*", two_d
     A step that would leave the range is drawn again.
     """
     start = 2 + int(rng.random() * 59)
-    value, steps = start, []
+    value = start
+    steps: list[tuple[str, int]] = []
     while len(steps) < length:
         operator = pick(rng, operators)
         low, high = (2, 4) if operator == "*" else (10, 30) if two_digits else (1, 9)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from rlbench.graph.execute import single_thread_environment
+from rlbench.graph.machine import single_thread_environment
 from rlbench.recipe import apply_override
 from rlbench.records import UserError, nearest
 from rlbench.testing.report import ConformanceReport, described

@@ -14,7 +14,7 @@ from torch import Tensor
 from rlbench.records import FinishReason, Rollout, StageFailure, Verdict
 from rlbench.testing.probes import ProbeBatch, changed, hold_reads, probe, smallest, snapshot
 from rlbench.testing.report import Check, Wrong, checked, for_each_setting
-from rlbench.training.offline import choice, estimate
+from rlbench.training.credit import choice, estimate
 from rlbench.training.online import reward_of
 from rlbench.training.step import BoundComponent
 

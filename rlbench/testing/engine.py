@@ -68,7 +68,8 @@ def network(critic: bool, dtype: torch.dtype) -> Network:
             initializer_range=0.2,
             tie_word_embeddings=True,
         )
-        policy = Policy(Qwen2ForCausalLM(config).to(dtype))
+        model: Any = Qwen2ForCausalLM(config)  # whose `to` is typed as a function that wants the model twice
+        policy = Policy(model.to(dtype))
         if not critic:
             return policy
         values = Critic(policy)
@@ -238,7 +239,8 @@ class Beside:
         if not sent:
             return [_two(bound, _UNREACHABLE) for bound in bounds]
         work = [
-            {**dataclasses.asdict(dataclasses.replace(bound, function=None)), "function": places[number]}  # type: ignore[arg-type]
+            {field.name: getattr(bound, field.name) for field in dataclasses.fields(bound)}
+            | {"function": places[number]}
             for number, bound in sent
         ]
         found: dict[int, Tensor | str] = {}
@@ -324,7 +326,7 @@ def _address(function: Callable[..., Any]) -> dict[str, str] | None:
             if getattr(module, function.__name__, None) is function
             else None
         )
-    path, attached = function.__code__.co_filename, function.__rlbench__  # type: ignore[attr-defined]
+    path, attached = function.__code__.co_filename, registry.registration(function)
     try:
         loaded = registry.load("objective", attached["name"], [path])
     except UserError:

@@ -93,7 +93,7 @@ def examine_all(
     ``problems`` is what the registry found in the source of each, see ``source.Description``.
     """
     hyperparameters, problems = hyperparameters or [{}] * len(functions), problems or [None] * len(functions)
-    attached = [getattr(function, "__rlbench__", {}) for function in functions]
+    attached = [registry.registration(function) for function in functions]
     several = processes and any(a.get("kind") == "objective" for a in attached)
     with one_thread(), Beside() if several else nullcontext() as beside:
         every = [_checks(*each) for each in zip(functions, hyperparameters, problems, strict=True)]
@@ -108,7 +108,7 @@ def examine_all(
 
 
 def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], problem: str | None) -> list[Check]:
-    kind = getattr(function, "__rlbench__", {}).get("kind")
+    kind = registry.registration(function).get("kind", "")
     registered = checked(function, "registered", lambda: _registered(function))
     if not registered.ok:
         return [registered]
@@ -135,7 +135,7 @@ def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], pr
 
 def _registered(function: Callable[..., Any]) -> str:
     """What ``registry.describe`` holds against a decorator, for a function that it has not read."""
-    if not (attached := getattr(function, "__rlbench__", {})):
+    if not (attached := registry.registration(function)):
         raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
     source.check_decorator(attached, registry.name_and_place(function))
     return "its decorator is as it has to be"
@@ -146,19 +146,19 @@ def _in_engine(checks: Sequence[Check]) -> bool:
 
 
 def _bound(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundObjective:
-    known = function.__rlbench__  # type: ignore[attr-defined]
+    known = registry.registration(function)
     return BoundObjective(
         known["name"], function, dict(hyperparameters), known["rows"], tuple(known["reads"]), known["reduction"]
     )
 
 
 def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundComponent:
-    known = function.__rlbench__  # type: ignore[attr-defined]
+    known = registry.registration(function)
     return BoundComponent(known["name"], function, dict(hyperparameters), tuple(known.get("reads", ())))
 
 
 def _report(function: Callable[..., Any], checks: Sequence[Check]) -> ConformanceReport:
-    known = getattr(function, "__rlbench__", {})
+    known = registry.registration(function)
     code = getattr(function, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
     return ConformanceReport(

@@ -282,7 +282,7 @@ def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
     shapes = [base, *(smallest(base, reward) for reward in (0.0, 1.0))]
     entropies = itertools.cycle((0.0, -1e-7, 12.0))  # rounding makes an entropy of 0 a little less
     for logp, older, credit in itertools.product((0.0, -100.0, -200.0), (0.0, -100.0, -200.0), (0.0, 1e3, -1e3)):
-        fields = {
+        values: dict[str, Tensor | float] = {
             "logp": logp,
             "ref_logp": older,
             "old_logp": older,
@@ -295,7 +295,7 @@ def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
         }
         for shape in shapes:
             yield (
-                shape.replace(**fields),
+                shape.replace(**values),
                 f"log-probabilities of {logp:g}, older ones of {older:g} and advantages of {credit:g}",
             )
     random = torch.Generator().manual_seed(0)

@@ -60,11 +60,15 @@ class ProbeBatch:
     def take(self, sequences: Sequence[int]) -> ProbeBatch:
         """Some of the sequences, in the order given."""
         tokens = self.tokens(sequences)
-        of_sequences = {
-            name: tuple(getattr(self, name)[s] for s in sequences) for name in ("lengths", "group", "reward", "weight")
-        }
-        fields = {name: values[tokens] for name, values in self.fields.items()}
-        return dataclasses.replace(self, **of_sequences, token_id=self.token_id[tokens], fields=fields)
+        return dataclasses.replace(
+            self,
+            lengths=tuple(self.lengths[s] for s in sequences),
+            group=tuple(self.group[s] for s in sequences),
+            reward=tuple(self.reward[s] for s in sequences),
+            weight=tuple(self.weight[s] for s in sequences),
+            token_id=self.token_id[tokens],
+            fields={name: values[tokens] for name, values in self.fields.items()},
+        )
 
     def replace(self, **fields: Tensor | float) -> ProbeBatch:
         """The same with other values, or one value at every token, in some fields."""

@@ -111,10 +111,10 @@ def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Exampl
         fields = {"sampler_logp": torch.tensor(row.sampler_logp, dtype=torch.float32)} if row.sampler_logp else {}
         examples.append(Example(ids[:-1], ids[len(row.prompt_ids) :], unit, group, row.reward, fields))
     if rows == "pairs":
-        for unit in units_of(examples):
-            if len(unit) != 2:
+        for pair in units_of(examples):
+            if len(pair) != 2:
                 raise StageFailure(
-                    f"a pair has {len(unit)} sequences; an objective of pairs takes the data rollouts.pairs"
+                    f"a pair has {len(pair)} sequences; an objective of pairs takes the data rollouts.pairs"
                 )
     return examples
 

@@ -23,9 +23,11 @@ from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, re
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
 from rlbench.training.batching import Example, examples_of, flatten_units, shuffled, token_count, units_of
-from rlbench.training.offline import Checkpoints, credit, filtered, save_policy, set_seed, write_log
+from rlbench.training.credit import credit, filtered
+from rlbench.training.output import Checkpoints, save_policy, write_log
 from rlbench.training.policy import Critic, Policy, annotate, snapshot
 from rlbench.training.sampler import Sampler, mismatch
+from rlbench.training.seeding import set_seed
 from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 if TYPE_CHECKING:
@@ -185,7 +187,7 @@ class OnlineLoop:
         ]
         return examples_of(rows, self.objective.rows)
 
-    def _credit(self, examples: list[Example]) -> dict[str, float]:
+    def _credit(self, examples: list[Example]) -> dict[str, float | None]:
         """Store what the objectives read beside the samples, all under the networks as they are before this step's
         updates.
 
@@ -201,7 +203,7 @@ class OnlineLoop:
             annotate(self.critic, examples, {"value": "old_value"}, budget, device)
         old = torch.cat([example.fields["old_logp"] for example in examples])
         sampled = torch.cat([example.fields["sampler_logp"] for example in examples])
-        stats = {"entropy": -old.mean().item(), **mismatch(old, sampled)}
+        stats: dict[str, float | None] = {"entropy": -old.mean().item(), **mismatch(old, sampled)}
         returns = credit(self.estimator, examples) if self.estimator is not None else None
         if self.online.importance_cap is not None:
             stats |= correct_advantages(examples, self.online.importance_cap)
@@ -269,7 +271,7 @@ def fitting_prompts(
     The others are left out and counted before any is drawn, as the views of offline data do.
     """
     problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = models.encode_prompts(tokenizer, config["template"], problems)
+    prompts = models.encode_prompts(tokenizer, config["template"], problems, context.note)
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) < room]
     if len(fit) < len(problems):
         context.count(dropped_prompts=len(problems) - len(fit))
@@ -300,8 +302,13 @@ def reward_of(reward: BoundComponent, rollout: Rollout) -> float:
 
     The function gets lists of its own, for what is in the rollout is trained on.
     """
-    own = {name: list(getattr(rollout, name)) for name in ("prompt_ids", "token_ids", "sampler_logp")}
-    value = reward(dataclasses.replace(rollout, **own))
+    own = dataclasses.replace(
+        rollout,
+        prompt_ids=list(rollout.prompt_ids),
+        token_ids=list(rollout.token_ids),
+        sampler_logp=list(rollout.sampler_logp),
+    )
+    value = reward(own)
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -76,7 +76,10 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 class Network(Protocol):
     """What a learner trains: a module, and its outputs for a micro-batch under the names of ``TokenBatch``."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """Whose parameters the optimiser changes."""
+        ...
 
     def outputs(self, packed: Packed, reads: Sequence[str]) -> dict[str, Tensor]:
         """Values [T] with gradients."""
@@ -186,7 +189,7 @@ def hidden_states(decoder: nn.Module, packed: Packed) -> Tensor:
 
 
 def token_logp(
-    states: Tensor, token_id: Tensor, head: nn.Module, *, temperature: float = 1.0, with_entropy: bool = False
+    states: Tensor, token_id: Tensor, head: nn.Linear, *, temperature: float = 1.0, with_entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of tokens, and entropies if asked for, [T] float32 nats, from states [T, width].
 
@@ -205,7 +208,7 @@ def token_logp(
 
 
 def _chunk_logp(
-    states: Tensor, token_id: Tensor, head: nn.Module, temperature: float, with_entropy: bool
+    states: Tensor, token_id: Tensor, head: nn.Linear, temperature: float, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     logits = head(states)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # float64 stays, for checks of the arithmetic

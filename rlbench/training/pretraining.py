@@ -118,10 +118,9 @@ class PretrainingConfig:
                 raise UserError(f"pretraining.habits.{form}: weights are numbers")
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise UserError(f"pretraining.habits.{form}: weights are at least 0 and at least one is above")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
-        return cls(
-            **{**values, "habits": {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}}
-        )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        values["habits"] = {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}
+        return cls(**values)
 
 
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:

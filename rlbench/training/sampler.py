@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from rlbench.recipe import OnlineConfig, TrainingConfig, VllmConfig
 from rlbench.records import TrainingSequence
-from rlbench.sampling.engine import Engine, Request, SamplingParams, request_seed
+from rlbench.sampling.engine import Engine, PushedEngine, Request, SamplingParams, request_seed
 from rlbench.training.batching import Example, examples_of
-from rlbench.training.offline import set_seed
 from rlbench.training.policy import Policy, annotate, snapshot
+from rlbench.training.seeding import set_seed
 
 PROBES, PROBE_TOKENS = 8, 32
 CHANGE = 0.2
@@ -123,15 +123,16 @@ class Sampler:
             with self.policy.autocast():
                 yield self.engine
             return
-        self.engine.wake()  # type: ignore[attr-defined]
+        engine = cast(PushedEngine, self.engine)
+        engine.wake()
         if self.behind:
             self._push()
             self.behind = False
             if self.unverified:
                 self._verify("was given weights that training had changed")
                 self.unverified = False
-        yield self.engine
-        self.engine.sleep()  # type: ignore[attr-defined]
+        yield engine
+        engine.sleep()
 
     def rehearse(self) -> None:
         """Push weights that are all changed, and look whether the engine then samples with them; then push the true
@@ -194,7 +195,7 @@ class Sampler:
         return examples_of(rows, "sequences")
 
     def _push(self) -> None:
-        self.engine.load_weights(self.policy.module.named_parameters())  # type: ignore[attr-defined]
+        cast(PushedEngine, self.engine).load_weights(self.policy.module.named_parameters())
 
     def close(self) -> None:
         """Free what the engine holds."""

@@ -73,7 +73,9 @@ class BoundComponent:
     def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> BoundComponent:
         """From a stage's table ``{name, hyperparameters}``."""
         function = _loaded(kind, config, plugins)
-        return cls(config["name"], function, config["hyperparameters"], tuple(function.__rlbench__.get("reads", ())))
+        return cls(
+            config["name"], function, config["hyperparameters"], tuple(registry.registration(function).get("reads", ()))
+        )
 
     def __call__(self, argument: Any) -> Any:
         """Apply it. UserError: it raised; the message names its file and line."""

@@ -42,14 +42,15 @@ from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_records
 from rlbench.sampling.transformers_engine import TransformersEngine
 from rlbench.training.batching import examples_of
-from rlbench.training.offline import set_seed, write_log
 from rlbench.training.online import fitting_prompts, reward_of, sampling_stats
+from rlbench.training.output import write_log
 from rlbench.training.policy import prepare
+from rlbench.training.seeding import set_seed
 from rlbench.training.step import BoundComponent
 from rlbench.training.trl_support import REDUCTIONS, refuse
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel
 
     from rlbench.graph.stage import StageContext
 
@@ -93,6 +94,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         model = models.load_model(inputs["model"], device=context.device)
         prepare(model, checkpointing=False)  # no dropout; checkpointing is the trainer's to switch on
         found = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
+        trainer: _SFT | _DPO | _GRPO
         if data == "online":
             trainer = online_trainer(config, inputs, model, context, stack.enter_context(Grader()))
         else:
@@ -197,7 +199,7 @@ class _GRPO(_Recorded, GRPOTrainer):
 
 def offline_trainer(
     config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext
-) -> Trainer:
+) -> _SFT | _DPO:
     """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever
     their length.
     """
@@ -215,14 +217,14 @@ def offline_trainer(
     recorder = Recorder(f"objective {objective['name']!r}", min(steps, training.max_steps or steps), context)
     micro = micro_batch_size(batch, longest * (2 if pairs else 1), training.tokens_per_microbatch)
     loss_type = REDUCTIONS[objective["name"]][objective["reduction"]]
-    shared = {
+    shared: dict[str, Any] = {
         "model": model,
         "train_dataset": Dataset.from_list(rows),
         "callbacks": [recorder],
         "processing_class": models.load_tokenizer(inputs["model"]),
     }
     arguments = {**common_arguments(config, training, recorder.steps, batch, micro, context), "max_length": None}
-    trainer: Any
+    trainer: _SFT | _DPO
     if pairs:
         reference = models.load_model(
             inputs["model"], device=context.device
@@ -231,7 +233,11 @@ def offline_trainer(
         settings = one_device(DPOConfig(**arguments, loss_type=[loss_type], beta=objective["hyperparameters"]["beta"]))
         trainer = _DPO(ref_model=reference.eval(), args=settings, **shared)
     else:
-        prepared = {"dataset_kwargs": {"skip_prepare_dataset": True}, "packing": False, "padding_free": False}
+        prepared: dict[str, Any] = {
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "packing": False,
+            "padding_free": False,
+        }
         trainer = _SFT(args=one_device(SFTConfig(**arguments, loss_type=loss_type, **prepared)), **shared)
     trainer.recorder = recorder
     return trainer
@@ -321,7 +327,7 @@ def one_device(arguments: Any) -> Any:
 
 def online_trainer(
     config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext, grader: Grader
-) -> Trainer:
+) -> _GRPO:
     """TRL's trainer of grpo on the prompts of ``inputs["problems"]``, with our rewards.
 
     TRL's generation step is our online step, its iterations our epochs. The samples of a step are shuffled and cut into
@@ -368,8 +374,9 @@ def online_trainer(
         # drew is not either.
         generation_kwargs={"remove_invalid_values": True},
     )
-    texts = [config["template"].replace("{problem}", problem.problem) for problem in problems]
-    trainer: Any = _GRPO(
+    template = models.template_text(tokenizer, config["template"])
+    texts = [template.replace("{problem}", problem.problem) for problem in problems]
+    trainer = _GRPO(
         model=model,
         args=one_device(settings),
         reward_funcs=scorer.rewards,
@@ -403,7 +410,7 @@ class Scorer:
 
     def rewards(
         self, completions: list[str], completion_ids: list[list[int]], index: list[int], **_: Any
-    ) -> list[float]:
+    ) -> list[float | None]:
         """One reward a completion; those of a prompt are neighbours."""
         graded = self.grader.grade(
             [(self.problems[i].answer, text) for i, text in zip(index, completions, strict=True)]
@@ -427,4 +434,4 @@ class Scorer:
         self.calls += 1
         self.recorder.shared = {"online_step": self.calls, **sampling_stats(rollouts, rewards)}
         self.recorder.context.count(samples=len(rollouts), sampled_tokens=sum(len(ids) for ids in completion_ids))
-        return rewards
+        return [*rewards]
