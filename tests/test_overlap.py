@@ -239,4 +239,4 @@ def test_the_report_tells_of_what_was_really_used(
         assert SAME in text and ANSWERS in text and "Problems that sets share" in text and "demonstrations/0000" in text
     clean = tiny_run.manifest["overlaps"]
     assert clean["found"] == [] and clean["generated"] == ["arithmetic"] and "arithmetic:prompts" in clean["compared"]
-    assert "no problem of one is in another" in (tiny_run.out / "report.md").read_text()
+    assert "no problem of a set is in one that is trained or chosen on" in (tiny_run.out / "report.md").read_text()
