@@ -140,12 +140,8 @@ def recipe_text(plan: Plan) -> str:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += [*_evaluation_text(recipe), "## Prompts", ""]
-    for prompt in prompts(recipe):
-        lines += [
-            f"{prompt.use}: {label(prompt.value)}",
-            textwrap.indent(prompt.shown, "    | ", lambda line: True),
-            "",
-        ]
+    for named in prompts(recipe):
+        lines += [f"{named.use}: {label(named.value)}", textwrap.indent(named.shown, "    | ", lambda line: True), ""]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 
 
