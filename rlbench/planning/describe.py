@@ -142,10 +142,10 @@ def recipe_text(plan: Plan) -> str:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += [*_evaluation_text(recipe), "## Prompts", ""]
-    for prompt in prompts(recipe):
+    for used in prompts(recipe):
         lines += [
-            f"{prompt.use}: {label(prompt.value)}",
-            textwrap.indent(prompt.shown, "    | ", lambda line: True),
+            f"{used.use}: {label(used.value)}",
+            textwrap.indent(used.shown, "    | ", lambda line: True),
             "",
         ]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])

@@ -270,8 +270,8 @@ def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, 
     """The problem sets by content: a changed benchmark is another benchmark. ``overlaps`` is of the manifest."""
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
     note = (
-        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a "
-        "recipe pins it."
+        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of "
+        "a recipe pins it."
     )
     notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
     return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=notes)
@@ -281,8 +281,8 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
     """Problems that sets share and should not, see ``rlbench.tasks.overlap``."""
     table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
     note = (
-        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms differ. "
-        f"A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
+        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms "
+        f"differ. A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
         "near-duplicates of Brown et al. 2020, stock phrases left out."
     )
     columns = ("", "with", "in common", "problems", "for instance")
