@@ -32,7 +32,7 @@ def counts(found: Sequence[Overlap]) -> dict[tuple[str, str, str], int]:
     return {(overlap.kind, overlap.one, overlap.other): overlap.count for overlap in found}
 
 
-# The normal form -------------------------------------------------------------------------------------------------------
+# The normal form ------------------------------------------------------------------------------------------------------
 
 TOKENS = st.lists(
     st.sampled_from(
@@ -95,7 +95,7 @@ def test_what_changes_the_problem_is_kept(one: str, other: str) -> None:
     assert normal_form(one) != normal_form(other)
 
 
-# Comparing -------------------------------------------------------------------------------------------------------------
+# Comparing ------------------------------------------------------------------------------------------------------------
 
 words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=18).map(" ".join)
 some = st.lists(words, max_size=6)
@@ -191,7 +191,7 @@ def test_the_recipes_that_come_with_it_have_nothing_to_warn_of(name: str) -> Non
     assert overlaps_before(build(load_recipe(path), path)) == []
 
 
-# Where it is told ------------------------------------------------------------------------------------------------------
+# Where it is told -----------------------------------------------------------------------------------------------------
 
 
 def lines(path: Path, problems: Sequence[Problem]) -> Path:
