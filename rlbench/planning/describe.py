@@ -140,17 +140,12 @@ def recipe_text(plan: Plan) -> str:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += [*_evaluation_text(recipe), "## Prompts", ""]
-<<<<<<< HEAD
-    for named in prompts(recipe):
-        lines += [f"{named.use}: {label(named.value)}", textwrap.indent(named.shown, "    | ", lambda line: True), ""]
-=======
     for used in prompts(recipe):
         lines += [
             f"{used.use}: {label(used.value)}",
             textwrap.indent(used.shown, "    | ", lambda line: True),
             "",
         ]
->>>>>>> pack
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 
 
