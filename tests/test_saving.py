@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_models import UNUSUAL, Kind, edit, make, pickled
+from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled
 from test_admission import admitted
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
@@ -159,6 +159,25 @@ def test_whatever_is_admitted_can_be_trained_and_saved_and_is_then_the_same_but_
     weights = [dict(models.load_model(folder).named_parameters()) for folder in (base, second)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value * 1.5**2)
+
+
+ARCHITECTURES = {
+    "GPT2LMHeadModel": {},
+    "OPTForCausalLM": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "GPTNeoXForCausalLM": {},
+    "Qwen3ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
+    "Gemma2ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
+    "MixtralForCausalLM": {"num_local_experts": 4, "num_key_value_heads": 2},
+    "Qwen2MoeForCausalLM": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_models_whose_tensors_have_other_names_in_files_are_admitted_and_saved(name: str, tmp_path: Path) -> None:
+    model = make(Kind(other_model(name, **ARCHITECTURES[name])), tmp_path / "theirs")
+    output = saved(admitted(model, tmp_path / "base"), tmp_path / "saved")
+    for key, value in models.load_model(model).named_parameters():
+        torch.testing.assert_close(dict(models.load_model(output).named_parameters())[key], value * 1.5)
 
 
 @pytest.mark.parametrize("tied", [True, False])
