@@ -309,7 +309,12 @@ MIXTURE = other_model("MixtralForCausalLM", num_local_experts=4, num_key_value_h
 
 def mixture(change: Change) -> Change:
     """A mixture of experts, whose tensors transformers puts together as it loads them, with a change."""
-    return lambda folder: [MIXTURE(folder), change(folder)] and None
+
+    def both(folder: Path) -> None:
+        MIXTURE(folder)
+        change(folder)
+
+    return both
 
 
 def _families() -> dict[str, dict[str, Kind]]:
@@ -359,7 +364,7 @@ def _families() -> dict[str, dict[str, Kind]]:
         "adapter_beside": Kind(says_in("adapter_config.json", base_model_name_or_path="b"), ("adapter",)),
     }
     found["mixture"] = {
-        "expert_missing": Kind(mixture(without("experts.1.w1")), ("mlp", "experts")),
+        "expert_missing": Kind(mixture(without("experts.1.w1")), ("MixtralForCausalLM", "missing")),
         "prefix": Kind(mixture(prefixed("module.")), ('strip_prefix = "module."',)),
         "other_prefix": Kind(mixture(prefixed("actor.")), ('strip_prefix = "actor."',)),
         "expert_too_much": Kind(mixture(with_tensor("model.layers.1.mlp.gate.weight", 4, 32)), ("layers.1",)),

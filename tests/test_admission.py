@@ -196,11 +196,11 @@ def test_code_runs_where_the_recipe_says_so_and_the_report_shows_it(good: Path, 
 
 def test_the_command_asks_nobody_whether_code_may_run(good: Path, tmp_path: Path) -> None:
     model = make(BROKEN["config-own_code"], tmp_path / "theirs")
-    line = [sys.executable, "-m", "rlbench.cli", "run", str(recipe_of(model, good, tmp_path)), "--executor", "local"]
+    line = ["run", str(recipe_of(model, good, tmp_path)), "--executor", "local"]
     line += ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
-    done = subprocess.run(line, input="yes\n" * 20, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and not (tmp_path / "CODE_RAN").exists() and not (tmp_path / "run").exists()
-    assert done.stderr.splitlines()[-1].startswith("rlbench: model ") and "Traceback" not in done.stderr
+    done = CliRunner().invoke(cli, line, input="yes\n" * 20, standalone_mode=False)
+    assert isinstance(done.exception, UserError) and "trust_remote_code = true" in str(done.exception)
+    assert not (tmp_path / "CODE_RAN").exists() and not (tmp_path / "run").exists()
 
 
 def test_evaluate_has_both_keys_as_options(good: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
 from tokenizers.pre_tokenizers import ByteLevel, Whitespace
+from training_tables import offline_config
 from transformers import PreTrainedTokenizerFast
 
 from rlbench import models
@@ -168,7 +169,7 @@ ARCHITECTURES = {
     "Qwen3ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
     "Gemma2ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
     "MixtralForCausalLM": {"num_local_experts": 4, "num_key_value_heads": 2},
-    "Qwen2MoeForCausalLM": {"num_experts": 4, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16},
+    "Qwen2MoeForCausalLM": {"num_experts": 4, "moe_intermediate_size": 16, "num_key_value_heads": 2},
 }
 
 
@@ -203,12 +204,10 @@ def test_training_saves_a_row_on_a_base_with_what_saving_refuses(tmp_path: Path)
     base = write_model(tmp_path / "base")
     edit(base, "generation_config.json", do_sample=False, temperature=0.6)
     edit(base, "config.json", trained_by="somebody")
-    from test_versions import training
-
     data = write_sequences(tmp_path / "data", sequences(8))
     (tmp_path / "out").mkdir()
     inputs = {"model": base, "sequences": data}
-    offline.train(training("dft"), inputs, tmp_path / "out", Context(tmp_path / "scratch"))
+    offline.train(offline_config("dft"), inputs, tmp_path / "out", Context(tmp_path / "scratch"))
     assert json.loads((tmp_path / "out" / "config.json").read_text())["trained_by"] == "somebody"
     models.load_model(tmp_path / "out")
 
