@@ -27,8 +27,8 @@ CHAT = "{chat}"
 # Some templates of chat put today's date in; this one makes the same prompts every day, and is what they fall back on.
 _CHAT_DATE = "26 Jul 2024"
 
-# Added tokens that are no special ones in name are still markers if they look so (<think>). Runs of spaces are text, and
-# so are the tags of HTML that Gemma's vocabulary has.
+# Added tokens that are no special ones in name are still markers if they look so (<think>). Runs of spaces are text,
+# and so are the tags of HTML that Gemma's vocabulary has.
 _MARKER = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 _HTML = re.compile(
     r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|i|img|li|ol|p|pre|s|span|strong|sub|sup|table|tbody|td|tfoot|th|"
