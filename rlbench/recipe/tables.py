@@ -83,7 +83,10 @@ class DataConfig(Frozen):
     demonstrations: DataSource | None = None
     """Problems with worked solutions, for the methods that imitate."""
     template: str = "qwen-bare"
-    """The prompt that is trained on, and sampled with where `rollouts.template` says nothing else."""
+    """The prompt that is trained on, and sampled with where `rollouts.template` says nothing else.
+
+    As every `template`: a name, a text with `{problem}` in it, a file of one, or `chat` for the tokenizer's own.
+    """
 
 
 class RolloutConfig(Frozen):
