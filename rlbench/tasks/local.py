@@ -68,7 +68,7 @@ def load_numbered(path: Path, *, sha256: str | None = None) -> list[tuple[int, P
 
 @cache
 def count(path: Path, sha256: str) -> int:
-    """How many problems the file of that digest has; read once, as estimates ask for every stage. Raises as ``load``."""
+    """How many problems the file of that digest has; read once, as each estimate asks. Raises as ``load``."""
     return len(load_numbered(path, sha256=sha256))
 
 
