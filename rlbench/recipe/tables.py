@@ -137,7 +137,8 @@ class ContaminationConfig(Frozen):
 
 
 class EvaluationConfig(Frozen):
-    """What every row is measured on. Decodings are ``greedy`` or ``tX`` with the temperature X.
+    """The problem sets that every row is measured on, and how. Decodings are ``greedy`` or ``tX`` with the temperature
+    X; the main one, by which checkpoints are chosen and rows compared, is that at temperature 1, else the first named.
 
     ``clean`` sets are evaluated for every row and stand beside the benchmarks, not in their mean: problems that nobody
     can have known, such as ``arithmetic:clean/10_steps``. ``development`` names problem sets on which choices are made:
