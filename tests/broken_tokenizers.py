@@ -131,7 +131,7 @@ def write_tokenizer(
     config: dict[str, Any] | None = None,
     **named: Any,
 ) -> Path:
-    """A folder with the files of a tokenizer and a config.json, and no weights.
+    """A folder with the files of a tokenizer and a config.json, and no weights; or a model's, with another tokenizer.
 
     ``named`` goes to tokenizer_config.json, ``config`` to config.json.
     """
@@ -149,7 +149,9 @@ def write_tokenizer(
     said = {**tokens, **({"tokenizer_class": tokenizer_class} if tokenizer_class else {}), **named}
     write_json(folder / "tokenizer_config.json", said)
     rows = max(vocabulary.values()) + 1
-    write_json(folder / "config.json", {"model_type": model_type, "vocab_size": rows, **(config or {})})
+    path = folder / "config.json"
+    said = json.loads(path.read_text()) if path.exists() else {"model_type": model_type, "vocab_size": rows}
+    write_json(path, {**said, **(config or {})})
     return folder
 
 

@@ -21,6 +21,7 @@ from rlbench.models.values import is_finite
 from rlbench.planning.build import build
 from rlbench.recipe import recipe_of_model
 from rlbench.records import UserError
+from rlbench.running.execution import Execution
 from rlbench.running.runner import run, run_plan
 
 PROBLEMS = '{"id": "a", "problem": "1+1", "answer": "2"}\n{"id": "b", "problem": "2+3", "answer": "5"}\n'
@@ -75,7 +76,9 @@ def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> 
         engine="transformers",
         **options,
     )
-    return run_plan(build(recipe, "rlbench evaluate"), out=folder / "run", store=folder / "store", executor="local")
+    return run_plan(
+        build(recipe, "rlbench evaluate"), out=folder / "run", store=folder / "store", execution=Execution("local")
+    )
 
 
 def admitted(model: Path, folder: Path, **config: object) -> Path:

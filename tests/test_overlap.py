@@ -32,7 +32,7 @@ def counts(found: Sequence[Overlap]) -> dict[tuple[str, str, str], int]:
     return {(overlap.kind, overlap.one, overlap.other): overlap.count for overlap in found}
 
 
-# The normal form -------------------------------------------------------------------------------------------------------
+# The normal form ------------------------------------------------------------------------------------------------------
 
 TOKENS = st.lists(
     st.sampled_from(
@@ -95,7 +95,7 @@ def test_what_changes_the_problem_is_kept(one: str, other: str) -> None:
     assert normal_form(one) != normal_form(other)
 
 
-# Comparing -------------------------------------------------------------------------------------------------------------
+# Comparing ------------------------------------------------------------------------------------------------------------
 
 words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=18).map(" ".join)
 some = st.lists(words, max_size=6)
@@ -191,7 +191,7 @@ def test_the_recipes_that_come_with_it_have_nothing_to_warn_of(name: str) -> Non
     assert overlaps_before(build(load_recipe(path), path)) == []
 
 
-# Where it is told ------------------------------------------------------------------------------------------------------
+# Where it is told -----------------------------------------------------------------------------------------------------
 
 
 def lines(path: Path, problems: Sequence[Problem]) -> Path:
@@ -239,4 +239,4 @@ def test_the_report_tells_of_what_was_really_used(
         assert SAME in text and ANSWERS in text and "Problems that sets share" in text and "demonstrations/0000" in text
     clean = tiny_run.manifest["overlaps"]
     assert clean["found"] == [] and clean["generated"] == ["arithmetic"] and "arithmetic:prompts" in clean["compared"]
-    assert "no problem of one is in another" in (tiny_run.out / "report.md").read_text()
+    assert "no problem of a set is in one that is trained or chosen on" in (tiny_run.out / "report.md").read_text()

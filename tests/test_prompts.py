@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from broken_tokenizers import KINDS, edit_json, write_tokenizer
+from tiny_model import write_model
 
 from rlbench.planning.build import Plan, build
 from rlbench.planning.describe import plan_text, recipe_json, recipe_text
@@ -77,8 +78,8 @@ def test_what_is_no_template_is_refused_with_its_key_and_file(key: str, value: s
     assert str(error.value).startswith(f"{RECIPE}: `{key}`: ") and "\n" not in str(error.value)
 
 
-def model(folder: Path, kind: str = "byte_level", **named: object) -> str:
-    return f"model.source={write_tokenizer(folder, KINDS[kind](), **named)}"  # type: ignore[arg-type]
+def model(folder: Path) -> str:
+    return f"model.source={write_tokenizer(write_model(folder), KINDS['byte_level']())}"
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -112,11 +113,12 @@ def test_a_marker_is_a_token_whichever_file_says_so(file: str, tmp_path: Path) -
 def test_the_miniature_and_models_that_are_not_here_are_judged_by_what_is_known() -> None:
     assert plan("methods.control.template=miniature-raw").warnings == ()
     assert "<|im_start|>" in plan("methods.control.template=few-shot").warnings[0]
-    assert plan("model.source=nobody/has-this", "evaluation.template=few-shot").warnings == ()
+    foreign = ("model.source=nobody/has-this", "evaluation.template=few-shot")
+    assert plan(*foreign).warnings == ()
 
 
 def test_a_foreign_checkpoints_own_tokenizer_is_what_its_prompts_are_judged_by(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path, KINDS["byte_level"]())
+    model(tmp_path)
     (warning,) = plan(f'methods.other={{checkpoint="{tmp_path}"}}').warnings
     assert warning.startswith("`evaluation.template`: the template miniature writes <bos>") and str(tmp_path) in warning
 

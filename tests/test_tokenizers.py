@@ -237,17 +237,20 @@ def test_a_vocabulary_in_lines_is_a_tokenizer(tmp_path: Path) -> None:
     assert loaded("The answer is nine", add_special_tokens=False)["input_ids"] == [5, 6, 7, 8]
 
 
+def linked(folder: Path, tokenizer: Tokenizer) -> Context:
+    """A model with this tokenizer, called a Qwen2Tokenizer, goes through the link; returns what its stage saw."""
+    context = Context()
+    model = write_tokenizer(write_model(folder / "m"), tokenizer, "Qwen2Tokenizer")
+    context.unhashed |= {"path": str(model), "name": "mine"}
+    (folder / "out").mkdir()
+    link({"sha256": content_digest(model)}, {}, folder / "out", context)
+    return context
+
+
 def test_the_link_admits_by_the_folders_own_name_and_tells_what_it_found(tmp_path: Path) -> None:
-    model = write_model(tmp_path / "m")
-    write_tokenizer(model, core("words"), "Qwen2Tokenizer")
-    config, context, out = {"sha256": content_digest(model)}, Context(), tmp_path / "out"
-    out.mkdir()
-    context.unhashed["path"] = str(model)
-    link(config, {}, out, context)
-    assert any("makes a Qwen2Tokenizer" in note for note in context.notes)
-    write_tokenizer(model, without(core("words"), "decoder"))
-    with pytest.raises(UserError, match=f"model '{model}'"):
-        link({"sha256": content_digest(model)}, {}, tmp_path / "out", context)
+    assert any("makes a Qwen2Tokenizer" in note for note in linked(tmp_path / "whole", core("words")).notes)
+    with pytest.raises(UserError, match="model 'mine': its tokenizer"):
+        linked(tmp_path / "damaged", without(core("words"), "decoder"))
 
 
 # Special tokens and text ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from rlbench.cli.options import (
     store_option,
     warn,
 )
+from rlbench.records import UserError, nearest
 
 if TYPE_CHECKING:
     from rlbench.running.execution import Execution
@@ -105,6 +106,29 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     planned = load_plan(recipe, overrides, only, seeds)
     warn(planned.warnings)
     click.echo(json.dumps(recipe_json(planned), indent=1) if as_json else recipe_text(planned))
+    return 0
+
+
+@click.command(epilog=examples("rlbench keys", "rlbench keys evaluation", "rlbench keys methods.NAME.online --json"))
+@click.argument("prefix", default="")
+@json_option
+def keys(prefix: str, as_json: bool) -> int:
+    """List every key of a recipe, or those that begin with PREFIX: the values it takes, its default, what it does."""
+    import textwrap
+
+    from rlbench.recipe.keys import keys as every_key
+
+    known = every_key()
+    found = [key for key in known if key.key == prefix or key.key.startswith(f"{prefix}.") or not prefix]
+    if not found:
+        raise UserError(f"no key of a recipe is {prefix!r} or begins so{nearest(prefix, [key.key for key in known])}")
+    if as_json:
+        click.echo(json.dumps([key.as_json() for key in found], indent=1))
+        return 0
+    for key in found:
+        default = "has to be given" if key.required else "" if key.default is None else f"default {key.default!r}"
+        click.echo(f"{key.key}  ({', '.join(part for part in (key.values, default) if part)})")
+        click.echo(textwrap.fill(key.description, 100, initial_indent="    ", subsequent_indent="    "))
     return 0
 
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from rlbench.records import Problem, UserError
@@ -158,8 +158,9 @@ def _encode_apart(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], tex
     """For a tokenizer without a core of the library tokenizers: pieces and text one by one, whatever the seam."""
 
     def ids(part: str, as_text: bool) -> list[int]:
-        tokens = tokenizer.tokenize(part, split_special_tokens=as_text)
-        return cast(list[int], tokenizer.convert_tokens_to_ids(tokens))
+        tokens: Any = tokenizer.tokenize(part, split_special_tokens=as_text)
+        numbers: Any = tokenizer.convert_tokens_to_ids(tokens)
+        return list(numbers)
 
     parts = itertools.chain.from_iterable((ids(text, True), ids(piece, False)) for piece in pieces)
     return list(itertools.chain.from_iterable(itertools.islice(parts, 1, None)))

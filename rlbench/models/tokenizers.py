@@ -80,7 +80,8 @@ def _of_tokenizer_json(source: str, revision: str | None) -> PreTrainedTokenizer
     """
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, **{"revision": revision, **_FAITHFUL})
+    options: dict[str, Any] = {**_FAITHFUL, "revision": revision}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, **options)
     named = {kind: getattr(tokenizer, f"{kind}_token") for kind in SPECIAL}
     if named["eos"] is None:
         # Files that leave special tokens to the defaults of a class, as GPT-2's do.

@@ -269,8 +269,7 @@ def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, 
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
     note = (
         "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of "
-        "a "
-        "recipe pins it."
+        "a recipe pins it."
     )
     notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
     return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=notes)
@@ -281,8 +280,7 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
     table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
     note = (
         "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms "
-        "differ. "
-        f"A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
+        f"differ. A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
         "near-duplicates of Brown et al. 2020, stock phrases left out."
     )
     columns = ("", "with", "in common", "problems", "for instance")
@@ -290,14 +288,15 @@ def overlap_table(found: Sequence[Overlap]) -> Table:
 
 
 def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
-    """Sentences on which sets were compared, and on what was not looked for."""
-    none = "no problem of one is in another, and no gold contradicts another"
-    found = "the next table says what they share" if overlaps["found"] else none
-    notes = [f"Compared with each other and with what is trained on: {', '.join(overlaps['compared'])}; {found}."]
+    """Which sets were compared, and what was not looked for."""
+    told = "the next table says what they share"
+    if not overlaps["found"]:
+        told = "no problem of a set is in one that is trained or chosen on, and no gold contradicts another"
+    notes = [f"Compared: {', '.join(overlaps['compared'])}; {told}."]
     if overlaps["generated"]:
         notes.append(
             f"Splits of {', '.join(overlaps['generated'])} are made of the same sentences, so between them only whole "
-            "problems were compared."
+            "problems were compared, and not words in a row."
         )
     return notes
 

@@ -159,12 +159,12 @@ def _stages(a: Side, b: Side, not_compared: list[str]) -> Iterator[Difference]:
             if artifact is None:
                 not_compared.append(f"the configuration of {name} of {side.folder}: not in the store {side.store.root}")
         covered = _covered(left, right, name) if left and right else None
-        x, y = (_fingerprint(side, differing[0])[:12] for side in (a, b))
-        yield covered or Difference("stage", "fingerprint", x, y, stage=name, more=len(differing) - 1)
-    for side, other, place in ((a, b, 0), (b, a, 1)):
-        if alone := [key for key in side.stages if key not in other.stages]:
-            x, y = ("there", ABSENT) if place == 0 else (ABSENT, "there")
-            yield Difference("stage", "only in one run", x, y, stage=alone[0][0], more=len(alone) - 1)
+        one, other = (_fingerprint(side, differing[0])[:12] for side in (a, b))
+        yield covered or Difference("stage", "fingerprint", one, other, stage=name, more=len(differing) - 1)
+    for side, against, place in ((a, b, 0), (b, a, 1)):
+        if alone := [key for key in side.stages if key not in against.stages]:
+            ours, theirs = ("there", ABSENT) if place == 0 else (ABSENT, "there")
+            yield Difference("stage", "only in one run", ours, theirs, stage=alone[0][0], more=len(alone) - 1)
 
 
 def _covered(a: Mapping[str, Any], b: Mapping[str, Any], name: str) -> Difference | None:

@@ -23,7 +23,7 @@ from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
 from rlbench.records import Problem, UserError, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
-from rlbench.tasks.overlap import find_overlaps
+from rlbench.tasks.overlap import Overlap, find_overlaps
 from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
@@ -60,6 +60,7 @@ def manifest_of(
                 "rows": rows[stage.fingerprint],
             }
         )
+    found, compared = _overlaps(plan, store)
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
@@ -70,19 +71,19 @@ def manifest_of(
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
-        "overlaps": _overlaps(plan, store),
+        "overlaps": {**compared, "found": [dataclasses.asdict(overlap) for overlap in found]},
         "rows": [
             _row_info(plan, method, store, results, failures)
             for method in dict.fromkeys(row.method for row in plan.rows)
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
-        "notes": [*plan.warnings, *_stage_notes(plan, store)],
+        "notes": [*plan.warnings, *_stage_notes(plan, store), *(f"{overlap.summary}." for overlap in found)],
     }
 
 
 def _stage_notes(plan: Plan, store: Store) -> list[str]:
-    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    """Notes of stages for readers, also those that this run did not need, as what rests on them was there; each text
     once, with the first of the stages that say it.
     """
     first: dict[str, str] = {}
@@ -133,11 +134,9 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     return found
 
 
-def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
-    """What the problem sets of the run share that they should not: ``found``, see ``rlbench.tasks.overlap``.
-
-    ``compared`` names the sets whose problems are in the store, and ``generated`` the tasks whose splits were compared
-    by whole problems alone.
+def _overlaps(plan: Plan, store: Store) -> tuple[list[Overlap], dict[str, list[str]]]:
+    """What the problem sets of the run share that they should not, and which sets were ``compared``: those whose
+    problems are in the store. Splits of the tasks under ``generated`` were compared by whole problems alone.
     """
 
     def load(stage: Stage) -> Iterator[tuple[Problem, int | None]] | None:
@@ -148,10 +147,8 @@ def _overlaps(plan: Plan, store: Store) -> dict[str, Any]:
         return ((problem, None) for problem in stream_problems(path))
 
     compared = problem_sets(plan, load)
-    found = find_overlaps(compared)
     generated = Counter(problems.templates for problems in compared if problems.templates is not None)
-    return {
-        "found": [dataclasses.asdict(overlap) for overlap in found],
+    return find_overlaps(compared), {
         "compared": [problems.name for problems in compared],
         "generated": [name for name, count in generated.items() if count > 1],
     }
