@@ -18,7 +18,8 @@ from training_tables import offline_config
 from transformers import PreTrainedTokenizerFast
 
 from rlbench import models
-from rlbench.models.saving import TEXTS, NotFaithful, save_model
+from rlbench.models.saving import NotFaithful, save_model
+from rlbench.models.tokenizer_admission import TEXTS
 from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.training import offline

@@ -83,8 +83,10 @@ def refusing(name: str, folder: Path) -> Iterator[None]:
     """Whatever is wrong inside is told of a model by its own name, never by where the store keeps it."""
     try:
         yield
-    except UserError as error:
-        text = str(error).replace(str(folder), name)
+    except (UserError, OSError) as error:
+        file = Path(str(getattr(error, "filename", None) or folder)).name
+        text = f"{file} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        text = text.replace(str(folder), name)
         raise UserError(text if text.startswith("model ") else f"model {name!r}: {text}") from error
 
 
@@ -123,7 +125,9 @@ def refuse_adapter(folder: Path) -> None:
             f"an adapter of {base!r} (adapter_config.json), not a model; merge it with merge_and_unload and save that"
         )
     if not (folder / "config.json").is_file():
-        raise UserError("the folder holds no config.json, so it is no Hugging Face model")
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f"; its folder {inside[-1]!r} holds one" if inside else ""
+        raise UserError(f"the folder holds no config.json, so it is no Hugging Face model{hint}")
 
 
 def refuse_other_architecture(config: Mapping[str, Any]) -> None:
@@ -201,10 +205,11 @@ def admit(folder: Path, name: str, options: Options = Options()) -> None:
 
 def refuse_quantised(config: Mapping[str, Any]) -> bool:
     """Whether it is quantised. UserError: it is, and the package that reads it is not installed."""
-    table = config.get("quantization_config")
+    table = config.get("quantization_config", config.get("compression_config"))
     if not isinstance(table, Mapping):
         return False
-    method = str(table.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in table else None))
+    bits = {"load_in_4bit", "load_in_8bit"} & set(table)
+    method = str(table.get("quant_method") or ("bitsandbytes" if bits else None))
     packages = QUANTISED_BY.get(method)
     if packages is None:
         raise UserError(

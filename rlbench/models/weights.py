@@ -246,14 +246,18 @@ def torch_dtypes() -> dict[str, torch.dtype]:
 
 def values_of(files: Iterable[Path], names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the files, or those of ``names``, one after the other and mapped from disk, with its name."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     wanted = None if names is None else set(names)
     for file in files:
         if file.suffix != ".safetensors":
             yield from ((name, t) for name, t in pickled_tensors(file).items() if wanted is None or name in wanted)
             continue
-        with safe_open(file, framework="pt") as opened:
+        try:
+            opened = safe_open(file, framework="pt")
+        except SafetensorError as error:
+            raise UserError(f"{file.name} cannot be read: {first_line(error)}; fetch or save it again") from None
+        with opened:
             for name in opened.keys():  # noqa: SIM118 (it is no mapping)
                 if wanted is None or name in wanted:
                     yield name, opened.get_tensor(name)
