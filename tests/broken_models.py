@@ -395,7 +395,7 @@ def _families() -> dict[str, dict[str, Kind]]:
         "width": Kind(says_in("config.json", intermediate_size=64), ("64",)),
     }
     found["other_model"] = {
-        "reward": Kind(with_tensor("score.weight", 1, 32), ("score.weight",)),
+        "reward": Kind(with_tensor("score.weight", 1, 32), ("score.weight", "reward")),
         "value_head": Kind(with_tensor("v_head.summary.weight", 1, 32), ("v_head",)),
         "classifier": Kind(says_in("config.json", architectures=["LlamaForSequenceClassification"]), ("Llama",)),
         "classifier_saved": Kind(other_model("LlamaForSequenceClassification"), ("LlamaForSequenceClassification",)),
@@ -485,11 +485,11 @@ def _families() -> dict[str, dict[str, Kind]]:
         "a_list": Kind(replaced("config.json", b"[]"), ("config.json",)),
         "no_type": Kind(says_in("config.json", model_type=None), ("config.json",)),
         "unknown_type": Kind(says_in("config.json", model_type="llamma"), ("llamma",)),
-        "heads": Kind(says_in("config.json", num_attention_heads="four"), ("config.json",)),
+        "heads": Kind(says_in("config.json", num_attention_heads="four"), ("config.json", "four")),
         "generation_no_json": Kind(replaced("generation_config.json", b"{"), ("generation_config.json",)),
         "generation_wrong": Kind(says_in("generation_config.json", max_new_tokens=-1), ("generation_config.json",)),
         "named_weights": Kind(says_in("config.json", transformers_weights="mine.safetensors"), ("mine.safetensors",)),
-        "own_tokenizer": Kind(own_tokenizer, ("tokenizer",)),
+        "own_tokenizer": Kind(own_tokenizer, ("tokenizer", "trust_remote_code = true")),
         "own_code": Kind(own_code, ("configuration.Mine", "trust_remote_code = true")),
     }
     return found

@@ -39,8 +39,8 @@ OTHER_HEADS = re.compile(
 )
 """In the name of an architecture: a model that gives no next token."""
 OTHER_TENSORS = {
-    r"(^|\.)lora_[AB]\.|\.base_layer\.": "of an adapter (LoRA); merge it into its base and save that",
-    r"^(\w+\.)?(v_head|value_head)\.": "of a value head; save the language model alone",
+    r"(^|\.)lora_[AB]\.|\.base_layer\.": "an adapter's (LoRA); merge it into its base and save that",
+    r"^(\w+\.)?(v_head|value_head)\.": "a value head's; save the language model without it",
     r"^(\w+\.)?(score|classifier|reward_head|regression_head|qa_outputs)\.": "of a classification or reward head",
 }
 """Names of tensors that no causal language model has, and whose they are."""
@@ -152,13 +152,13 @@ def refuse_names(stored: Mapping[str, Stored], options: Options) -> None:
                 f"`{options.table}.strip_prefix`: not every tensor's name begins with {prefix!r}, such as {other}"
             )
     elif (found := common_wrapper(stored)) is not None:
-        makers = ", ".join(WRAPPERS[part] for part in WRAPPERS if f"{part}." in found)
+        makers = " in ".join(WRAPPERS[part] for part in re.findall("|".join(map(re.escape, WRAPPERS)), found))
         raise UserError(
             f"every tensor's name begins with {found!r} (saved from within {makers}); {offer(found, options)}"
         )
     for pattern, whose in OTHER_TENSORS.items():
         if other := next((name for name in stored if re.search(pattern, name.removeprefix(prefix or ""))), None):
-            raise UserError(f"{other} is {whose}, so this is no causal language model")
+            raise UserError(f"{other} is {whose}")
 
 
 def common_wrapper(names: Mapping[str, Stored]) -> str | None:
@@ -255,14 +255,18 @@ def skeleton(config: PretrainedConfig, raw: Mapping[str, Any], options: Options)
 
 def _refusal(error: Exception, raw: Mapping[str, Any], options: Options, what: str) -> UserError:
     if "trust_remote_code" in str(error) and not options.trust_remote_code:
-        code = next(iter((raw.get("auto_map") or {"": "its own code"}).values()))
-        return UserError(
-            f"it needs code of its own ({code}), which never runs unless the recipe says "
-            f"{options.table}.trust_remote_code = true (evaluate: --trust-remote-code)"
-        )
+        return UserError(needs_code(next(iter((raw.get("auto_map") or {"": "its own code"}).values())), options))
     if "Unrecognized configuration class" in str(error):
         return UserError(f"transformers has no causal language model of type {raw.get('model_type')!r}")
-    return UserError(f"{what}: {first_line(error)}")
+    return UserError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def needs_code(code: object, options: Options) -> str:
+    """How to let code run that comes with a model, where it is needed."""
+    return (
+        f"it needs code of its own ({code}), which never runs unless the recipe says {options.table}.trust_remote_code "
+        "= true (evaluate: --trust-remote-code)"
+    )
 
 
 def refuse_encoder(model: PreTrainedModel) -> None:

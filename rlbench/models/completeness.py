@@ -129,9 +129,7 @@ def describe(verdict: Verdict, model: PreTrainedModel, stored: Mapping[str, Stor
     if (missing := verdict.missing) == ("lm_head.weight",):
         parts.append("lm_head.weight is not in its files, and config.json does not tie it (`tie_word_embeddings`)")
     elif missing:
-        parts.append(
-            f"{len(missing)} of {len(model.state_dict())} parameters are not in its files, such as {missing[0]}"
-        )
+        parts.append(f"{len(missing)} of {len(model.state_dict())} parameters not in its files, such as {missing[0]}")
     if unexpected := verdict.unexpected:
         parts.append(f"{len(unexpected)} tensors of its files are none of the model's, such as {unexpected[0]}")
     layers = [int(at.group(1)) + 1 for name in stored if (at := re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name))]

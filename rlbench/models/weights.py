@@ -174,9 +174,8 @@ def pickled_tensors(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream:
             mappable = zipfile.is_zipfile(stream)
         values = torch.load(file, map_location="cpu", weights_only=True, mmap=True if mappable else None)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        unsafe = "Weights only load failed" in str(error)
-        reason = "it holds more than tensors, or is cut off" if unsafe else first_line(error)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+        reason = "it is cut off, or holds more than tensors"
         raise UserError(f"{file.name} cannot be read: {reason}; save the model as safetensors") from None
     if not isinstance(values, Mapping) or not values or not all(isinstance(v, torch.Tensor) for v in values.values()):
         held = (
