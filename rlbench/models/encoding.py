@@ -27,8 +27,13 @@ CHAT = "{chat}"
 # Some templates of chat put today's date in; this one makes the same prompts every day, and is what they fall back on.
 _CHAT_DATE = "26 Jul 2024"
 
-# Added tokens that are no special ones in name are still markers if they look so (<think>); runs of spaces are text.
+# Added tokens that are no special ones in name are still markers if they look so (<think>). Runs of spaces are text,
+# and so are the tags of HTML that Gemma's vocabulary has.
 _MARKER = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_HTML = re.compile(
+    r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|i|img|li|ol|p|pre|s|span|strong|sub|sup|table|tbody|td|tfoot|th|"
+    r"thead|tr|u|ul)>"
+)
 
 
 def encode_prompts(
@@ -150,7 +155,7 @@ def _markers(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     return {
         number: token.content
         for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special or _MARKER.fullmatch(token.content)
+        if token.special or (_MARKER.fullmatch(token.content) and not _HTML.fullmatch(token.content))
     }
 
 
