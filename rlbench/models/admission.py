@@ -200,7 +200,7 @@ def admit(folder: Path, name: str, options: Options = Options()) -> None:
         places = refuse_incomplete(model, stored, lambda prefix: offer(prefix, options))
         refuse_types(model, stored, places)
         refuse_untied(model, weights, places)
-        refuse_not_finite(model, weights, places)
+        refuse_not_finite(weights, places)
 
 
 def refuse_quantised(config: Mapping[str, Any]) -> bool:
