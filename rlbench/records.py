@@ -1,5 +1,5 @@
-"""What flows between stages: problems, rollouts, training sequences, evaluation samples, and the two ways things go
-wrong.
+"""Records that flow between stages: problems, rollouts, training sequences, evaluation samples; and the two ways things
+go wrong.
 
 Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as
 Parquet (or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
@@ -114,7 +114,7 @@ class EvalSample:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a model made of a problem of which it saw only the first ``share`` of its words, see
+    """A model's completion of a problem of which it saw only the first ``share`` of its words, see
     ``rlbench.evaluation.contamination``.
 
     ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in

@@ -266,7 +266,7 @@ def own_code(folder: Path, model_type: str | None = "mine") -> None:
     )
 
 
-def other_model(name: str, save: bool = True, **options: Any) -> Change:
+def other_model(name: str, **options: Any) -> Change:
     """Somebody else's architecture, small and random, under the same tokenizer."""
 
     def change(folder: Path) -> None:
@@ -302,6 +302,19 @@ def _put(value: float, dtype: torch.dtype, tensor: Tensor) -> Tensor:
     tensor = tensor.clone().to(dtype)
     tensor.view(-1)[-1] = value
     return tensor
+
+
+MIXTURE = other_model("MixtralForCausalLM", num_local_experts=4, num_key_value_heads=2)
+
+
+def mixture(change: Change) -> Change:
+    """A mixture of experts, whose tensors transformers puts together as it loads them, with a change."""
+
+    def both(folder: Path) -> None:
+        MIXTURE(folder)
+        change(folder)
+
+    return both
 
 
 def _families() -> dict[str, dict[str, Kind]]:
@@ -349,6 +362,12 @@ def _families() -> dict[str, dict[str, Kind]]:
         "bart": Kind(other_model("BartForConditionalGeneration"), ("Bart", "encoder-decoder")),
         "adapter": Kind(adapter, ("somebody/base", "adapter")),
         "adapter_beside": Kind(says_in("adapter_config.json", base_model_name_or_path="b"), ("adapter",)),
+    }
+    found["mixture"] = {
+        "expert_missing": Kind(mixture(without("experts.1.w1")), ("MixtralForCausalLM", "missing")),
+        "prefix": Kind(mixture(prefixed("module.")), ('strip_prefix = "module."',)),
+        "other_prefix": Kind(mixture(prefixed("actor.")), ('strip_prefix = "actor."',)),
+        "expert_too_much": Kind(mixture(with_tensor("model.layers.1.mlp.gate.weight", 4, 32)), ("layers.1",)),
     }
     found["tied"] = {
         "distinct_head": Kind(with_tensor("lm_head.weight", 110, 32), ("lm_head.weight", "tie_word_embeddings")),

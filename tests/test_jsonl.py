@@ -364,6 +364,17 @@ def test_standard_input_and_pipes_are_graded_up_to_the_line_that_is_refused(tmp_
     assert [name for name, _ in kept] == ["a", "b"] and f"{fifo}, line 3" in str(message)
 
 
+def test_an_output_whose_box_lost_its_backslash_is_told_of_once_and_graded(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    path.write_text("".join(f'{{"id": {i}, "gold": 5, "output": "so \\boxed{{5}}"}}\n' for i in range(3)))
+    for arguments, content in ((str(path), b""), ("-", path.read_bytes())):
+        done = rlbench("grade", arguments, given=content)
+        assert done.returncode == 0 and done.stdout.count(b"unparsed") == 3
+        assert (
+            done.stderr.count(b"line 1: `output` holds a backspace before 'oxed'") == 1 and b"line 2" not in done.stderr
+        )
+
+
 def test_a_bad_problem_file_ends_the_planning_of_its_recipe_with_file_line_and_key(tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
     path.write_text('{"id": 1, "problem": "p", "answer": "\\frac{1}{2}"}\n')

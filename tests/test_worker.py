@@ -116,11 +116,11 @@ def test_libraries_that_differ_are_named() -> None:
     assert set(versions) == {"python", "click"}
     actor = worker.Worker.__new__(worker.Worker)
     actor.refusal, actor.code = None, Code((), "", "", {**versions, "click": "0.1", "pandas-of-old": "1.0"})
-    refusal, difference = actor.hello()
-    assert refusal is None
-    assert f"click {versions['click']} instead of 0.1, pandas-of-old none instead of 1.0" in difference
+    greeting = actor.hello()
+    assert (greeting.pid, greeting.refusal) == (os.getpid(), None)
+    assert f"click {versions['click']} instead of 0.1, pandas-of-old none instead of 1.0" in greeting.difference
     actor.code = Code((), "", "", versions)
-    assert actor.hello() == (None, "")
+    assert actor.hello().difference == ""
 
 
 def shadow_everything(folder: Path, marks: Path) -> None:

@@ -31,6 +31,7 @@ def checks(store: Path) -> list[dict[str, Any]]:
             "cores": _cores,
             "memory": _memory,
             "disk": lambda: _disk(store),
+            "shared memory": _shared_memory,
             "store": lambda: _store(store),
             "ray": _ray,
         }.items()
@@ -40,6 +41,8 @@ def checks(store: Path) -> list[dict[str, Any]]:
 def _checked(name: str, check: Callable[[], tuple[bool, str]]) -> dict[str, Any]:
     try:
         ok, found = check()
+    except UserError as error:
+        ok, found = False, str(error)
     except Exception as error:  # whatever is broken about the machine is what the command is asked to say
         ok, found = False, f"{type(error).__name__}: {error}"
     return {"name": name, "ok": ok, "found": found}
@@ -77,14 +80,32 @@ def _torch() -> tuple[bool, str]:
 
 
 def _cores() -> tuple[bool, str]:
-    return True, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+    from rlbench.graph.machine import affinity_cores, cgroup_cores, usable_cores
+
+    machine, affinity, quota = os.cpu_count() or 1, affinity_cores(), cgroup_cores()
+    limits = []
+    if affinity < machine:
+        limits.append(f"affinity {affinity}")
+    if quota is not None:
+        limits.append(f"control group {quota:g}")
+    return True, f"{usable_cores()} usable of {machine}{_in_brackets(limits)}"
 
 
 def _memory() -> tuple[bool, str]:
     import psutil
 
-    free = psutil.virtual_memory().available / 2**30
-    return free >= MEMORY_NEEDED_GIB, f"{free:.1f} GiB free (the miniature comparison wants {MEMORY_NEEDED_GIB})"
+    from rlbench.graph.machine import cgroup_memory, usable_memory
+
+    usable, group = usable_memory(), cgroup_memory()
+    limits = [f"the miniature comparison wants {MEMORY_NEEDED_GIB}"]
+    if group is not None:
+        limits.insert(0, f"control group {group.total / 2**30:.1f} of {psutil.virtual_memory().total / 2**30:.1f}")
+    free = usable.available / 2**30
+    return free >= MEMORY_NEEDED_GIB, f"{free:.1f} GiB free of {usable.total / 2**30:.1f}{_in_brackets(limits)}"
+
+
+def _in_brackets(notes: list[str]) -> str:
+    return f" ({', '.join(notes)})" if notes else ""
 
 
 def _disk(store: Path) -> tuple[bool, str]:
@@ -92,7 +113,18 @@ def _disk(store: Path) -> tuple[bool, str]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
-    return free >= DISK_NEEDED_GIB, f"{free:.1f} GiB free at {store}"
+    return free >= DISK_NEEDED_GIB, f"{free:.1f} GiB free at {store} (the miniature comparison wants {DISK_NEEDED_GIB})"
+
+
+def _shared_memory() -> tuple[bool, str]:
+    """Where Ray keeps its objects; without it, Ray takes its folder on the disk."""
+    from rlbench.graph.ray_session import OBJECT_STORE_BYTES, SHARED_MEMORY, can_write, ray_folder
+
+    if not can_write(SHARED_MEMORY):
+        return True, f"{SHARED_MEMORY} cannot be written; Ray uses {ray_folder()}"
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    instead = f"; Ray wants {OBJECT_STORE_BYTES >> 20} MiB and uses {ray_folder()}" if free < OBJECT_STORE_BYTES else ""
+    return True, f"{free / 2**20:.0f} MiB free in {SHARED_MEMORY}{instead}"
 
 
 def _store(store: Path) -> tuple[bool, str]:

@@ -1,5 +1,5 @@
 """The command line. Exit codes: 0 every row filled; 1 some row failed (the others are there); 2 bad input; 130
-interrupted, resumable.
+interrupted (by Ctrl-C, SIGTERM or SIGHUP), resumable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import click
 from rlbench import __version__
 from rlbench.cli import bench, doctor, grading, objectives, runs
 from rlbench.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Group, examples
+from rlbench.cli.signals import end_as_by_ctrl_c, say_interrupted
 from rlbench.records import UserError
 
 
@@ -45,6 +46,7 @@ for command in (
 
 def main() -> None:
     """Entry point of the ``rlbench`` command."""
+    end_as_by_ctrl_c()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except UserError as error:
@@ -53,8 +55,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_BAD_INPUT)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+    except (KeyboardInterrupt, click.Abort):  # click makes the latter of the former
+        say_interrupted()
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)

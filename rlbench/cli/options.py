@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rlbench.cli.signals import say_interrupted
 from rlbench.records import UserError, nearest
 
 if TYPE_CHECKING:
@@ -156,14 +157,15 @@ def carry_out(plan: Any, store: Path, out: Path | None, as_json: bool, execution
 
 @contextlib.contextmanager
 def interruptible(printer: Any, stages: int, store: Path) -> Iterator[None]:
-    """Ctrl-C ends the command with what is there and how to go on."""
+    """Ctrl-C, SIGTERM and SIGHUP end the command with what is there and how to go on."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt:
-        printer.close()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            printer.close()
         done = f"{printer.cached + printer.ran} of {stages} stages are in {store}"
-        click.echo(f"\nInterrupted. {done}; the same command goes on from there.", err=True)
+        say_interrupted(f" {done}; the same command goes on from there.")
         raise SystemExit(EXIT_INTERRUPTED) from None
 
 

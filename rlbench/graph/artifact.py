@@ -72,7 +72,7 @@ class Store:
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(self.root))
             if create:
                 self._make_folders()
-                self._remove_leftovers()
+                self.remove_leftovers()
 
     # -- reading
 
@@ -281,7 +281,7 @@ class Store:
                 reason = _REASONS.get(error.errno or 0, f"it cannot be made ({error.strerror}); name another folder")
                 raise UserError(f"store {self.root}: {reason}") from error
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what killed processes left: of this host those that are dead, of others what had no heartbeat for a
         day.
         """

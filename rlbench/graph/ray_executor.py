@@ -11,6 +11,7 @@ import contextlib
 import json
 import pickle
 import re
+import socket
 import time
 import warnings
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import rlbench
 from rlbench.graph import worker
 from rlbench.graph.artifact import MissingArtifact, Store
+from rlbench.graph.lease import is_alive
 from rlbench.graph.machine import single_thread_environment
 from rlbench.graph.provenance import LIBRARIES
 from rlbench.graph.ray_session import INSTEAD, QUIET, ray_folder, session
@@ -37,6 +39,7 @@ TICK_S = 0.5
 # Of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time.
 MAX_RETRIES = 3
 PLACEMENT_S = 30.0  # a worker that Ray has found no place for after this long is made room for
+DEATH_S = 5.0  # within which a worker that is killed is gone
 START_S = 180.0  # within which a first worker has to answer on a machine whose Ray is ours
 
 
@@ -82,6 +85,7 @@ class _Handle:
     hello: Any  # the reference that is there once the worker has been placed and started, see Worker.hello
     made: float = field(default_factory=time.monotonic)
     placed: bool = False
+    pid: int = 0  # where it lives on this machine
     stage: Stage | None = None
     warm_key: tuple[str, str] | None = None  # see Stage.warm_key
     reference: Any = None
@@ -167,14 +171,16 @@ class _Pool:
         """Take a worker's hello. Raises UserError where it refuses to work; warns, once, where its libraries differ."""
         handle.placed = True
         try:
-            refusal, difference = self._ray.get(handle.hello)
+            greeting = self._ray.get(handle.hello)
         except self._ray.exceptions.RayError:
             return  # it died, which its stage will tell
-        if refusal is not None:
-            raise UserError(refusal)
-        if difference and difference not in self._told:
-            self._told.add(difference)
-            warnings.warn(f"{difference}: results may differ", RuntimeWarning, stacklevel=2)
+        if greeting.host == socket.gethostname():
+            handle.pid = greeting.pid
+        if greeting.refusal is not None:
+            raise UserError(greeting.refusal)
+        if greeting.difference and greeting.difference not in self._told:
+            self._told.add(greeting.difference)
+            warnings.warn(f"{greeting.difference}: results may differ", RuntimeWarning, stacklevel=2)
 
     def make_room(self) -> None:
         """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different
@@ -200,8 +206,16 @@ class _Pool:
             )
 
     def close(self) -> None:
+        """Stop all workers, and remove what those on this machine leave when they are stopped in a stage."""
+        busy = {handle.pid for handle in self.handles if handle.stage is not None}
         for handle in list(self.handles):
             self.stop(handle)
+        if busy:
+            deadline = time.monotonic() + DEATH_S
+            while any(is_alive(pid) for pid in busy if pid) and time.monotonic() < deadline:
+                time.sleep(TICK_S / 10)
+            with contextlib.suppress(OSError):
+                self._store.remove_leftovers()
 
 
 def _count(nodes: list[dict[str, float]]) -> dict[str, float]:

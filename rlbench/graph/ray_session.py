@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 OBJECT_STORE_BYTES = 200 * 2**20  # artifacts travel through the store; Ray only carries stages and results
-PROBE_S = 60.0  # within which a cluster has to let a driver in
+PROBE_S = 30.0  # within which a cluster has to let a driver in
 SPACE_NEEDED_BYTES = 50 * 2**20  # of Ray's folder: its logs and sockets
 # Of a Unix socket's path Linux takes 107 bytes; Ray's are in sessions that are named like this one.
 LONGEST_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")

@@ -15,13 +15,14 @@ import importlib.util
 import json
 import os
 import pickle
+import signal
 import site
 import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rlbench.graph.artifact import MissingArtifact
@@ -127,19 +128,31 @@ def refusal(driver: Code) -> str | None:
     )
 
 
+class Greeting(NamedTuple):
+    """Where a worker lives, the reason of its ``refusal`` to work, if any, and the ``difference`` of its libraries."""
+
+    host: str
+    pid: int
+    refusal: str | None
+    difference: str
+
+
 class Worker:
     """The actor: runs one stage at a time, and none where the code is not the driver's."""
 
     def __init__(self, root: str, code: Code) -> None:
         adopt(code.path)
+        # At once and without a word, as by SIGKILL: the stage is tried again, where Ray's own way of ending would look
+        # like an error of the stage.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.root = root
         self.code = code
         self.refusal = refusal(code)
         self.store: Any = None  # opened by the first stage, where a refusal can be told; it knows what is verified
         self.slot: Any = None
 
-    def hello(self) -> tuple[str | None, str]:
-        """Why it refuses to work, if it does, and in which versions of libraries it differs from the driver."""
+    def hello(self) -> Greeting:
+        """What the driver has to know of the worker, once it has started."""
         own = installed(name for name in self.code.versions if name != "python")
         differing = (
             f"{name} {own.get(name, 'none')} instead of {version}"
@@ -147,7 +160,8 @@ class Worker:
             if own.get(name) != version
         )
         text = ", ".join(differing)
-        return self.refusal, text and f"the worker on {socket.gethostname()} has {text}"
+        difference = text and f"the worker on {socket.gethostname()} has {text}"
+        return Greeting(socket.gethostname(), os.getpid(), self.refusal, difference)
 
     def run(self, pickled: bytes, device: str, progress: str) -> StageResult | MissingArtifact | None:
         """Run a stage, pickled, since reading it imports rlbench; None where it refuses.

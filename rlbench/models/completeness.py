@@ -57,7 +57,9 @@ def judge(model: PreTrainedModel, shapes: Mapping[str, tuple[int, ...]]) -> Verd
             ignore_mismatched_sizes=True,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"its tensors do not make the model of config.json: {first_line(error)}") from error
+        reason = "one of several that it joins is missing or of another shape" if "conversion" in str(error) else None
+        name = type(model).__name__
+        raise UserError(f"transformers cannot make a {name} of its tensors: {reason or first_line(error)}") from error
     return verdict_of(info)
 
 

@@ -150,18 +150,18 @@ def recipe_text(plan: Plan) -> str:
 
 
 def _admitted(foreign: ModelConfig | MethodConfig) -> str:
-    """What the recipe lets a foreign model do, or does with it, as an addition to its name."""
+    """Leave that the recipe gives a foreign model, or what it does with it, as an addition to its name."""
     return "".join(f", {text}" for text in admitted_with(foreign))
 
 
 def admitted_with(foreign: ModelConfig | MethodConfig) -> tuple[str, ...]:
-    """What has to be said of how a foreign model was admitted."""
+    """Sentences on how a foreign model was admitted, for readers."""
     found = (f"{foreign.strip_prefix!r} stripped from its tensors' names",) if foreign.strip_prefix else ()
     return (*found, *(("code of its own runs (trust_remote_code)",) if foreign.trust_remote_code else ()))
 
 
 def _evaluation_text(recipe: Recipe) -> list[str]:
-    """What every row is measured on, and what is chosen where."""
+    """Lines on the benchmarks that rows are measured on, and on what is chosen where."""
     options = recipe.evaluation
     sets = {"benchmarks": options.benchmarks, "clean sets": options.clean, "development": options.development}
     lines = ["## Evaluation", ""]
@@ -292,7 +292,7 @@ def _summary(found: source.Description) -> str:
 
 
 def _reference(found: source.Description) -> str | None:
-    """What the docstring names as its source, as one line."""
+    """The source that the docstring names, as one line."""
     _, marker, rest = found.docstring.partition("Source:")
     return " ".join(rest.split("\n\n")[0].split()) if marker else None
 

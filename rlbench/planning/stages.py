@@ -287,7 +287,7 @@ class Stages:
         return f"/seed{seed}" if self.per_seed_base else ""
 
     def _sampling(self) -> dict[str, Any]:
-        """What decides the samples of a model beside what is asked, and who grades them."""
+        """The keys that decide a model's samples beside what is asked, and who grades them."""
         engine = sampling_engine(self.recipe.sampling)
         return {**engine, "dtype": self.recipe.dtype, "device": self.device, "grader": self._grader}
 
@@ -343,7 +343,7 @@ class Stages:
 
 
 def options_of(foreign: ModelConfig | MethodConfig, table: str) -> Options:
-    """What a ``table`` of the recipe says of the foreign model that it names."""
+    """The options that a ``table`` of the recipe gives for the foreign model that it names."""
     return Options(foreign.strip_prefix, foreign.trust_remote_code, table)
 
 

@@ -158,7 +158,7 @@ class ContaminationConfig(Frozen):
 
 
 class EvaluationConfig(Frozen):
-    """What every row is measured on. Decodings are `greedy` or `tX` with the temperature X."""
+    """The evaluation of every row. Decodings are `greedy` or `tX` with the temperature X."""
 
     benchmarks: tuple[DataSource, ...] = Field(min_length=1)
     """The problem sets of the table; `avg` is the unweighted mean over them."""

@@ -67,7 +67,7 @@ def tables_of(run: Run) -> dict[str, Table]:
         "coverage": tables.coverage_table(found.coverage, rows, decoding),
         "contamination": tables.contamination_table(found.contamination) if found.contamination is not None else None,
         "graders": tables.grader_table(found.graded, rows, found.differing, found.n_samples)
-        if found.graded is not None
+        if found.graded is not None and len(found.graded)
         else None,
         "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
         "costs": tables.cost_table(rows, scores, decoding),

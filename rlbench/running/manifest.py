@@ -83,7 +83,7 @@ def manifest_of(
 
 
 def _stage_notes(plan: Plan, store: Store) -> list[str]:
-    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    """Notes of stages for readers, also those that this run did not need, as what rests on them was there; each text
     once, with the first of the stages that say it.
     """
     first: dict[str, str] = {}

@@ -36,7 +36,7 @@ _LENGTHS = (1, 2, 2, 3, 3)
 
 @dataclass(frozen=True)
 class ProblemStyle:
-    """What problems of a split are like."""
+    """The style of a split's problems."""
 
     lengths: tuple[int, ...] = _LENGTHS
     operators: str = "+-*"

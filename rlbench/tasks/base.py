@@ -30,7 +30,7 @@ _REGISTRY: dict[str, Task] = {}
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load function may return in place of a list: the problems, and how many rows could not
+    """A load function's result where a list does not say enough: the problems, and how many rows could not
     be made into one.
     """
 
@@ -180,7 +180,8 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
 def describe_source(
     source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None
 ) -> dict[str, Any]:
-    """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
+    """The description of a source, for the configuration of a ``problems_stage``, without loading anything from the
+    hub.
 
     A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is not
     hashed, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have

@@ -20,7 +20,7 @@ _NEEDED = ("id", "problem", "answer")
 
 
 def is_file(source: str) -> bool:
-    """Whether a recipe's source names a file and not a task."""
+    """True where a recipe's source names a file and not a task."""
     return source.endswith((".jsonl", ".json"))
 
 
