@@ -215,6 +215,21 @@ def test_planning_refuses_what_headers_show_without_torch(tmp_path: Path) -> Non
     assert 'strip_prefix = "_orig_mod."' in done.stderr.splitlines()[-1]
 
 
+def test_what_an_older_version_let_in_is_looked_at_again(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(BROKEN["incomplete-untied_head_missing"], tmp_path / "theirs")
+    with monkeypatch.context() as older:
+        older.setattr("rlbench.models.link.admit", lambda *_: None)
+        older.setattr("rlbench.models.link.ADMISSION", 0)
+        admitted_then = evaluate(good, good, tmp_path)
+        with pytest.raises(UserError):
+            evaluate(model, good, tmp_path)
+    assert {stage["cached"] for stage in evaluate(good, good, tmp_path).manifest["stages"]} == {True}
+    assert admitted_then.exit_code == 0
+    refusal(model, good, tmp_path, ("lm_head.weight",))
+
+
 def test_what_is_finite_and_what_is_not_in_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rlbench.models.values.CHUNK", 8)
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
