@@ -12,43 +12,19 @@ import pytest
 import torch
 from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, prefixed, weights_of
 from click.testing import CliRunner
+from model_folders import PROBLEMS, admitted, recipe_of
 from safetensors.torch import save_file
-from tiny_model import Context, write_model
+from tiny_model import write_model
 
 from rlbench import models
 from rlbench.cli.main import cli
 from rlbench.models.admission import Options, inspect
-from rlbench.models.link import link
 from rlbench.models.values import is_finite
 from rlbench.planning.build import build
 from rlbench.recipe import recipe_of_model
 from rlbench.records import UserError
 from rlbench.running.execution import Execution
 from rlbench.running.runner import run, run_plan
-
-PROBLEMS = '{"id": "a", "problem": "1+1", "answer": "2"}\n{"id": "b", "problem": "2+3", "answer": "5"}\n'
-RECIPE = """
-name = "folders"
-device = "cpu"
-[model]
-source = "{base}"
-[data]
-prompts = {{ source = "{folder}/problems.jsonl", name = "prompts" }}
-demonstrations = {{ source = "{folder}/problems.jsonl", name = "demonstrations" }}
-template = "bare"
-[evaluation]
-benchmarks = ["{folder}/problems.jsonl"]
-template = "bare"
-samples = 1
-max_new_tokens = 4
-[training]
-learning_rate = 1e-3
-batch_size = 2
-max_length = 64
-[methods.sft]
-objective = "sft"
-data = "demonstrations"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +34,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "".join(json.dumps({**json.loads(line), "solution": "2"}) + "\n" for line in PROBLEMS.splitlines())
     )
     return write_model(folder / "good")
-
-
-def recipe_of(base: Path, good: Path, folder: Path) -> Path:
-    path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(base=base, folder=good.parent))
-    return path
 
 
 def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> object:
@@ -81,15 +51,6 @@ def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> 
     return run_plan(
         build(recipe, "rlbench evaluate"), out=folder / "run", store=folder / "store", execution=Execution("local")
     )
-
-
-def admitted(model: Path, folder: Path, **config: object) -> Path:
-    """The folder as the store would have it."""
-    folder.mkdir(parents=True)
-    context = Context()
-    context.unhashed = {"path": str(model), "name": model.name, "table": "model"}
-    link({"sha256": models.content_digest(model), **config}, {}, folder, context)
-    return folder
 
 
 def made(store: Path) -> set[str]:
