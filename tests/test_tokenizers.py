@@ -362,6 +362,7 @@ def templates(kind: str) -> list[str]:
         f"{first}{{problem}}\n",
         f"{first} So, {{problem}} is <think>",
         f"{last}\n{{problem}}</think> {last}",
+        f"{first}{{problem}} or {{problem}}{last}",
     ]
 
 
@@ -391,7 +392,7 @@ texts = st.lists(st.one_of(parts, st.text(max_size=4)), max_size=6).map("".join)
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=50, deadline=None)
-@given(text=texts, number=st.integers(0, 3))
+@given(text=texts, number=st.integers(0, 4))
 def test_special_tokens_in_a_problem_are_text_and_those_of_its_template_are_tokens(
     kind: str, text: str, number: int
 ) -> None:
