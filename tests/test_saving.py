@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled
+from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled, weights_of, write
 from test_admission import admitted
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
@@ -18,7 +19,8 @@ from training_tables import offline_config
 from transformers import PreTrainedTokenizerFast
 
 from rlbench import models
-from rlbench.models.saving import TEXTS, NotFaithful, save_model
+from rlbench.models.saving import NotFaithful, save_model
+from rlbench.models.tokenizer_admission import TEXTS
 from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.training import offline
@@ -179,6 +181,17 @@ def test_models_whose_tensors_have_other_names_in_files_are_admitted_and_saved(n
     output = saved(admitted(model, tmp_path / "base"), tmp_path / "saved")
     for key, value in models.load_model(model).named_parameters():
         torch.testing.assert_close(dict(models.load_model(output).named_parameters())[key], value * 1.5)
+
+
+@pytest.mark.parametrize("name", ["GPT2LMHeadModel", "GPTJForCausalLM", "GPTNeoXForCausalLM"])
+def test_buffers_that_older_versions_saved_are_left_aside(name: str, tmp_path: Path) -> None:
+    model = make(Kind(other_model(name, rotary_dim=8)), tmp_path / "theirs")
+    weights, expected = weights_of(model), models.load_model(model).state_dict()
+    (bias,) = {key.rsplit(".", 2)[0] for key in weights if re.search(r"\.(c_attn|q_proj|query_key_value)\.weight", key)}
+    mask = {f"{bias}.bias": torch.ones(1, 1, 64, 64).tril().bool(), f"{bias}.masked_bias": torch.tensor(-float("inf"))}
+    write(model, {**weights, **mask})
+    found = models.load_model(admitted(model, tmp_path / "base")).state_dict()
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 @pytest.mark.parametrize("tied", [True, False])

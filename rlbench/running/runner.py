@@ -206,6 +206,8 @@ def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> d
     that has done nothing. What ended by an error is left out, and tried again with the rest.
     """
     links = [stage for stage in stages if stage.function == LINK]
+    if not links:
+        return {}
 
     def tell(event: Event) -> None:
         if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
