@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, prefixed, weights_of
+from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, pickled, prefixed, shard, weights_of
 from click.testing import CliRunner
-from model_folders import PROBLEMS, admitted, recipe_of
+from foreign_models import admitted, evaluate, good_model, recipe_of
 from safetensors.torch import save_file
 from tiny_model import write_model
 
@@ -21,36 +21,13 @@ from rlbench.cli.main import cli
 from rlbench.models.admission import Options, inspect
 from rlbench.models.values import is_finite
 from rlbench.planning.build import build
-from rlbench.recipe import recipe_of_model
 from rlbench.records import UserError
-from rlbench.running.execution import Execution
-from rlbench.running.runner import run, run_plan
+from rlbench.running.runner import run
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("admission")
-    (folder / "problems.jsonl").write_text(
-        "".join(json.dumps({**json.loads(line), "solution": "2"}) + "\n" for line in PROBLEMS.splitlines())
-    )
-    return write_model(folder / "good")
-
-
-def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> object:
-    """What ``rlbench evaluate`` does, in this process."""
-    recipe = recipe_of_model(
-        str(model),
-        [str(good.parent / "problems.jsonl")],
-        template="bare",
-        samples=1,
-        max_new_tokens=4,
-        device="cpu",
-        engine="transformers",
-        **options,
-    )
-    return run_plan(
-        build(recipe, "rlbench evaluate"), out=folder / "run", store=folder / "store", execution=Execution("local")
-    )
+    return good_model(tmp_path_factory.mktemp("admission"))
 
 
 def made(store: Path) -> set[str]:
@@ -111,8 +88,6 @@ def test_a_broken_folder_ends_a_run_that_names_it_as_base_or_as_a_row(name: str,
 @pytest.mark.parametrize("form", ["safetensors", "shards", "bin"])
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_prefix_that_the_recipe_names_is_stripped(prefix: str, form: str, good: Path, tmp_path: Path) -> None:
-    from broken_models import pickled, shard
-
     model = make(Kind(prefixed(prefix)), tmp_path / "theirs")
     if form == "shards":
         shard(model)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled, weights_of, write
-from model_folders import admitted, recipe_of
+from foreign_models import admitted, recipe_of
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
