@@ -9,11 +9,28 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from rlbench.grading import numbers, restrict
+from rlbench.grading import numbers, restrict, sets
+from rlbench.grading.approximate import consistent, in_order, rounds
 from rlbench.grading.normalise import normalise
-from rlbench.grading.structure import Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union, read, split
+from rlbench.grading.numbers import Number
+from rlbench.grading.structure import (
+    Approximate,
+    Builder,
+    Condition,
+    Group,
+    Leaf,
+    Matrix,
+    Minus,
+    Named,
+    Node,
+    Ratio,
+    Relation,
+    Union,
+    read,
+    split,
+)
 from rlbench.grading.structure import parse as parse_structure
-from rlbench.grading.units import conflict
+from rlbench.grading.units import conflict, is_degrees
 from rlbench.records import Verdict
 
 
@@ -34,6 +51,10 @@ class Leaves(Protocol):
 
     def related(self, gold: str, answer: str) -> bool:
         """Whether two relations (or one and an interval) hold for the same values. Raises as ``equal`` does."""
+        ...
+
+    def value(self, text: str) -> Number | None:
+        """The real number that an expression is, or None where it is none. Raises as ``equal`` does."""
         ...
 
 
@@ -107,6 +128,12 @@ def readable(node: Node) -> bool:
         return _passes(node.text)
     if isinstance(node, Named):
         return readable(node.value)
+    if isinstance(node, Approximate):
+        return readable(node.exact) and readable(node.rounded)
+    if isinstance(node, Minus):
+        return readable(node.whole) and readable(node.without)
+    if isinstance(node, Builder):
+        return readable(node.condition)
     if isinstance(node, Relation):
         return _passes(node.text)
     items = [item for row in node.rows for item in row] if isinstance(node, Matrix) else node.items
@@ -124,8 +151,12 @@ def _passes(text: str) -> bool:
 
 def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     """Whether two structures are one; see ``Leaves`` for what it raises."""
+    if (one := same_sets(gold, answer, leaves)) is not None:
+        return one
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _same_named(gold, answer, leaves)
+    if isinstance(gold, Approximate) or isinstance(answer, Approximate):
+        return same_approximate(gold, answer, leaves, same)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _same_relation(gold, answer, leaves)
     gold, answer = _read_alike(gold, answer), _decimal_comma(_read_alike(answer, gold), gold)
@@ -133,20 +164,104 @@ def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         return same_leaf(gold, answer, leaves)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _same_group(gold, answer, leaves)
-    if isinstance(gold, Union) and isinstance(answer, Union):
-        return _matched(gold.items, answer.items, leaves)
+    if isinstance(answer, Group) and not answer.brackets and (one := _one_value(answer, leaves)) is not None:
+        return same(gold, one, leaves)
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _same_ratio(gold, answer, leaves)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
-        shapes = [[len(row) for row in matrix.rows] for matrix in (gold, answer)]
-        pairs = zip(gold.rows, answer.rows, strict=False)
-        return shapes[0] == shapes[1] and all(_in_order(left, right, leaves) for left, right in pairs)
+        return _same_matrix(gold, answer, leaves)
+    return _same_parts(gold, answer, leaves)
+
+
+def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:
+    """Whether two sets of numbers are one; None where neither has to be a set, or one cannot be read as a set of numbers."""
+    if not (sets.is_set(gold) or sets.is_set(answer)):
+        return None
+    expected = sets.read(gold, leaves.value)
+    found = sets.read(answer, leaves.value) if expected is not None else None
+    if expected is None or found is None:
+        return None
+    if len(expected[1] | found[1]) > 1:
+        return False  # of different symbols
+    return sets.equal(expected[0], found[0])
+
+
+def same_approximate(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    r"""Whether one value is the other, where one or both are written with their rounding, ``\frac{70}{9} \approx 7.78``.
+
+    A gold is either of its members. An answer has to be right in both: its exact value decides, and where the gold is rounded
+    itself, that gold has to be a rounding of it.
+    """
+    if isinstance(answer, Approximate):
+        exact, rounded = in_order(answer.exact, answer.rounded)
+        if not consistent(exact, rounded, leaves.value):
+            return False
+        if isinstance(gold, Approximate):
+            return same_approximate(gold, exact, leaves, same) or same_approximate(gold, rounded, leaves, same)
+        return same(gold, exact, leaves) or (rounds(exact, gold, leaves.value) and same(gold, rounded, leaves))
+    assert isinstance(gold, Approximate)
+    return same(gold.exact, answer, leaves) or same(gold.rounded, answer, leaves)
+
+
+def _one_value(answer: Group, leaves: Leaves) -> Node | None:
+    r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are several."""
+    if len(answer.items) != 2:
+        return None
+    exact, rounded = in_order(*answer.items)
+    if rounds(exact, rounded, leaves.value):
+        return Approximate(exact, rounded, answer.text)
+    return None
+
+
+def _same_parts(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    """Sets that are no sets of real numbers, by their parts."""
+    if isinstance(gold, Union) or isinstance(answer, Union):
+        return _same_union(gold, answer, leaves)
+    if isinstance(gold, Minus) and isinstance(answer, Minus):
+        return same(gold.whole, answer.whole, leaves) and same(gold.without, answer.without, leaves)
+    if isinstance(gold, Condition) and isinstance(answer, Condition):
+        return gold.sign == answer.sign and _matched(gold.items, answer.items, leaves)
+    if isinstance(gold, Builder) and isinstance(answer, Builder):
+        if (gold.domain is None) != (answer.domain is None) or gold.name != answer.name:
+            return False
+        domains = gold.domain is None or answer.domain is None or same(gold.domain, answer.domain, leaves)
+        return domains and same(gold.condition, answer.condition, leaves)
     return False
+
+
+def _same_union(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    gold, answer = _merged(gold), _merged(answer)
+    if isinstance(gold, Union) and isinstance(answer, Union):
+        return gold.sign == answer.sign and _matched(gold.items, answer.items, leaves)
+    return isinstance(gold, Group) and isinstance(answer, Group) and _same_group(gold, answer, leaves)
+
+
+def _merged(node: Node) -> Node:
+    """A union of finite sets as the one set that it is."""
+    if not isinstance(node, Union) or node.sign != r"\cup":
+        return node
+    members = [item for part in node.items if isinstance(part, Group) and part.brackets == "{}" for item in part.items]
+    others = [part for part in node.items if not (isinstance(part, Group) and part.brackets == "{}")]
+    return node if others else Group("{}", tuple(members), node.text)
+
+
+def _same_matrix(gold: Matrix, answer: Matrix, leaves: Leaves) -> bool:
+    if [len(row) for row in gold.rows] != [len(row) for row in answer.rows] or gold.order != answer.order:
+        return False
+    if gold.order:
+        return all(_in_order(left, right, leaves) for left, right in zip(gold.rows, answer.rows, strict=True))
+    rest = list(answer.rows)
+    for row in gold.rows:
+        found = next((other for other in rest if _in_order(row, other, leaves)), None)
+        if found is None:
+            return False
+        rest.remove(found)
+    return True
 
 
 def _read_alike(node: Node, other: Node) -> Node:
     """A node in the reading that the other suggests, where it has two."""
-    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf):
+    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf) and not sets.is_set(node.items[0]):
         return node.items[0]  # {5} and 5 are one answer
     if isinstance(node, Leaf) and node.grouped and isinstance(other, Group) and not other.brackets:
         parts = split(node.grouped, ",")
@@ -177,6 +292,10 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
 def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:
     both = isinstance(gold, Relation) and isinstance(answer, Relation)
     other = answer if isinstance(gold, Relation) else gold
+    if isinstance(answer, Relation) and len(answer.sides) == 2 and isinstance(gold, Leaf):
+        # An identity, "x^2 - 1 = (x - 1)(x + 1)", is a way to its right side; an equation that is none stands for nothing.
+        left, right = map(parse_structure, answer.sides)
+        return same(gold, right, leaves) and same(right, left, leaves)
     interval = isinstance(other, Union) or (isinstance(other, Group) and other.brackets not in ("", "{}"))
     return leaves.related(_text(gold), _text(answer)) if both or interval else False
 
@@ -185,12 +304,22 @@ def _text(node: Node) -> str:
     return node.text if not isinstance(node, Ratio | Matrix) else ""
 
 
+class Same(Protocol):
+    """A comparison of two structures; each grader has its own."""
+
+    def __call__(self, gold: Node, answer: Node, leaves: Leaves) -> bool:
+        """Whether they are one."""
+        ...
+
+
 def _same_group(gold: Group, answer: Group, leaves: Leaves) -> bool:
     if gold.brackets == answer.brackets and gold.brackets not in ("", "{}"):
         return _in_order(gold.items, answer.items, leaves)
     if {gold.brackets, answer.brackets} == {"", "()"}:  # a tuple whose parentheses were left out
         return _in_order(gold.items, answer.items, leaves)
     if {gold.brackets, answer.brackets} <= {"", "{}"}:
+        if "{}" in (gold.brackets, answer.brackets) and len(gold.items) != len(answer.items):
+            return _matched(_without_repeats(gold.items, leaves), _without_repeats(answer.items, leaves), leaves)
         return _matched(gold.items, answer.items, leaves)
     return False
 
@@ -210,6 +339,15 @@ def _matched(gold: tuple[Node, ...], answer: tuple[Node, ...], leaves: Leaves) -
             return False
         del rest[found]
     return True
+
+
+def _without_repeats(items: tuple[Node, ...], leaves: Leaves) -> tuple[Node, ...]:
+    """The members of a set, each once."""
+    found: list[Node] = []
+    for item in items:
+        if not any(same(other, item, leaves) for other in found):
+            found.append(item)
+    return tuple(found)
 
 
 def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
@@ -250,11 +388,20 @@ def same_leaf(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
     if (bases[0] and bases[0].group(1)[0].isdigit()) or (bases[1] and bases[1].group(1)[0].isdigit()):
         return _same_in_base(gold.text, answer.text)
     if gold.percent == answer.percent:
-        return leaves.equal(gold.text, answer.text)
+        return leaves.equal(gold.text, answer.text) or _same_angle(gold, answer, leaves)
     # 50% is 50 where percents were asked for, and 0.5 where a proportion was.
     if gold.percent:
         return leaves.equal(gold.text, answer.text) or leaves.equal(rf"\frac{{{gold.text}}}{{100}}", answer.text)
     return leaves.equal(gold.text, answer.text) or leaves.equal(gold.text, rf"\frac{{{answer.text}}}{{100}}")
+
+
+def _same_angle(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
+    r"""60 degrees are ``\frac{\pi}{3}``: where one side says degrees and the other is a multiple of pi."""
+    if is_degrees(gold.unit) and r"\pi" in answer.text and not is_degrees(answer.unit):
+        return leaves.equal(rf"\frac{{{gold.text}\pi}}{{180}}", answer.text)
+    if is_degrees(answer.unit) and r"\pi" in gold.text and not is_degrees(gold.unit):
+        return leaves.equal(gold.text, rf"\frac{{{answer.text}\pi}}{{180}}")
+    return False
 
 
 def _same_in_base(gold: str, answer: str) -> bool:
@@ -285,6 +432,15 @@ class FastLeaves:
 
     def related(self, gold: str, answer: str) -> bool:
         raise Undecided
+
+    def value(self, text: str) -> Number | None:
+        try:
+            found = numbers.read(text)
+        except numbers.TooLarge:
+            raise Undecided from None
+        if found is None:
+            raise Undecided
+        return found
 
 
 def grade_fast(gold: str, answer: str) -> Verdict | None:

@@ -14,6 +14,7 @@ import re
 from typing import Literal
 
 from rlbench.boxed import final_boxes, last_boxed
+from rlbench.grading.normalise import undamaged
 from rlbench.grading.structure import Group, read
 
 Reading = Literal["box", "final"]
@@ -38,6 +39,7 @@ def read_answer(output: str, gold: str, reading: Reading = "box") -> str | None:
 
     A run of boxes is one list where the gold has as many answers, and else its last box is the answer.
     """
+    output = undamaged(output)
     answer = _boxed(output, gold)
     if answer is None and reading == "final":
         answer = final_answer(output)
@@ -47,6 +49,7 @@ def read_answer(output: str, gold: str, reading: Reading = "box") -> str | None:
 
 def read_gold(gold: str, reading: Reading = "box") -> str:
     """What a gold says: itself, or the content of its boxes if it is a worked solution."""
+    gold = undamaged(gold)
     if boxes := final_boxes(gold):
         return ", ".join(boxes)
     return final_answer(gold) or gold if reading == "final" and _SOLUTION.search(gold) else gold

@@ -12,11 +12,20 @@ from fractions import Fraction
 
 from rlbench.boxed import last_boxed
 from rlbench.grading import numbers
-from rlbench.grading.compare import Leaves, Undecided, Unreadable, compact, readable
+from rlbench.grading.compare import (
+    FastLeaves,
+    Leaves,
+    Undecided,
+    Unreadable,
+    compact,
+    readable,
+    same_approximate,
+    same_sets,
+)
 from rlbench.grading.extract import MAX_ANSWER, Reading
-from rlbench.grading.normalise import normalise
+from rlbench.grading.normalise import normalise, undamaged
 from rlbench.grading.numbers import Number
-from rlbench.grading.structure import Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
+from rlbench.grading.structure import Approximate, Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
 from rlbench.grading.structure import read as structure
 from rlbench.records import Verdict
 
@@ -29,6 +38,7 @@ _CHOICE = re.compile(r"\b([A-E])\b")
 
 def read(output: str, gold: str, reading: Reading = "box") -> str | None:
     """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has its own."""
+    output = undamaged(output)
     answer = last_boxed(output)
     if answer is None:
         found = _NUMBER.findall(output.replace(",", ""))
@@ -38,6 +48,7 @@ def read(output: str, gold: str, reading: Reading = "box") -> str | None:
 
 def read_gold(gold: str, reading: Reading = "box") -> str:
     """What a gold says: the content of its box if it has one, else itself."""
+    gold = undamaged(gold)
     return last_boxed(gold) or gold
 
 
@@ -79,16 +90,27 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         and "=" in answer.text
     ):
         return compact(gold.text) == compact(answer.text) or leaves.related(gold.text, answer.text)
+    if (one := same_sets(gold, answer, leaves)) is not None and (
+        one or not (_in_brackets(gold) and _in_brackets(answer))
+    ):
+        return one
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _same(*(side.value if isinstance(side, Named) else side for side in (gold, answer)), leaves)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return False
+    if isinstance(gold, Approximate) or isinstance(answer, Approximate):
+        return same_approximate(gold, answer, leaves, _same)
     members = _members(gold), _members(answer)
     if members[0] is not None and members[1] is not None:
         return len(members[0]) == len(members[1]) and all(_same(*pair, leaves) for pair in zip(*members, strict=True))
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
         return compact(gold.text).lower() == compact(answer.text).lower() or leaves.equal(gold.text, answer.text)
     return False
+
+
+def _in_brackets(node: Node) -> bool:
+    """Whether a set is written with brackets alone, whose kinds do not matter to this grader."""
+    return isinstance(node, Group) or (isinstance(node, Union) and all(map(_in_brackets, node.items)))
 
 
 def _members(node: Node) -> list[Node] | None:
@@ -130,6 +152,9 @@ class _FastLeaves:
     def related(self, gold: str, answer: str) -> bool:
         raise Undecided
 
+    def value(self, text: str) -> Number | None:
+        return FastLeaves().value(text)
+
 
 def _near(left: Number, right: Number) -> bool:
     """Whether two numbers differ by the tolerance but for what their errors may hide."""
@@ -142,7 +167,7 @@ def _near(left: Number, right: Number) -> bool:
 
 class _SlowLeaves:
     def equal(self, gold: str, answer: str) -> bool:
-        from rlbench.grading.symbolic import constant, equal_expressions, expression
+        from rlbench.grading.symbolic import constant, equal_expressions, expression, is_expression
 
         right = expression(answer)
         if right is None:
@@ -150,6 +175,8 @@ class _SlowLeaves:
         left = expression(gold)
         if left is None:
             return False
+        if not is_expression(left) or not is_expression(right):
+            return equal_expressions(left, right, gold, answer)
         values = constant(left, gold), constant(right, answer)
         if values[0] is not None and values[1] is not None:
             real, imaginary = zip(*values, strict=True)
@@ -160,3 +187,8 @@ class _SlowLeaves:
         from rlbench.grading.symbolic import SymbolicLeaves
 
         return SymbolicLeaves().related(gold, answer)
+
+    def value(self, text: str) -> Number | None:
+        from rlbench.grading.symbolic import SymbolicLeaves
+
+        return SymbolicLeaves().value(text)

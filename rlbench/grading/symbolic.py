@@ -22,6 +22,16 @@ _PRECISION = 40  # digits of evaluation
 _ERROR = Fraction(1, 10**25)
 # Where two expressions are compared before sympy tries to prove anything: generic, positive, below and above 1.
 _POINTS = (("1.37", "0.731"), ("0.4523", "1.119"), ("2.718", "0.6137"))
+# Where they are proved equal: of both signs, mixed ones where there are several symbols, and near 0 for what is defined only there.
+_PROVING_POINTS = (
+    ("1.37", "0.731"),
+    ("-1.91", "0.377"),
+    ("0.217", "-0.519"),
+    ("-7.13", "-0.913"),
+    ("0.311", "0.173"),
+    ("-0.613", "0.107"),
+    ("11.3", "1.71"),
+)
 _E = re.compile(r"\\[a-zA-Z]+|E")
 _MIXED = re.compile(r"(?<![0-9.}_^])([0-9]+)\s*(\\frac\{\s*([0-9]+)\s*\}\{\s*([0-9]+)\s*\})")
 _PRIME = re.compile(r"([a-zA-Z])'+")  # the grammar drops it, and y' is not y
@@ -46,6 +56,13 @@ class SymbolicLeaves:
         left = expression(gold)
         return left is not None and _related(left, right)
 
+    def value(self, text: str) -> Number | None:
+        try:
+            written = numbers.read(text)
+        except numbers.TooLarge:
+            return None
+        return written if written is not None else real(text)
+
 
 def grade_slow(gold: str, answer: str) -> Verdict:
     """The verdict with math-verify; unbounded in time and memory, so to be called where it can be killed.
@@ -63,8 +80,9 @@ def expression(text: str) -> Any | None:
         restrict.check(text)
     except restrict.Refused:
         return None
+    parser = _parser()  # an import that fails is the machine's fault and not the text's
     try:
-        return _parser()(_spelled(text))
+        return parser(_spelled(text))
     except MemoryError:
         raise
     except (
@@ -117,9 +135,7 @@ def _verify(gold: Any, answer: Any) -> bool:
 
 def equal_expressions(gold: Any, answer: Any, gold_text: str, answer_text: str) -> bool:
     """Whether two sympy objects, read from these texts, have one value."""
-    from sympy import Expr
-
-    if not isinstance(gold, Expr) or not isinstance(answer, Expr):
+    if not is_expression(gold) or not is_expression(answer):
         return _verify(gold, answer)
     numbers_read = constant(gold, gold_text), constant(answer, answer_text)
     if numbers_read[0] is not None and numbers_read[1] is not None:
@@ -127,9 +143,10 @@ def equal_expressions(gold: Any, answer: Any, gold_text: str, answer_text: str) 
         return all(numbers.agree(left, right) is not False for left, right in parts)
     if any(part.has(name) for part in (gold, answer) for name in _non_finite()):
         return bool(gold == answer)
-    if (apart := _apart(gold, answer)) is not None and apart:
+    gold, answer = _with_exact_decimals(gold), _with_exact_decimals(answer)
+    if _apart(gold, answer):
         return False
-    return _verify(gold, answer) or (apart is False and _proved(gold, answer))
+    return _verify(gold, answer) or _proved(gold, answer)
 
 
 @lru_cache(maxsize=1)
@@ -141,8 +158,6 @@ def _non_finite() -> tuple[Any, ...]:
 
 def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     """Real and imaginary part of a constant; None where it is none, or not a finite one."""
-    from sympy import Float
-
     if value.free_symbols:
         return None
     written = numbers.written(text)
@@ -151,12 +166,7 @@ def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     found = value.doit()
     if found.is_Rational:
         return Number(Fraction(int(found.p), int(found.q))), Number(Fraction(0))
-    # 0.1 in a sum is one tenth; as a binary fraction it would differ from it in the 17th digit.
-    found = (
-        found.evalf(_PRECISION)
-        if not found.has(Float)
-        else found.replace(lambda part: part.is_Float, _exactly).evalf(_PRECISION)
-    )
+    found = _with_real_roots(_with_exact_decimals(found)).evalf(_PRECISION)
     parts = found.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
@@ -164,10 +174,37 @@ def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     return real, imaginary
 
 
-def _exactly(value: Any) -> Any:
-    from sympy import Rational
+def is_expression(value: Any) -> bool:
+    """Whether a sympy object is a number or a function of symbols, and not a set, a relation or a tuple."""
+    from sympy import Expr
 
-    return Rational(str(value))
+    return isinstance(value, Expr)
+
+
+def real(text: str) -> Number | None:
+    """The value of a normalised text that is a real constant, else None."""
+    found = expression(text)
+    parts = constant(found, text) if is_expression(found) else None
+    return parts[0] if parts is not None and not parts[1].value else None
+
+
+def _with_exact_decimals(value: Any) -> Any:
+    """An expression whose decimals are fractions: as a binary one 0.1 would differ from a tenth in the 17th digit."""
+    from sympy import Float, Rational
+
+    if not value.has(Float):
+        return value
+    return value.replace(lambda part: part.is_Float, lambda part: Rational(str(part)))
+
+
+def _with_real_roots(value: Any) -> Any:
+    """An expression without symbols whose odd roots of negative numbers are the real ones: the cube root of -8 is -2."""
+    return value.replace(
+        lambda part: (
+            part.is_Pow and part.exp.is_Rational and part.exp.q % 2 == 1 < part.exp.q and part.base.is_negative
+        ),
+        lambda part: (-1) ** part.exp.p * (-part.base) ** part.exp,
+    )
 
 
 def _part(value: Any) -> Number:
@@ -177,34 +214,35 @@ def _part(value: Any) -> Number:
     return Number(fraction, Fraction(0) if value.is_Integer else _ERROR)
 
 
-def _apart(gold: Any, answer: Any) -> bool | None:
-    """Whether two expressions differ at a point where both are numbers; None where no point tells.
+def _apart(gold: Any, answer: Any) -> bool:
+    """Whether two expressions differ at a point where both are numbers.
 
     Much faster than a proof, and most wrong answers are far from right.
     """
-    told = None
-    for point in _POINTS:
-        values = [_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer)]
-        if values[0] is None or values[1] is None:
-            continue
-        told = False
-        scale = max(abs(values[0]), abs(values[1]))
-        if abs(values[0] - values[1]) > 1e-12 * scale:
-            return True
-    return told
+    return any(_differ(gold, answer, point, 1e-12) for point in _POINTS)
 
 
 def _proved(gold: Any, answer: Any) -> bool:
-    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two different answers do."""
-    for start, step in (("1.37", "0.731"), ("-1.91", "0.377"), ("0.217", "-0.519"), ("-7.13", "-0.913")):
-        values = [_at(part, gold.free_symbols | answer.free_symbols, (start, step)) for part in (gold, answer)]
-        if (
-            values[0] is None
-            or values[1] is None
-            or abs(values[0] - values[1]) > 1e-25 * max(abs(values[0]), abs(values[1]))
-        ):
-            return False
-    return True
+    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two different answers do.
+
+    Where both are real, they agree, and where one of them is, the other is too; of such points there are at least two.
+    """
+    told = [_differ(gold, answer, point, 1e-25) for point in _PROVING_POINTS]
+    return True not in told and told.count(False) >= 2
+
+
+def _differ(gold: Any, answer: Any, point: tuple[str, str], tolerance: float) -> bool | None:
+    """Whether two expressions differ at a point; None where that says nothing: neither is a number there, or neither a real one."""
+    from sympy import I
+
+    left, right = (_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer))
+    if left is None or right is None:
+        return None
+    if left.imag and right.imag and not (gold.has(I) or answer.has(I)):
+        return None  # outside of what both are defined for as functions of real numbers
+    if not (left and right):
+        return bool(abs(left - right) > 1e-25)
+    return bool(abs(left - right) > tolerance * max(abs(left), abs(right)))
 
 
 def _at(value: Any, symbols: Any, point: tuple[str, str]) -> Any | None:
@@ -213,7 +251,7 @@ def _at(value: Any, symbols: Any, point: tuple[str, str]) -> Any | None:
     start, step = map(Rational, point)
     places = {symbol: start + number * step for number, symbol in enumerate(sorted(symbols, key=str))}
     try:
-        found = value.subs(places).doit().evalf(30)
+        found = _with_real_roots(value.subs(places).doit()).evalf(30)
         return complex_of(found)
     except MemoryError:
         raise

@@ -80,6 +80,27 @@ def split_unit(text: str) -> tuple[str, str | None]:
     return text, " ".join(reversed(units)) if units else None
 
 
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_OF_DEGREES = re.compile(
+    r"(?P<angle>\\frac\{[^{}]*\}\{[^{}]*\}|[0-9]+(?:\.[0-9]+)?|\\[a-zA-Z]+|[a-zA-Z]|\([^()]*\))\s*\\text\{degrees\}"
+)
+
+
+def in_radians(text: str) -> str:
+    r"""A text whose angles in degrees behind a trigonometric function are in radians: there they are no unit but a factor."""
+    first = _TRIGONOMETRIC.search(text)
+    if first is None or r"\text{degrees}" not in text:
+        return text
+    return text[: first.end()] + _OF_DEGREES.sub(
+        lambda match: rf"(\frac{{{match['angle']}\pi}}{{180}})", text[first.end() :]
+    )
+
+
+def is_degrees(unit: str | None) -> bool:
+    """Whether a unit is the degree of an angle."""
+    return _known(unit) == ("deg",)
+
+
 def conflict(left: str | None, right: str | None) -> bool:
     """Whether both are known units and not the same one: 5 cm is not 5 m. Words that are no unit never conflict."""
     first, second = _known(left), _known(right)
