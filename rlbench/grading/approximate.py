@@ -15,8 +15,6 @@ Value = Callable[[str], Number | None]
 # What is near enough to be meant as a rounding where the digits do not say how far it goes: 22/7 for pi.
 _NEAR = Fraction(1, 100)
 _PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459")
-# Two equal spellings with an "or" between are one value only if the rounding is no accident.
-_DIGITS = 3
 
 
 def in_order(left: Node, right: Node) -> tuple[Node, Node]:
@@ -37,21 +35,24 @@ def consistent(exact: Node, rounded: Node, value: Value) -> bool:
     left, right = _value(exact, value), _value(rounded, value)
     if left is None or right is None:
         return True
-    allowed = max(_last_digit(rounded.text, right), _NEAR * abs(left.value))
+    step = _last_digit(rounded.text, right)
     scales = [Fraction(1)]
     if rounded.percent != exact.percent:
         scales.append(Fraction(100) if exact.percent else Fraction(1, 100))
     if is_degrees(rounded.unit) != is_degrees(exact.unit):
         scales.append(180 / _PI if is_degrees(exact.unit) else _PI / 180)
-    return any(abs(left.value - right.value * scale) <= allowed * scale for scale in scales)
+    gaps = [(abs(left.value - right.value * scale), scale) for scale in scales]
+    return any(gap < step * scale or gap <= _NEAR * abs(left.value) for gap, scale in gaps)
 
 
-def rounds(exact: Node, gold: Node, value: Value) -> bool:
-    """Whether a number that is written as a decimal is an exact value rounded, or cut off, at its last digit."""
-    if not isinstance(exact, Leaf) or not isinstance(gold, Leaf) or exact.percent != gold.percent:
+def rounds(exact: Node, gold: Node, value: Value, digits: int = 2) -> bool:
+    """Whether a number of so many digits is an exact value rounded, or cut off, at its last one."""
+    if not isinstance(exact, Leaf) or not isinstance(gold, Leaf) or (exact.percent and not gold.percent):
         return False
     left, right = _value(exact, value), _decimal(gold)
-    if left is None or right is None or right.digits < _DIGITS:
+    if left is not None and gold.percent and not exact.percent:
+        left = Number(100 * left.value, left.error)
+    if left is None or right is None or _significant(gold.text, right) < digits:
         return False
     unit, gap = _last_digit(gold.text, right), abs(left.value) - abs(right.value)
     return (left.value < 0) == (right.value < 0) and (2 * abs(gap) <= unit or 0 <= gap < unit)
@@ -66,6 +67,10 @@ def _value(leaf: Leaf, value: Value) -> Number | None:
 def _decimal(node: Node) -> Number | None:
     """The number of a decimal, or of an integer, that is written out."""
     return written(node.text) if isinstance(node, Leaf) else None
+
+
+def _significant(text: str, number: Number) -> int:
+    return number.digits if number.places is not None else len(text.strip("-+0 "))
 
 
 def _last_digit(text: str, number: Number) -> Fraction:

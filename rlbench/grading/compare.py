@@ -7,6 +7,7 @@ several. The rules stand with their reasons in ``docs/grading.md``.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Protocol
 
 from rlbench.grading import numbers, restrict, sets
@@ -17,6 +18,7 @@ from rlbench.grading.structure import (
     Approximate,
     Builder,
     Condition,
+    Congruence,
     Group,
     Leaf,
     Matrix,
@@ -61,7 +63,17 @@ class Leaves(Protocol):
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
-_CLOCK = re.compile(r"[0-9]{1,2}\s*:\s*[0-9]{2}")
+_CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
+_SHORT = {"dne": "does not exist"}
+_ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)")
+# Choices, and their letters before what they stand for: (B), B. 12, \textbf{(B)} 12.
+_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?")
+_CHOSEN = re.compile(
+    r"\s*(?:\\text(?:bf|rm)?\s*\{|\\math(?:rm|bf)\s*\{)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:])(?P<rest>.*)", re.DOTALL
+)
+_LABEL = re.compile(
+    r"\s*\\(?:text(?:bf|rm)?|math(?:rm|bf))\s*\{\s*\([A-J]\)\s*(?:\}|(?P<inside>[^{}]*)\})(?:\\|~|\s)*(?=\S)"
+)
 
 
 def compact(text: str) -> str:
@@ -78,7 +90,8 @@ def word(text: str) -> str | None:
     bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
     if _WORD.fullmatch(bare) is None or sum(char.isalpha() for char in bare) < 2:
         return None
-    return " ".join(bare.lower().replace("-", " ").split())
+    said = _ARTICLE.sub("", " ".join(bare.lower().replace("-", " ").split()), count=1)
+    return _SHORT.get(said, said)
 
 
 def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
@@ -101,18 +114,30 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
         return "unparsed"
     if left == right or compact(left) == compact(right):
         return "correct"
+    if (chosen := _choice(left, answer)) is not None:
+        return chosen
     words = word(left), word(right)
     if words[0] is not None and words[0] == words[1]:
         return "correct"
     if (verdict := _in_words(*words)) is not None:
         return verdict
     try:
-        expected, found = read(gold), read(answer)
+        # The letter of a choice before a value says which choice has it.
+        expected, found = read(gold), read(_LABEL.sub(lambda label: label["inside"] or "", answer, count=1))
         if same(expected, found, leaves):
             return "correct"
         return "wrong" if readable(found) else "unparsed"
     except (Unreadable, RecursionError):
         return "unparsed"
+
+
+def _choice(gold: str, answer: str) -> Verdict | None:
+    """The verdict on an answer that gives a letter and what it stands for, where the gold is a letter."""
+    letter = _CHOICE.fullmatch(re.sub(r"[{}]", "", gold))
+    chosen = _CHOSEN.match(answer) if letter is not None else None
+    if letter is None or chosen is None or not chosen["rest"].strip(" }"):
+        return None
+    return "correct" if (chosen[1] or chosen[2]) == letter[1] else "wrong"
 
 
 def _in_words(gold: str | None, answer: str | None) -> Verdict | None:
@@ -134,6 +159,8 @@ def readable(node: Node) -> bool:
         return readable(node.whole) and readable(node.without)
     if isinstance(node, Builder):
         return readable(node.condition)
+    if isinstance(node, Congruence):
+        return readable(node.residue) and readable(node.modulus)
     if isinstance(node, Relation):
         return _passes(node.text)
     items = [item for row in node.rows for item in row] if isinstance(node, Matrix) else node.items
@@ -159,6 +186,8 @@ def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         return same_approximate(gold, answer, leaves, same)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _same_relation(gold, answer, leaves)
+    if isinstance(gold, Congruence) or isinstance(answer, Congruence):
+        return same_congruence(gold, answer, leaves, same)
     gold, answer = _read_alike(gold, answer), _decimal_comma(_read_alike(answer, gold), gold)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
         return same_leaf(gold, answer, leaves)
@@ -203,12 +232,29 @@ def same_approximate(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bo
     return same(gold.exact, answer, leaves) or same(gold.rounded, answer, leaves)
 
 
+def same_congruence(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    """Whether two residues are one; who leaves the modulus out means the residue itself."""
+    if isinstance(gold, Congruence) and isinstance(answer, Congruence):
+        residues, moduli = (
+            [_value(part) for part in parts] for parts in zip(_parts(gold), _parts(answer), strict=True)
+        )
+        if moduli[0] is not None and moduli[0] == moduli[1] != 0 and None not in residues:
+            return (residues[0] - residues[1]) % moduli[0] == 0  # type: ignore[operator]
+        return same(gold.residue, answer.residue, leaves) and same(gold.modulus, answer.modulus, leaves)
+    left, right = (node.residue if isinstance(node, Congruence) else node for node in (gold, answer))
+    return same(left, right, leaves)
+
+
+def _parts(congruence: Congruence) -> tuple[Node, Node]:
+    return congruence.residue, congruence.modulus
+
+
 def _one_value(answer: Group, leaves: Leaves) -> Node | None:
     r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are several."""
     if len(answer.items) != 2:
         return None
     exact, rounded = in_order(*answer.items)
-    if rounds(exact, rounded, leaves.value):
+    if rounds(exact, rounded, leaves.value, digits=3):
         return Approximate(exact, rounded, answer.text)
     return None
 
@@ -261,11 +307,18 @@ def _same_matrix(gold: Matrix, answer: Matrix, leaves: Leaves) -> bool:
 
 def _read_alike(node: Node, other: Node) -> Node:
     """A node in the reading that the other suggests, where it has two."""
-    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf) and not sets.is_set(node.items[0]):
-        return node.items[0]  # {5} and 5 are one answer
+    if (one := alone(node, other)) is not node:
+        return one
     if isinstance(node, Leaf) and node.grouped and isinstance(other, Group) and not other.brackets:
         parts = split(node.grouped, ",")
         return Group("", tuple(parse_structure(part) for part in parts), node.grouped)
+    return node
+
+
+def alone(node: Node, other: Node) -> Node:
+    r"""The only member of a set where the other is no set: ``\{5\}`` and 5 are one answer."""
+    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf) and not sets.is_set(node.items[0]):
+        return node.items[0]
     return node
 
 
@@ -292,12 +345,18 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
 def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:
     both = isinstance(gold, Relation) and isinstance(answer, Relation)
     other = answer if isinstance(gold, Relation) else gold
-    if isinstance(answer, Relation) and len(answer.sides) == 2 and isinstance(gold, Leaf):
-        # An identity, "x^2 - 1 = (x - 1)(x + 1)", is a way to its right side; an equation that is none stands for nothing.
-        left, right = map(parse_structure, answer.sides)
-        return same(gold, right, leaves) and same(right, left, leaves)
+    if same_identity(gold, answer, leaves, same):
+        return True
     interval = isinstance(other, Union) or (isinstance(other, Group) and other.brackets not in ("", "{}"))
     return leaves.related(_text(gold), _text(answer)) if both or interval else False
+
+
+def same_identity(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    """Whether an identity, ``x^2 - 1 = (x - 1)(x + 1)``, is a way to the gold, its right side. An equation that is none stands for nothing."""
+    if not isinstance(answer, Relation) or len(answer.sides) != 2 or not isinstance(gold, Leaf):
+        return False
+    left, right = map(parse_structure, answer.sides)
+    return same(gold, right, leaves) and same(right, left, leaves)
 
 
 def _text(node: Node) -> str:
@@ -355,7 +414,13 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
         if len(gold.items) != len(answer.items):
             return False
         values = [[_value(item) for item in ratio.items] for ratio in (gold, answer)]
-        if None in values[0] or None in values[1] or 0 in values[0] or 0 in values[1] or _clock(gold) or _clock(answer):
+        if (
+            None in values[0]
+            or None in values[1]
+            or 0 in values[0]
+            or 0 in values[1]
+            or (_clock(gold) and _clock(answer))
+        ):
             return _in_order(gold.items, answer.items, leaves)
         return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))  # type: ignore[operator]
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
@@ -367,13 +432,13 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
     return same_leaf(quotient, other, leaves) if ratio is gold else same_leaf(other, quotient, leaves)
 
 
-def _value(node: Node) -> object:
+def _value(node: Node) -> Fraction | None:
     number = numbers.read(node.text) if isinstance(node, Leaf) and not node.percent else None
     return None if number is None or number.error else number.value
 
 
 def _clock(ratio: Ratio) -> bool:
-    """4:30 is a time as well as a ratio, and 2:15 is not it."""
+    """4:30 is a time as well as a ratio, and 2:15 is not it; 6:4 and 25:85 are ratios."""
     texts = [item.text if isinstance(item, Leaf) else "" for item in ratio.items]
     return _CLOCK.fullmatch(":".join(texts)) is not None
 
@@ -388,14 +453,14 @@ def same_leaf(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
     if (bases[0] and bases[0].group(1)[0].isdigit()) or (bases[1] and bases[1].group(1)[0].isdigit()):
         return _same_in_base(gold.text, answer.text)
     if gold.percent == answer.percent:
-        return leaves.equal(gold.text, answer.text) or _same_angle(gold, answer, leaves)
+        return leaves.equal(gold.text, answer.text) or same_angle(gold, answer, leaves)
     # 50% is 50 where percents were asked for, and 0.5 where a proportion was.
     if gold.percent:
         return leaves.equal(gold.text, answer.text) or leaves.equal(rf"\frac{{{gold.text}}}{{100}}", answer.text)
     return leaves.equal(gold.text, answer.text) or leaves.equal(gold.text, rf"\frac{{{answer.text}}}{{100}}")
 
 
-def _same_angle(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
+def same_angle(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
     r"""60 degrees are ``\frac{\pi}{3}``: where one side says degrees and the other is a multiple of pi."""
     if is_degrees(gold.unit) and r"\pi" in answer.text and not is_degrees(answer.unit):
         return leaves.equal(rf"\frac{{{gold.text}\pi}}{{180}}", answer.text)

@@ -26,7 +26,19 @@ _STATED = re.compile(
     r"(?=\n|$|\.\s|\.?\s*I hope|\s+because\s)"
 )
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\]|\\.)+?)\$", re.DOTALL)
-_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:\s*\\?%)?|-?\.[0-9]+")
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+_SIGN = r"(?<![0-9a-zA-Z)}])[-−]\s?|"
+_FRACTION = r"\\[dt]?frac\s*\{[^{}\n]*\}\s*\{[^{}\n]*\}"
+_PART = rf"(?:[-−]\s?)?(?:{_FRACTION}|(?:{_DIGITS})(?:/[0-9]+)?)"
+# A value in prose: a tuple, a fraction, a root, a mixed number, a time or ratio, a power of ten, a number.
+_VALUE = re.compile(
+    rf"[(\[]\s*{_PART}(?:\s*,\s*{_PART}){{1,7}}\s*[)\]]"
+    rf"|(?:{_SIGN})(?:{_FRACTION}|[0-9]*(?:√[0-9]+|\\sqrt\s*\{{[^{{}}\n]*\}})(?:/[0-9]+)?|[0-9]+\s[0-9]+/[0-9]+|[0-9]+/[0-9]+(?!/)"
+    rf"|[0-9]+:[0-9]+|(?:{_DIGITS})(?:\s*(?:\\times|\\cdot|[×x*])\s*10\s*\^\s*\{{?-?[0-9]+\}}?|\^\{{?[0-9]+\}}?)?(?:\s*\\?%)?)"
+)
+# What closes a turn of a chat, where decoding kept it.
+_MARKERS = re.compile(r"(?:\s*(?:<[|｜][^<>|｜\n]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>))+\s*$")
+_TAGGED = re.compile(r"<answer>\s*((?:(?!</?answer>).)*?\S)\s*</answer>", re.DOTALL)
 # A gold of several sentences is a worked solution; "x, where x is any integer" is not.
 _SOLUTION = re.compile(r"[a-z]{2,}.{10,}\.\s+[A-Z].{10,}", re.DOTALL)
 # Two words in a row, outside commands and text in formulas, make a sentence.
@@ -71,9 +83,17 @@ def _count(gold: str) -> int:
     return len(shape.items) if isinstance(shape, Group) and shape.brackets in ("", "{}") else 1
 
 
+def without_markers(output: str) -> str:
+    """An output without the marks that close a turn of a chat."""
+    tail = output[-200:]
+    return output[: len(output) - len(tail)] + _MARKERS.sub("", tail) if tail.rstrip().endswith((">", "｜")) else output
+
+
 def final_answer(output: str) -> str | None:
     """The answer of an output without a box, see ``final`` above; None where it has no number and no formula."""
-    text = output[-_WINDOW:].strip()
+    text = without_markers(output[-_WINDOW:]).strip()
+    if tagged := _TAGGED.findall(text):
+        return _sole(tagged[-1]) or tagged[-1]
     stated = [
         match.group("answer").strip() for match in _STATED.finditer(text) if re.search(r"\w", match.group("answer"))
     ]
@@ -89,7 +109,7 @@ def _sole(text: str) -> str | None:
     if len(text) <= MAX_ANSWER and not _SENTENCE.search(plain) and "\n" not in text.strip():
         return text.rstrip(". ") or None
     last = formulas[-1] if formulas else None
-    numbers = list(_NUMBER.finditer(text, last.end() if last else 0))
+    numbers = list(_VALUE.finditer(text, last.end() if last else 0))
     if numbers:
         return numbers[-1].group()
     return next(filter(None, last.groups())).strip() if last else None

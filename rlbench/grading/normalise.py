@@ -20,6 +20,10 @@ _BETWEEN = "cdot|times|div|leq|geq|neq|approx|cup|cap|setminus|pm"
 _OPERAND_AFTER = r"(?=\s*[-+]?\s*[0-9a-zA-Z\\({\[|.])"
 _TEXT = r"\\(?:text(?:normal|bf|it|rm|up|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?)\s*"
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_UNIT_LETTERS = "[msghlLNJWKV]"
+_NUMERALS = dict(
+    zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)
+)
 _WORD_PERCENT = r"(?:percent(?:age)?|pct)(?:\s+points?)?"
 
 # (pattern, replacement), in this order; the reason stands above each.
@@ -51,6 +55,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\\(?:[dtc]|nice|s)frac(?![a-zA-Z])", r"\\frac"),
         (r"\{([^{}]*)\\over(?![a-zA-Z])\s*([^{}]*)\}", r"\\frac{\1}{\2}"),
         (r"\\(arc)?tg(?![a-zA-Z])", r"\\\1tan"),
+        (r"\\lg(?![a-zA-Z])", r"\\log_{10} "),
         (r"\\c?tg(?![a-zA-Z])", r"\\cot"),
         (r"\\tbinom(?![a-zA-Z])|\\dbinom(?![a-zA-Z])", r"\\binom"),
         (r"\\(?:lt)(?![a-zA-Z])", "<"),
@@ -59,8 +64,14 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
         (r"\\ne(?![a-zA-Z])|!=", r"\\neq "),
         (r"\\(?:simeq|thickapprox|sim|cong|doteq)(?![a-zA-Z])", r"\\approx "),
-        (_TEXT + r"\{\s*(?:approximately|approx\.?|about|roughly)\s*\}", r"\\approx "),
-        (r"(?<![a-zA-Z\\])(?:approximately|approx\.?|about|roughly)(?=\s*[-0-9\\])", r"\\approx "),
+        (_TEXT + r"\{\s*([(),;:.])\s*\}", r"\1"),
+        (
+            r",?\s*"
+            + _TEXT
+            + r"\{\s*(?:,?\s*(?:or|i\.e\.|which is|that is|is),?\s+)?(?:approximately|approx\.?|about|roughly)\s*\}",
+            r"\\approx ",
+        ),
+        (r"(?<![a-zA-Z\\])(?:or\s+)?(?:approximately|approx\.?|about|roughly)(?=\s*[-0-9\\])", r"\\approx "),
         (r"\(\s*(\\approx|=)\s*([^()=]*)\)", r"\1 \2"),
         (r"\+/-", r"\\pm "),
         (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"),
@@ -92,7 +103,23 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
         # Every kind of upright text is text; one letter or a number in it is that letter or number.
         (_TEXT + r"\{", r"\\text{"),
-        (r"\\text\{\s*([a-zA-Z]|-?" + _NUMBER + r")\s*\}", r"{\1}"),
+        # An upright letter behind a number may be a unit, which units.py takes off.
+        (rf"(?<![0-9}}])(?<![0-9}}]\s)\\text\{{\s*({_UNIT_LETTERS})\s*\}}", r"{\1}"),
+        (rf"\\text\{{\s*((?!{_UNIT_LETTERS})[a-zA-Z]|-?{_NUMBER})\s*\}}", r"{\1}"),
+        # A base that is named, halves of the day, a ratio in words, congruences.
+        (
+            r"_\s*\{?\s*\\text\{\s*([a-z]+)\s*\}\s*\}?",
+            lambda match: f"_{{{_NUMERALS.get(match[1], match[1])}}}" if match[1] in _NUMERALS else match.group(),
+        ),
+        (
+            r"\s*\\text\{\s*([aApP])\.?\s?[mM]\.?\s*\}|(?<=[0-9])\s*([aApP])\.?[mM]\b\.?",
+            lambda match: rf"\text{{{(match[1] or match[2]).lower()}m}}",
+        ),
+        (r"(?<=[0-9}])\s*(?:\\text\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=[0-9\\])", ":"),
+        (
+            r"\s*\(?\s*\\?(?:text\{\s*mod\s*\}|[pb]?mod)(?![a-zA-Z])\s*(?:\{\s*([^{}]+?)\s*\}|([0-9a-zA-Z]+))\s*\)?",
+            r" \\mod{\1\2}",
+        ),
         (r"\\text\{\s*\}", ""),
         # Words that are signs.
         (
@@ -108,6 +135,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
             r"\\%",
         ),
         (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z])\s*)|\s*\\degree(?![a-zA-Z])", r"\\text{degrees}"),
+        (r"\s*\\text\{\s*(?:degrees?|deg\.?)\s*\}|(?<=[0-9a-zA-Z)}])\s+degrees?(?![a-zA-Z])", r"\\text{degrees}"),
         (r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])", r"\\infty "),
         (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
         (r"\\text\{\s*\\infty\s*\}", r"\\infty "),

@@ -17,15 +17,19 @@ from rlbench.grading.compare import (
     Leaves,
     Undecided,
     Unreadable,
+    alone,
     compact,
     readable,
+    same_angle,
     same_approximate,
+    same_congruence,
+    same_identity,
     same_sets,
 )
 from rlbench.grading.extract import MAX_ANSWER, Reading
 from rlbench.grading.normalise import normalise, undamaged
 from rlbench.grading.numbers import Number
-from rlbench.grading.structure import Approximate, Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
+from rlbench.grading.structure import Approximate, Congruence, Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
 from rlbench.grading.structure import read as structure
 from rlbench.records import Verdict
 
@@ -97,14 +101,21 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _same(*(side.value if isinstance(side, Named) else side for side in (gold, answer)), leaves)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
-        return False
+        return same_identity(gold, answer, leaves, _same)
     if isinstance(gold, Approximate) or isinstance(answer, Approximate):
         return same_approximate(gold, answer, leaves, _same)
+    if isinstance(gold, Congruence) or isinstance(answer, Congruence):
+        return same_congruence(gold, answer, leaves, _same)
+    gold, answer = alone(gold, answer), alone(answer, gold)
     members = _members(gold), _members(answer)
     if members[0] is not None and members[1] is not None:
         return len(members[0]) == len(members[1]) and all(_same(*pair, leaves) for pair in zip(*members, strict=True))
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
-        return compact(gold.text).lower() == compact(answer.text).lower() or leaves.equal(gold.text, answer.text)
+        return (
+            compact(gold.text).lower() == compact(answer.text).lower()
+            or leaves.equal(gold.text, answer.text)
+            or same_angle(gold, answer, leaves)
+        )
     return False
 
 

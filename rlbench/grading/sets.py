@@ -7,9 +7,11 @@ A set is kept as the points where membership changes, so two spellings of one se
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cmp_to_key
 
 from rlbench.grading import numbers
@@ -163,6 +165,16 @@ def read(node: Node, value: Value) -> tuple[Reals, frozenset[str]] | None:
         return None
 
 
+def _integers_in(found: Reals) -> Reals:
+    """The integers of a bounded set; _NoSet where it is none, or has hundreds of them."""
+    if found.before or (found.edges and found.edges[-1].after):
+        raise _NoSet
+    low, high = (math.floor(edge.point.value) for edge in (found.edges[0], found.edges[-1])) if found.edges else (0, -1)
+    if high - low > 200:
+        raise _NoSet
+    return intersection(found, points(Number(Fraction(n)) for n in range(low, high + 1)))
+
+
 class _NoSet(Exception):
     pass
 
@@ -213,7 +225,7 @@ class _Reader:
         kind = _PARTS.get(part)
         if kind is None:
             raise _NoSet
-        zero = Number(numbers.Fraction(0))
+        zero = Number(Fraction(0))
         positive, negative = Reals(False, (Edge(zero, False, True),)), Reals(True, (Edge(zero, False, False),))
         return {
             "all": EVERYTHING,
@@ -279,6 +291,8 @@ class _Reader:
         found = _Reader(self.value, names).read(node.condition)
         if names - {node.name.replace(" ", "")}:
             raise _NoSet
+        if isinstance(node.domain, Leaf) and node.domain.text == r"\mathbb{Z}":
+            return _integers_in(found)
         return found if node.domain is None else intersection(found, self.read(node.domain))
 
     def absolute(self, node: Relation) -> Reals:
@@ -286,7 +300,7 @@ class _Reader:
         match = _ABSOLUTE.fullmatch(node.text)
         if match is None or (shape := _DISTANCE.fullmatch(match.group(1).strip())) is None:
             raise _NoSet
-        middle = Number(numbers.Fraction(0)) if not shape["number"] else self.number(Leaf(shape["number"]))
+        middle = Number(Fraction(0)) if not shape["number"] else self.number(Leaf(shape["number"]))
         middle = middle if shape["sign"] == "-" else Number(-middle.value, middle.error)
         radius = self.number(Leaf(match.group(3)))
         if radius.value <= 0:

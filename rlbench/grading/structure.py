@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
-from rlbench.grading import matrices
+from rlbench.grading import matrices, numbers
 from rlbench.grading.names import is_constant, is_name, is_worked_out
 from rlbench.grading.normalise import closing, normalise
 from rlbench.grading.units import in_radians, split_unit
@@ -99,6 +100,15 @@ class Builder:
 
 
 @dataclass(frozen=True, slots=True)
+class Congruence:
+    r"""``3 \mod{7}``: whatever leaves this residue."""
+
+    residue: Node
+    modulus: Node
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ratio:
     """``3:4`` or a clock time: parts with colons between."""
 
@@ -113,7 +123,7 @@ class Matrix:
     order: bool = True
 
 
-Node = Leaf | Named | Relation | Approximate | Group | Union | Minus | Condition | Builder | Ratio | Matrix
+Node = Leaf | Named | Relation | Approximate | Group | Union | Minus | Condition | Builder | Congruence | Ratio | Matrix
 
 _MATRIX = re.compile(r"\\begin\{([pbBvV]?matrix|smallmatrix|array|cases|aligned|align\*?)\}(?:\s*\{[lcr|\s]*\})?")
 _RELATION = re.compile(r"(?:\\(?:leq|geq|neq|approx|in|notin)(?![a-zA-Z])|[<>=])")
@@ -125,6 +135,8 @@ _SETMINUS = re.compile(r"\\setminus(?![a-zA-Z])|(?<=^\\mathbb\{[RZNQC]\})\s*[-/]
 _BUILDER = re.compile(r"\s*((?:\\[a-zA-Z]+|[a-zA-Z])(?:_\{?\w+\}?)?)\s*(?:\\in\s*([^|:]+?))?\s*(?:\||:)\s*(\S.*)")
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 _POINT = re.compile(r"([A-Z](?:_\{[^{}]*\}|_[0-9a-zA-Z])?'?)\s*:?\s*(?=\()")
+_MODULO = re.compile(r"(?P<residue>[^\\,;]*(?:\\equiv(?![a-zA-Z])[^\\,;]*)?)\\mod\{(?P<modulus>[^{}]*)\}")
+_IN_BRACKETS = re.compile(r"(.*[^\s(\[{])\s*\(\s*(-?[0-9]+\.[0-9]+)\s*\)")
 _CASE_WORDS = re.compile(r"\\text\{\s*,?\s*(?:if|for|when|where)\s*\}|(?<![a-zA-Z\\])(?:if|for|when|where)(?![a-zA-Z])")
 _GROUPED = re.compile(r"[+-]?\s*[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _SPACED = re.compile(r"[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
@@ -152,6 +164,8 @@ def parse(text: str) -> Node:
             return _several(text, parts)
     return (
         _joined(text)
+        or _congruence(text)
+        or _beside(text)
         or _relation(text)
         or _point(text)
         or _colon(text)
@@ -217,7 +231,38 @@ def _joined(text: str) -> Node | None:
                 # "x is not 1 or 2" excludes both.
                 return Condition(items, text, r"\land" if excluding else sign)
             return _several(text, parts)
-    return parse(_CONNECTIVE.sub("", text)) if _CONNECTIVE.sub("", text).strip() else None
+    bare = re.sub(rf"^\s*{_CONNECTIVE.pattern}|{_CONNECTIVE.pattern}\s*$", "", text).strip()
+    return parse(bare) if bare and bare != text else None
+
+
+def _beside(text: str) -> Node | None:
+    r"""``2\sqrt{2} (2.83)``: a value and its rounding in brackets; a product where the second is no rounding of the first."""
+    match = _IN_BRACKETS.fullmatch(text)
+    try:
+        values = [numbers.read(part) for part in match.groups()] if match else []
+    except numbers.TooLarge:
+        return None
+    if match is None or values[0] is None or values[1] is None:
+        return None
+    step = Fraction(10) ** -(values[1].places or 0)
+    if abs(values[0].value - values[1].value) >= step or values[1].digits < 3 or not _is_exact(match[1].strip()):
+        return None
+    return Approximate(parse(match[1]), parse(match[2]), text)
+
+
+def _congruence(text: str) -> Node | None:
+    match = _MODULO.fullmatch(text)
+    if match is None:
+        return None
+    name, equal, residue = match["residue"].rpartition(r"\equiv")
+    value = Congruence(parse(residue), parse(match["modulus"]), text)
+    return (
+        Named(name.strip() if is_name(name) else "", value, text)
+        if equal and is_name(name)
+        else None
+        if equal
+        else value
+    )
 
 
 def is_bound(node: Node) -> bool:

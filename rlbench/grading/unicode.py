@@ -148,10 +148,10 @@ def _character(char: str) -> str:
     category = unicodedata.category(char)
     if category == "Sc" or (category == "Cf" and char != _REVERSING):
         return ""
-    if (greek := _GREEK.match(unicodedata.name(char, ""))) is not None:
-        name = greek.group(2).lower().replace("lamda", "lambda")
+    if (letter := _GREEK.match(unicodedata.name(char, ""))) is not None:
+        name = letter.group(2).lower().replace("lamda", "lambda")
         if name in _GREEK_NAMES:
-            return f"\\{name.title() if greek.group(1) == 'CAPITAL' else name} "
+            return f"\\{name.title() if letter.group(1) == 'CAPITAL' else name} "
         if name == "finalsigma":
             return r"\sigma "
     return char

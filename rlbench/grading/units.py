@@ -38,6 +38,8 @@ _NAMES = {
     "Hz": "",
     "unit": "units",
     "acre": "acres",
+    "am": "",
+    "pm": "",
     "N": "newton newtons",
     "J": "joule joules",
     "W": "watt watts",
