@@ -178,6 +178,7 @@ def _passes(text: str) -> bool:
 
 def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     """Whether two structures are one; see ``Leaves`` for what it raises."""
+    gold, answer = _without_domain(gold, answer), _without_domain(answer, gold)
     if (one := same_sets(gold, answer, leaves)) is not None:
         return one
     if isinstance(gold, Named) or isinstance(answer, Named):
@@ -200,6 +201,22 @@ def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         return _same_matrix(gold, answer, leaves)
     return _same_parts(gold, answer, leaves)
+
+
+def _without_domain(node: Node, other: Node) -> Node:
+    r"""``x = k\pi, k \in \mathbb{Z}`` without its last part, where the other side leaves it out."""
+    if not _has_domain(node) or _has_domain(other):
+        return node
+    assert isinstance(node, Group)
+    return node.items[0] if len(node.items) == 2 else Group("", node.items[:-1], node.text)
+
+
+def _has_domain(node: Node) -> bool:
+    if not isinstance(node, Group) or node.brackets or len(node.items) < 2:
+        return False
+    last = node.items[-1]
+    inside = isinstance(last, Named) and last.sign == r"\in" and isinstance(last.value, Leaf)
+    return inside and last.value.text in (r"\mathbb{Z}", r"\mathbb{N}")  # type: ignore[union-attr]
 
 
 def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:

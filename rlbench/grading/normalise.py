@@ -20,11 +20,33 @@ _BETWEEN = "cdot|times|div|leq|geq|neq|approx|cup|cap|setminus|pm"
 _OPERAND_AFTER = r"(?=\s*[-+]?\s*[0-9a-zA-Z\\({\[|.])"
 _TEXT = r"\\(?:text(?:normal|bf|it|rm|up|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?)\s*"
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+_MULTIPLES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_INTRODUCED = (
+    r"^\s*(?:\\text\{[^{}]*?(?::|=|\b(?:is|are|equals|be|the (?:point|interval|set|value|number|line|function)))\s*\}"
+    r"|(?:[Tt]he )?(?:[Ff]inal )?[Aa]nswer(?: is|\s*[:=])(?: [:=])?)\s*(?=\S)"
+)
+_DENIED = re.compile(r"\b(?:not|no|never|cannot|except)\b|n't")
 _UNIT_LETTERS = "[msghlLNJWKV]"
 _NUMERALS = dict(
     zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)
 )
 _WORD_PERCENT = r"(?:percent(?:age)?|pct)(?:\s+points?)?"
+
+
+def _ordinal(match: re.Match[str]) -> str:
+    """``10th`` as the number that it counts, where the letters are those of that number."""
+    number = match[1]
+    usual = "th" if number[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
+    return number if match[3] == usual else match.group()
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """``0.1666...`` as the decimal that repeats, where it shows that it does: a digit three times or a block twice."""
+    block, again = match[2], match[3]
+    if len(again) < (2 if len(block) == 1 else 1) * len(block):
+        return match.group()
+    return rf"{match[1]}\overline{{{block}}}"
+
 
 # (pattern, replacement), in this order; the reason stands above each.
 _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
@@ -47,12 +69,13 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\\(?:m?left|m?right)\s*\.", " "),
         (r"\\(?:m?left|m?right|[bB]igg?[lrm]?)(?![a-zA-Z])", ""),
         (r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|mathstrut)(?![a-zA-Z])", ""),
-        (r"(?<!\\)\\(?:[,;:> ]|quad|qquad|thinspace|enspace|hfill)(?![a-zA-Z])|~|&nbsp;", " "),
+        (r"(?<!\\)\\(?:[,;:> ]|(?:quad|qquad|thinspace|enspace|hfill)(?![a-zA-Z]))|~|&nbsp;", " "),
         # Delimiters of mathematics, and of money.
         (r"\\[()]|\\\$|\$|\*\*(?=[^0-9a-zA-Z({\\]|$)", " "),
         (r"(?<![\\])\\[\[\]](?!\s*[0-9.]+\s*(?:pt|ex|em|mm))", " "),
         # Two spellings of one command.
         (r"\\(?:[dtc]|nice|s)frac(?![a-zA-Z])", r"\\frac"),
+        (r"\{([^{}]*)\\choose(?![a-zA-Z])\s*([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\{([^{}]*)\\over(?![a-zA-Z])\s*([^{}]*)\}", r"\\frac{\1}{\2}"),
         (r"\\(arc)?tg(?![a-zA-Z])", r"\\\1tan"),
         (r"\\lg(?![a-zA-Z])", r"\\log_{10} "),
@@ -98,6 +121,7 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"([(\[][^\[\]()]+,[^\[\]()]+)\[(?=\s*(?:$|\\cup))", r"\1)"),
         # What is left out, and what is left out of a decimal.
         (r"\\(?:dots[bci]?|cdots|hdots)(?![a-zA-Z])|(?<=,)\s*\.\.\.\s*(?=,)", r"\\ldots "),
+        (r"(?<![0-9.])([0-9]{0,30}\.[0-9]{0,30}?)([0-9]{1,12}?)(\2+)\s*(?:\.\.\.|\\ldots)", _repeating),
         (r"(?<=[0-9])\s*\\ldots\s*$", ""),
         # Bars over repeating digits have several commands.
         (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
@@ -121,6 +145,21 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
             r" \\mod{\1\2}",
         ),
         (r"\\text\{\s*\}", ""),
+        # A value in a sentence: "The answer is 3", "Range: [1, oo)", "the point (3, 4)".
+        (_INTRODUCED, lambda match: match.group() if _DENIED.search(match.group()) else ""),
+        # Multiples in words, ordinals, units in brackets, and the sign that stands for "and".
+        (
+            rf"(?<=[0-9])\s*(?:\\text\{{\s*)?(?<![a-zA-Z])({'|'.join(_MULTIPLES)})(?![a-zA-Z])\s*(\}})?",
+            lambda match: (
+                rf"\cdot 10^{{{_MULTIPLES[match[1]]}}}" + ("" if match[2] or "text" not in match.group() else r"\text{")
+            ),
+        ),
+        (
+            r"(?<![0-9.])([0-9]*(?:(?<=1)[0-9]|[02-9])??([0-9]))\s*(?:\^\s*\{?\s*)?(?:\\text\{\s*)?(st|nd|rd|th)(?![a-zA-Z])\s*\}{0,2}",
+            _ordinal,
+        ),
+        (r"(?<=[0-9}])\s+\(\s*([a-z]{3,}(?: [a-z]+)*)\s*\)\s*$", r"\\text{\1}"),
+        (r"^([^&]*[0-9)}\]a-z])\s*\\?&\s*(?=[0-9(\\{\[a-z-])([^&]*)$", r"\1 \\land \2"),
         # Words that are signs.
         (
             r",?\s*(?:\\text\{\s*,?\s*(?:or|OR)\s*\}|(?<![a-zA-Z\\{])(?:or|OR)(?![a-zA-Z}])|\\(?:lor|vee)(?![a-zA-Z]))\s*",
@@ -181,9 +220,16 @@ def normalise(text: str) -> str:
     text = _SPACE.sub(" ", _unwrapped(text.strip()))
     while (shorter := _TRAILING.sub("", text)) != text:
         text = shorter
-    return _in_words(text)
+    return _NUMBER_WORDS.get(text.lower()) or _in_words(text)
 
 
+_NUMBER_WORDS = dict(
+    zip(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(),
+        map(str, range(17)),
+        strict=True,
+    )
+)
 _ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\v": "v"}
 _DAMAGED = re.compile(r"([\a\x08\f\v])([a-zA-Z]{2,})")
 # Commands that such an escape of JSON takes the backslash and the first letter of. Tabs and line ends are spacing as well.

@@ -36,7 +36,7 @@ _E = re.compile(r"\\[a-zA-Z]+|E")
 _MIXED = re.compile(r"(?<![0-9.}_^])([0-9]+)\s*(\\frac\{\s*([0-9]+)\s*\}\{\s*([0-9]+)\s*\})")
 # A decimal exponent is a fraction: as a binary one it would make a value of 15 digits.
 _EXPONENT, _DECIMAL = re.compile(r"\^\{[^{}]*\}"), re.compile(r"[0-9]+\.[0-9]+")
-_PRIME = re.compile(r"([a-zA-Z])'+")  # the grammar drops it, and y' is not y
+_PRIME = re.compile(r"([a-zA-Z])('+)")  # the grammar drops it, and y' is not y
 _PRODUCT = re.compile(r"((?<![_^.0-9])[0-9.]+|\))\s*(?=\()")
 _REPEATING = re.compile(r"([0-9]*\.[0-9]*\\overline\{\s*[0-9]+\s*\})")
 
@@ -98,7 +98,9 @@ def _spelled(text: str) -> str:
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = _MIXED.sub(lambda match: rf"({match.group(1)}+{match.group(2)})" if _proper(match) else match.group(), text)
     text = _EXPONENT.sub(lambda match: _DECIMAL.sub(lambda decimal: _fraction(decimal.group()), match.group()), text)
-    text = _PRIME.sub(r"\1_{\\text{prime}}", text).replace(r"\odot", r"\text{sun}")
+    text = _PRIME.sub(lambda match: rf"{match[1]}_{{\text{{{'prime' * len(match[2])}}}}}", text).replace(
+        r"\odot", r"\text{sun}"
+    )
     text = _PRODUCT.sub(r"\1\\cdot ", text)
     return _E.sub(lambda match: r"\Xi " if match.group() == "E" else match.group(), text)
 
