@@ -64,6 +64,9 @@ _WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
+_NAME = re.compile(r"[A-Z][a-z]{2,}")
+_SAYS = re.compile(r"\s(?:is|has|was|had|will|won|wins|did|does|runs|ran|gets|got|scored)\s+[a-z]")
+_OTHERS = re.compile(r"[A-Z0-9\\]|\b(?:not|no|never|nor|or|than|except|but|least|last)\b|n't")
 _SHORT = {"dne": "does not exist"}
 _ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)")
 # Choices, and their letters before what they stand for: (B), B. 12, \textbf{(B)} 12.
@@ -119,6 +122,8 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
     words = word(left), word(right)
     if words[0] is not None and words[0] == words[1]:
         return "correct"
+    if _named_in_a_sentence(left, right):
+        return "correct"
     if (verdict := _in_words(*words)) is not None:
         return verdict
     try:
@@ -138,6 +143,16 @@ def _choice(gold: str, answer: str) -> Verdict | None:
     if letter is None or chosen is None or not chosen["rest"].strip(" }"):
         return None
     return "correct" if (chosen[1] or chosen[2]) == letter[1] else "wrong"
+
+
+def _named_in_a_sentence(gold: str, answer: str) -> bool:
+    """Whether the gold is a name and the answer a sentence of which it is the subject, that denies nothing and names nobody else."""
+    sentence = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
+    name = re.sub(r"\\text\{([^{}]*)\}", r"\1", gold).strip()
+    if _NAME.fullmatch(name) is None or not sentence.startswith(name + " "):
+        return False
+    rest = sentence[len(name) :]
+    return _SAYS.match(rest) is not None and _OTHERS.search(rest) is None
 
 
 def _in_words(gold: str | None, answer: str | None) -> Verdict | None:

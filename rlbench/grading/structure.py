@@ -398,6 +398,8 @@ def _bracketed(text: str) -> Node | None:
         if (builder := _builder(inside, text)) is not None:
             return builder
         return _several(text, split(inside, ";" if split(inside, ";")[1:] else ","), "{}") if inside.strip() else None
+    if text[0] == "{" and (builder := _builder(inside, text)) is not None:
+        return builder
     parts = split(inside, ",")
     if len(parts) == 1:
         parts = split(inside, ";")
