@@ -12,6 +12,7 @@ from typing import Protocol
 
 from rlbench.grading import numbers, restrict, sets
 from rlbench.grading.approximate import consistent, in_order, rounds
+from rlbench.grading.names import is_name
 from rlbench.grading.normalise import normalise
 from rlbench.grading.numbers import Number
 from rlbench.grading.structure import (
@@ -61,9 +62,10 @@ class Leaves(Protocol):
 
 
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
-_BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*([0-9]+)\s*\}?")
+_BASE = re.compile(r"([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
+_LETTERS, _HYPHEN = re.compile("[a-zA-Z]{2}"), re.compile(r"(?<=[a-z]{3})-(?=[a-z])")
 _NAME = re.compile(r"[A-Z][a-z]{2,}")
 _SAYS = re.compile(r"\s(?:is|has|was|had|will|won|wins|did|does|runs|ran|gets|got|scored)\s+[a-z]")
 _OTHERS = re.compile(r"[A-Z0-9\\]|\b(?:not|no|never|nor|or|than|except|but|least|last)\b|n't")
@@ -91,9 +93,9 @@ def compact(text: str) -> str:
 def word(text: str) -> str | None:
     r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one letter."""
     bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
-    if _WORD.fullmatch(bare) is None or sum(char.isalpha() for char in bare) < 2:
+    if _WORD.fullmatch(bare) is None or _LETTERS.search(bare) is None:
         return None
-    said = _ARTICLE.sub("", " ".join(bare.lower().replace("-", " ").split()), count=1)
+    said = _ARTICLE.sub("", " ".join(_HYPHEN.sub(" ", bare.lower()).split()), count=1)
     return _SHORT.get(said, said)
 
 
@@ -371,7 +373,10 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
     assert isinstance(named, Named)
     if isinstance(other, Relation):
         return leaves.related(_text(gold), _text(answer))
-    return same(named.value, other, leaves) if named is gold else same(other, named.value, leaves)
+    # Of z = m either may be the name of the other.
+    either = isinstance(named.value, Leaf) and named.sign == "=" and named.name and is_name(named.value.text)
+    values = [named.value, parse_structure(named.name)] if either else [named.value]
+    return any(same(*((value, other) if named is gold else (other, value)), leaves) for value in values)
 
 
 def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:

@@ -118,7 +118,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
         (
             # Commands without their backslash: sqrt{5}, frac12, 3 times 4, x in [0, 1), 60^circ.
             (rf"(?<![a-zA-Z\\])({_BEFORE_ARGUMENT})(?=\s*[{{]|\[)", r"\\\1"),
-            (r"(?<![a-zA-Z\\])([dt]?frac)(?=[0-9])", r"\\\1"),
+            (r"(?<![a-zA-Z\\])([dt]?frac)(?=\s*[0-9])", r"\\\1"),
             (r"(?<![a-zA-Z\\])sqrt\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}"),
             (rf"(?<=[0-9a-zA-Z)}}\]])\s*(?<![a-zA-Z\\])({_BETWEEN})(?![a-zA-Z]){_OPERAND_AFTER}", r" \\\1"),
             (r"(?<![a-zA-Z\\])([a-zA-Z])\s+in\s+(?=[\[({\\])", r"\1\\in "),
@@ -251,7 +251,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
         (
             (r"(?<=[)\]}])\s*U\s*(?=[(\[\\])", r"\\cup "),
             # Scientific notation: between digits, e is a power of ten and not Euler's number.
-            (rf"(?<![0-9a-zA-Z.])({_NUMBER})\s?[eE]([+-]?)0*([0-9]+)(?![0-9a-zA-Z.])", r"\1\\cdot 10^{\2\3}"),
+            (rf"(?<![0-9a-zA-Z.])({_NUMBER})\s?[eE]([+-]?)0*([0-9]+)(?![0-9a-zA-Z]|\.[0-9])", r"\1\\cdot 10^{\2\3}"),
             (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
             # A point without digits on its one side: 1. is 1, .5 is 0.5.
             (r"(?<=[0-9])\.(?!\s*[0-9]|\\overline)(?=\S)", ""),

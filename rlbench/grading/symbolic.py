@@ -38,6 +38,7 @@ _MIXED = re.compile(r"(?<![0-9.}_^])([0-9]+)\s*(\\frac\{\s*([0-9]+)\s*\}\{\s*([0
 _EXPONENT, _DECIMAL = re.compile(r"\^\{[^{}]*\}"), re.compile(r"[0-9]+\.[0-9]+")
 _PRIME = re.compile(r"([a-zA-Z])('+)")  # the grammar drops it, and y' is not y
 _PRODUCT = re.compile(r"((?<![_^.0-9])[0-9.]+|\))\s*(?=\()")
+_GAMMA = re.compile(r"\\gamma(?![a-zA-Z])(?:_\{?([0-9a-zA-Z]+)\}?)?")  # the grammar takes it for the function of that name
 _REPEATING = re.compile(r"([0-9]*\.[0-9]*\\overline\{\s*[0-9]+\s*\})")
 
 
@@ -101,6 +102,7 @@ def _spelled(text: str) -> str:
     text = _PRIME.sub(lambda match: rf"{match[1]}_{{\text{{{'prime' * len(match[2])}}}}}", text).replace(
         r"\odot", r"\text{sun}"
     )
+    text = _GAMMA.sub(r"g_{\\text{gamma\1}}", text)
     text = _PRODUCT.sub(r"\1\\cdot ", text)
     return _E.sub(lambda match: r"\Xi " if match.group() == "E" else match.group(), text)
 
@@ -127,9 +129,19 @@ def _parser() -> Any:
     def parse(text: str) -> Any:
         found = latex2sympy(text, is_real=True, normalization_config=None, conversion_config=config)
         units = [symbol for symbol in getattr(found, "free_symbols", ()) if symbol.name == "i"]
-        return found.subs(units[0], I) if units else found
+        found = found.subs(units[0], I) if units else found
+        return _with_named_derivatives(found) if hasattr(found, "replace") else found
 
     return parse
+
+
+def _with_named_derivatives(value: Any) -> Any:
+    """An expression in which the derivative of a symbol is a symbol: to sympy a symbol is constant, and its derivative 0."""
+    from sympy import Derivative, Symbol
+
+    return value.replace(
+        lambda part: isinstance(part, Derivative) and part.expr.is_Symbol, lambda part: Symbol(str(part), real=True)
+    )
 
 
 def _verify(gold: Any, answer: Any) -> bool:
@@ -147,7 +159,7 @@ def equal_expressions(gold: Any, answer: Any, gold_text: str, answer_text: str) 
         parts = zip(*numbers_read, strict=True)
         return all(numbers.agree(left, right) is not False for left, right in parts)
     if any(part.has(name) for part in (gold, answer) for name in _non_finite()):
-        return bool(gold == answer)
+        return bool(gold == answer and not gold.has(*_undefined()))
     gold, answer = _with_exact_decimals(gold), _with_exact_decimals(answer)
     if _apart(gold, answer):
         return False
@@ -159,6 +171,13 @@ def _non_finite() -> tuple[Any, ...]:
     from sympy import nan, oo, zoo
 
     return (oo, -oo, zoo, nan)
+
+
+@lru_cache(maxsize=1)
+def _undefined() -> tuple[Any, ...]:
+    from sympy import nan, zoo
+
+    return (zoo, nan)
 
 
 def constant(value: Any, text: str) -> tuple[Number, Number] | None:
