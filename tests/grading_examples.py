@@ -386,6 +386,107 @@ SAME = r"""
     \frac{3}{2}\pi ~ \frac{3\pi}{2}
     270^\circ ~ \frac{3\pi}{2}
     \frac{3\pi}{2} \text{ radians} ~ \frac{3\pi}{2}
+    \text{right-angled} ~ right angled
+    \frac{d x}{d t}=k x-a ~ kx - a = \frac{dx}{dt}
+    \gamma^2 - 1 ~ (\gamma-1)(\gamma+1)
+    \gamma_1 + 1 ~ 1 + \gamma_1
+    \frac{70}{9} ~ \frac{70}{9} [\approx 7.78]
+    \frac{70}{9} ~ \frac{70}{9} \left(\approx 7.78\right)
+    \frac{70}{9} ~ (\frac{70}{9} \approx 7.78)
+    \frac{70}{9} ~ \left(\frac{70}{9}\right) \approx 7.78
+    \frac{70}{9} ~ x = \frac{70}{9} (≈ 7.78)
+    \frac{70}{9} ~ \frac{70}{9} (=7.78)
+    \frac{70}{9} ~ \frac{70}{9}\approx7.78\text{ cm}
+    \frac{70}{9} ~ \frac{70}{9} \approx 7.78 \approx 7.8
+    7.78 ~ \frac{70}{9} \approx 7.778 \approx 7.78
+    \frac{70}{9} ~ 7.78 = \frac{70}{9}
+    12.35 ~ \frac{247}{20} = 12.35
+    \frac{247}{20} ~ \frac{247}{20} = 12.35
+    \sqrt{2} ~ \sqrt{2} \sim 1.414
+    \sqrt{2} ~ \sqrt{2} \text{ or } 1.414
+    -\frac{1}{3} ~ -\frac{1}{3} \approx -0.33
+    x = -\frac{1}{3} ~ x = -\frac{1}{3} \approx -0.33
+    \frac{1}{3}, \frac{2}{3} ~ \frac{1}{3} \approx 0.33 \text{ and } \frac{2}{3} \approx 0.67
+    e ~ e \approx 2.718
+    \pi ~ \pi \approx \frac{22}{7}
+    \$12.35 ~ \frac{247}{20} \approx \$12.35
+    (-\infty, 2) \cup (2, \infty) ~ \mathbb{R} \backslash \{2\}
+    (-\infty, 2) \cup (2, \infty) ~ \mathbb{R} \setminus 2
+    (-\infty, 2) \cup (2, \infty) ~ x \in \mathbb{R}, x \neq 2
+    (-\infty, 2) \cup (2, \infty) ~ \{x \mid x \in \mathbb{R}, x \neq 2\}
+    (-\infty, 2) \cup (2, \infty) ~ \{x \in \mathbb{R} \mid x \neq 2\}
+    (-\infty, 2) \cup (2, \infty) ~ x < 2 \text{ or } x > 2
+    (-\infty, 2) \cup (2, \infty) ~ x \ne 2
+    (-\infty, 1) \cup (3, \infty) ~ x<1 || x>3
+    (-\infty, 1) \cup (3, \infty) ~ (-\infty, 1) \text{ or } (3, \infty)
+    (-\infty, 1) \cup (3, \infty) ~ (-\infty, 1), (3, \infty)
+    (-\infty, 1) \cup (3, \infty) ~ (-\infty, 1) \text{ and } (3, \infty)
+    (-\infty, 1) \cup (3, \infty) ~ (−∞,1)∪(3,∞)
+    (-\infty, 1) \cup (3, \infty) ~ (-∞, 1) U (3, ∞)
+    (-\infty, 1) \cup (3, \infty) ~ \mathbb{R} \setminus [1, 3]
+    (-\infty, 1) \cup (3, \infty) ~ x \notin [1,3]
+    (1,3) ~ 1 < x \land x < 3
+    (1,3) ~ x > 1, x < 3
+    (1,3) ~ x \in (1,3)
+    (1,3) ~ \{x : 1 < x < 3\}
+    (1,3) ~ x > 1 \wedge x < 3
+    [2,3] ~ [1,3] \cap [2,5]
+    [1,5] ~ [1,3] \cup [2,5]
+    \emptyset ~ \text{None}
+    \emptyset ~ \text{no real solutions}
+    \text{no solution} ~ \emptyset
+    \text{no real roots} ~ \text{no real solutions}
+    (0,1) \cup (1,2) ~ (0,2) \setminus \{1\}
+    (0,1) \cup (1,2) ~ 0 < x < 2 \text{ and } x \neq 1
+    (0,1) \cup (1,2) ~ 0<x<1 \text{ or } 1<x<2
+    x > 0, y > 0 ~ y > 0, x > 0
+    [2,\infty) ~ x \ge 2 \text{ and } x \ge 1
+    \mathbb{R}\setminus\mathbb{Q} ~ \mathbb{R}\setminus\mathbb{Q}
+    \{1,2,3,\ldots\} ~ \{1,2,3,\dots\}
+    \{1,2,3\} ~ \{1, 2\} \cup \{3\} \cup \{1\}
+    \{1,2,3\} ~ 1,2,3
+    \{1,2,3\} ~ \{3,2,1,1\}
+    \{\frac12\} ~ \{0.5\}
+    y < 3 \text{ or } y > 5 ~ y \in (-\infty,3)\cup(5,\infty)
+    \pm 3 ~ \pm 3 = x
+    x = \pm 3 ~ x = 3 \lor x = -3
+    x = \pm 3 ~ x \in \{-3, 3\}
+    \cos\theta ~ \sin(90^\circ - \theta)
+    \cos^2 15^\circ ~ \frac{1+\cos 30^\circ}{2}
+    45^\circ + 180^\circ k ~ 180^\circ k + 45^\circ
+    45^\circ + 180^\circ k ~ 45 + 180k
+    180^\circ - x ~ 180 - x
+    180^\circ - 2\alpha ~ 2(90^\circ - \alpha)
+    \tan 75^\circ ~ 2+\sqrt{3}
+    \begin{pmatrix}-2&1\\1.5&-0.5\end{pmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}^{-1}
+    \begin{pmatrix}1\\0\end{pmatrix} ~ -\begin{pmatrix}-1\\0\end{pmatrix}
+    \begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}3\\4\end{pmatrix} + \begin{pmatrix}0\\0\end{pmatrix}
+    \mathbf{r} = \begin{pmatrix}1\\2\end{pmatrix} + t\begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}1+3t\\2+4t\end{pmatrix}
+    \left(\begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array}\right) ~ \begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}
+    x^2 ~ x^{2.0}
+    x^{2.5} ~ x^2\sqrt{x}
+    \frac{1}{\sqrt{x}} ~ x^{-0.5}
+    \sqrt{|x|} ~ \sqrt[4]{x^2}
+    \sqrt[3]{2} ~ sqrt[3]{2}
+    3\pi\sqrt{2} ~ 3pisqrt{2}
+    \lfloor x \rfloor ~ lfloor x rfloor
+    \emptyset ~ emptyset
+    \mathbb{R} ~ mathbb{R}
+    \log_2 3 ~ log_2 3
+    x \neq 2 ~ x neq 2
+    x \in [0,1] ~ x in [0,1]
+    \frac{1}{2} ~ dfrac{1}{2}
+    0.\overline{3} ~ 0.overline{3}
+    (1,2) ~ left(1,2right)
+    \binom{5}{2} ~ binom{5}{2}
+    30^\circ ~ 30^circ
+    5 \text{ cm} ~ 5 text{ cm}
+    \langle 1,2\rangle ~ langle 1, 2 rangle
+    \sum_{k=1}^n k ~ sum_{k=1}^n k
+    2 \cdot 3^n ~ 2 times 3^n
+    \frac{1}{2}\ln 3 ~ frac{1}{2}ln 3
+    \tan\alpha ~ tan alpha
+    e^{i\theta} ~ e^{i theta}
 """
 
 DIFFERENT = r"""
@@ -566,4 +667,37 @@ DIFFERENT = r"""
     A ~ B
     \frac{3}{2}\pi ~ \frac{2\pi}{3}
     30 ~ 30 \text{ radians} + 1
+    p - q ~ p q
+    p - q ~ pq
+    ab - cd ~ ab cd
+    \frac{d x}{d t}=k x-a ~ \frac{d y}{d t}=k x-a
+    m \frac{d v}{d t}+b v=f ~ 2m\frac{d v}{d t}+b v=f
+    m_{p} c^{2}\left(\gamma^{2}-1\right) \sin ^{2} \theta ~ m_{p} c^{2}\left(\gamma^{2}-2\right) \sin ^{2} \theta
+    \gamma ~ 0.5772156649
+    \frac{1}{0} ~ \frac{2}{0}
+    \frac{x}{0} ~ \frac{y}{0}
+    \frac{dy}{dx} ~ \frac{dx}{dy}
+    \sqrt{2} ~ \sqrt{3} \text{ or } 1.732
+    \sqrt{2} ~ 1.414 \text{ or } \sqrt{3}
+    1, 2 ~ 1 \approx 2
+    -\frac{1}{3} ~ \frac{1}{3} \approx -0.33
+    \frac{22}{7} ~ \pi
+    (-\infty, 2) \cup (2, \infty) ~ x \ne 3
+    (-\infty, 2) \cup (2, \infty) ~ \mathbb{R}
+    (-\infty, 1) \cup (3, \infty) ~ \mathbb{R} \setminus (1, 3)
+    [2,3] ~ [1,3] \cup [2,5]
+    \emptyset ~ \text{one solution}
+    x > 0, y > 0 ~ x > 0, y < 0
+    \mathbb{R}\setminus\mathbb{Q} ~ \mathbb{Q}
+    \{1,2,3\} ~ \{1,2\} \cap \{3\}
+    1,1,2 ~ 1,2
+    y < 3 \text{ or } y > 5 ~ y \in (-\infty,3]\cup(5,\infty)
+    x < 3 \text{ or } x > 5 ~ y < 3 \text{ or } y > 5
+    x = \pm 3 ~ x = 3
+    \cos\theta ~ \sin(90 - \theta)
+    180^\circ - x ~ 90^\circ - x
+    \begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}3\\4\end{pmatrix} + \begin{pmatrix}0\\1\end{pmatrix}
+    \begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}3\\4\end{pmatrix} + \begin{pmatrix}0&0\end{pmatrix}
+    \sqrt{x} ~ \sqrt[4]{x^2}
+    2 \cdot 3^n ~ 3 times 2^n
 """

@@ -7,7 +7,7 @@ import re
 Rows = list[list[str]]
 
 _BLOCK = re.compile(r"\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr|\s]*\})?(.*?)\\end\{\1\}", re.DOTALL)
-_MARK = re.compile(r"@([0-9]+)@\s*(?:\^\s*\{\s*(T|\\top|\\text\{T\}|[0-9])\s*\}|\^\s*(T|\\top))?")
+_MARK = re.compile(r"@([0-9]+)@\s*(?:\^\s*\{\s*(T|\\top|\\text\{T\}|[0-9]|-1)\s*\}|\^\s*(T|\\top))?")
 _MAX_SIZE = 8
 _MAX_CELL = 400
 
@@ -83,6 +83,8 @@ def _term(sign: str, text: str, blocks: list[Rows]) -> Rows:
 def _power(rows: Rows, power: str | None) -> Rows:
     if power is None:
         return rows
+    if power == "-1":
+        return _inverse(rows)
     if not power.isdigit():
         return [list(column) for column in zip(*rows, strict=True)]
     if power == "0":
@@ -91,6 +93,16 @@ def _power(rows: Rows, power: str | None) -> Rows:
     for _ in range(int(power) - 1):
         found = _product(found, rows)
     return found
+
+
+def _inverse(rows: Rows) -> Rows:
+    if len(rows) != 2 or len(rows[0]) != 2:
+        raise _NoMatrix
+    (a, b), (c, d) = rows
+    determinant = f"({a})({d})-({b})({c})"
+    return [
+        [_checked(rf"\frac{{{cell}}}{{{determinant}}}") for cell in row] for row in ((d, f"-({b})"), (f"-({c})", a))
+    ]
 
 
 def _product(left: Rows, right: Rows) -> Rows:

@@ -71,14 +71,14 @@ _ALL_REALS = re.compile(
     r"(?:,? (?:except|but|other than|excluding|without)(?: for)?(?: x =)? (?P<except>[^a-zA-Z]*(?:\\[a-zA-Z]+[^a-zA-Z]*)*))?"
 )
 _NOTHING = re.compile(
-    r"(?:the )?(?:empty set|null set)|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?|values?)(?: exists?)?"
+    r"(?:the )?(?:empty set|null set)|none|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?|values?)(?: exists?)?"
     r"|(?:the )?(?:equation|system|inequality) has no (?:real )?solutions?"
 )
 
 
 def _in_words(text: str) -> str:
     """Sets that are told in words: all real numbers (except some), no solution."""
-    if len(text) > 200 or not ("real" in text or "no " in text.lower() or " set" in text):
+    if len(text) > 200 or not ("real" in text or "no" in text.lower() or " set" in text):
         return text
     bare = " ".join(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).split())
     bare = bare[:1].lower() + bare[1:]

@@ -252,8 +252,8 @@ class _Reader:
             both = self.joined(parts, intersection)
             if not both.empty:
                 return both
-        elif not all(part.finite for part in parts):
-            raise _NoSet
+        elif not all(part.finite for part in parts) and not any(map(is_set, node.items)):
+            raise _NoSet  # pairs of numbers may be points
         return self.joined(parts, union)
 
     def interval(self, node: Group) -> Reals:

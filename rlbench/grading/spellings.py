@@ -121,6 +121,9 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
             (r"(?<![a-zA-Z\\])([dt]?frac)(?=\s*[0-9])", r"\\\1"),
             (r"(?<![a-zA-Z\\])sqrt\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}"),
             (rf"(?<=[0-9a-zA-Z)}}\]])\s*(?<![a-zA-Z\\])({_BETWEEN})(?![a-zA-Z]){_OPERAND_AFTER}", r" \\\1"),
+            (r"(?<![a-zA-Z\\])(emptyset|varnothing|[lr](?:floor|ceil|angle))(?![a-zA-Z])", r"\\\1 "),
+            (r"(?<![a-zA-Z\\])(sum|prod|int|lim)(?=\s*_)", r"\\\1"),
+            (r"(?<![a-zA-Z\\])(pi|[abe-su-z])(sqrt|frac)(?=\{)", r"\1 \\\2"),
             (r"(?<![a-zA-Z\\])([a-zA-Z])\s+in\s+(?=[\[({\\])", r"\1\\in "),
             (r"(?<![a-zA-Z\\])(?:left(?=[(\[])|right(?=[)\]]))", ""),
             (r"\^\s*\{?circ\}?(?![a-zA-Z])", r"^{\\circ}"),
@@ -170,6 +173,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
             (r">=", r"\\geq "),
             (r"!=", r"\\neq "),
             (r"\+/-", r"\\pm "),
+            (r"(?<=[0-9a-zA-Z)}\]])\s+\|\|\s+(?=[0-9a-zA-Z(\\-])", r" \\lor "),
+            (r"(?<=[0-9a-zA-Z)}\]])\s+(?:\\?&){2}\s+(?=[0-9a-zA-Z(\\-])", r" \\land "),
             (r"^\s*\*\*", ""),
             (r"\*\*", "^"),
             (r"\*", r"\\cdot "),
@@ -239,7 +244,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
     (
         r"\\",
         (
-            (r"\(\s*\\approx\s*([^()=]*)\)", r"\\approx \1"),
+            (r"[(\[]\s*\\approx\s*([^()=\[\]]*)[)\]]", r"\\approx \1"),
             (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z])\s*)", r"\\text{degrees}"),
             (r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})", "'"),
             (r"\+\s*(?=\\infty)", ""),

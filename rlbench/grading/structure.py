@@ -13,7 +13,7 @@ from functools import lru_cache
 from rlbench.grading import matrices, numbers
 from rlbench.grading.names import is_constant, is_name, is_worked_out
 from rlbench.grading.normalise import closing, normalise
-from rlbench.grading.units import in_radians, split_unit
+from rlbench.grading.units import DEGREES, in_radians, split_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +437,8 @@ def _leaf(text: str) -> Node:
     percent = text.endswith(r"\%")
     text = in_radians(text[:-2].strip() if percent else text)
     text, unit = split_unit(text)
+    if DEGREES in text:  # of angles in a sum: 180 degrees less x
+        text, unit = text.replace(DEGREES, ""), unit or "degrees"
     if unit is not None and (_GROUPED.fullmatch(text) or _SPACED.fullmatch(text)):
         return Leaf(re.sub("[, ]", "", text), percent, unit)
     if percent and text.endswith(r"\%"):  # \%\% is nothing

@@ -38,7 +38,9 @@ _MIXED = re.compile(r"(?<![0-9.}_^])([0-9]+)\s*(\\frac\{\s*([0-9]+)\s*\}\{\s*([0
 _EXPONENT, _DECIMAL = re.compile(r"\^\{[^{}]*\}"), re.compile(r"[0-9]+\.[0-9]+")
 _PRIME = re.compile(r"([a-zA-Z])('+)")  # the grammar drops it, and y' is not y
 _PRODUCT = re.compile(r"((?<![_^.0-9])[0-9.]+|\))\s*(?=\()")
-_GAMMA = re.compile(r"\\gamma(?![a-zA-Z])(?:_\{?([0-9a-zA-Z]+)\}?)?")  # the grammar takes it for the function of that name
+_GAMMA = re.compile(
+    r"\\gamma(?![a-zA-Z])(?:_\{?([0-9a-zA-Z]+)\}?)?"
+)  # the grammar takes it for the function of that name
 _REPEATING = re.compile(r"([0-9]*\.[0-9]*\\overline\{\s*[0-9]+\s*\})")
 
 

@@ -82,6 +82,7 @@ def split_unit(text: str) -> tuple[str, str | None]:
     return text, " ".join(reversed(units)) if units else None
 
 
+DEGREES = r"\text{degrees}"
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _OF_DEGREES = re.compile(
     r"(?P<angle>\\frac\{[^{}]*\}\{[^{}]*\}|[0-9]+(?:\.[0-9]+)?|\\[a-zA-Z]+|[a-zA-Z]|\([^()]*\))\s*\\text\{degrees\}"
@@ -91,7 +92,7 @@ _OF_DEGREES = re.compile(
 def in_radians(text: str) -> str:
     r"""A text whose angles in degrees behind a trigonometric function are in radians: there they are no unit but a factor."""
     first = _TRIGONOMETRIC.search(text)
-    if first is None or r"\text{degrees}" not in text:
+    if first is None or DEGREES not in text:
         return text
     return text[: first.end()] + _OF_DEGREES.sub(
         lambda match: rf"(\frac{{{match['angle']}\pi}}{{180}})", text[first.end() :]
