@@ -260,6 +260,7 @@ def names_of_sets(draw: Random) -> Pair:
 @kind
 def finite_sets(draw: Random) -> Pair:
     members = {Fraction(n, draw.choice((1, 1, 2, 3))) for n in draw.sample(range(-20, 21), draw.randint(2, 4))}
+    members |= {Fraction(25), Fraction(26)} if len(members) < 2 else set()
     others = set(members)
     if not _coin(draw):
         others ^= {draw.choice([*members, Fraction(draw.randint(30, 40))])}

@@ -87,6 +87,9 @@ def _grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
 
 
 def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    if isinstance(gold, Named) and isinstance(answer, Named) and gold.sign == answer.sign == "=":
+        if compact(gold.name) == compact(answer.name):
+            return _same(gold.value, answer.value, leaves)
     if (
         isinstance(gold, Relation | Named)
         and isinstance(answer, Relation | Named)
