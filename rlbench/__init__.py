@@ -1,6 +1,7 @@
 """rlbench: which objective should I post-train with?
 
-The public names are loaded on first use, so that importing the package, and planning a run, needs neither torch nor Ray.
+The public names are loaded on first use, so that importing the package, and planning a run, needs neither torch nor
+Ray.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _HOMES = {
     "row_filter": "rlbench.objectives.registry",
     "check_objective": "rlbench.testing",
     "load_recipe": "rlbench.recipe",
-    "run": "rlbench.runner",
-    "Results": "rlbench.runner",
+    "run": "rlbench.running.runner",
+    "Results": "rlbench.running.runner",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -1,7 +1,8 @@
-"""What flows between stages: problems, rollouts, training sequences, evaluation samples, and the two ways things go wrong.
+"""Records that flow between stages: problems, rollouts, training sequences, evaluation samples; and the two ways things
+go wrong.
 
-Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as Parquet
-(or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
+Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as
+Parquet (or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
 """
 
 from __future__ import annotations
@@ -9,25 +10,31 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Verdict = Literal["correct", "wrong", "unparsed", "timeout", "error"]
 FinishReason = Literal["stop", "length"]
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the key, the file and the line where there is one, and what would be right.
+    """Bad input. The message is one line that names the key, the file and the line where there is one, and what would
+    be right.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class StageFailure(Exception):
-    """A stage that cannot succeed however often it is tried (a NaN loss, no correct rollout): its reason fills the row's cell."""
+    """A stage that cannot succeed however often it is tried (a NaN loss, no correct rollout): its reason fills the
+    row's cell.
+    """
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -51,8 +58,9 @@ class Problem:
 class Rollout:
     """One graded sample of a policy: ids as sampled, never re-tokenised.
 
-    ``token_ids`` is the completion with its stop token, if one was emitted; ``sampler_logp`` holds one value in nats for each of
-    them, under the distribution that was sampled from (temperature included). ``reward`` is 1 for a correct answer, else 0.
+    ``token_ids`` is the completion with its stop token, if one was emitted; ``sampler_logp`` holds one value in nats
+    for each of them, under the distribution that was sampled from (temperature included). ``reward`` is 1 for a correct
+    answer, else 0.
     """
 
     problem_id: str
@@ -69,9 +77,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSequence:
-    """One sequence to train on. Sequences with one ``unit`` are never separated: a pair is two of them, the chosen one first.
+    """One sequence to train on. Sequences with one ``unit`` are never separated: a pair is two of them, the chosen one
+    first.
 
-    ``group`` names the prompt that the sequence answers. ``sampler_logp`` is empty where no sampler produced the tokens.
+    ``group`` names the prompt that the sequence answers. ``sampler_logp`` is empty where no sampler produced the
+    tokens.
     """
 
     unit: int
@@ -84,7 +94,9 @@ class TrainingSequence:
 
 @dataclass(frozen=True, slots=True)
 class EvalSample:
-    """One evaluation sample of one model, as it stands in ``samples.parquet`` (which adds the columns method and seed)."""
+    """One evaluation sample of one model, as it stands in ``samples.parquet`` (which adds the
+    columns method and seed).
+    """
 
     split: str
     benchmark: str
@@ -102,10 +114,11 @@ class EvalSample:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a model made of a problem of which it saw only the first ``share`` of its words, see ``rlbench.contamination``.
+    """A model's completion of a problem of which it saw only the first ``share`` of its words, see
+    ``rlbench.evaluation.contamination``.
 
-    ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in order, and
-    ``verdict`` is of the answer that it gave to the whole problem.
+    ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in
+    order, and ``verdict`` is of the answer that it gave to the whole problem.
     """
 
     benchmark: str
@@ -118,7 +131,7 @@ class Probe:
     verdict: Verdict
 
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
@@ -129,7 +142,9 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
-    """Read what ``write_problems`` wrote, or of n contiguous parts of like size the i-th alone (``shard`` is i from 0, and n)."""
+    """Read what ``write_problems`` wrote, or of n contiguous parts of like size the i-th alone (``shard`` is i from 0,
+    and n).
+    """
     index, parts = shard
     with path.open(encoding="utf-8") as file:
         count = sum(1 for _ in file) if parts > 1 else 0
@@ -138,7 +153,14 @@ def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
         return [Problem(**json.loads(line)) for line in lines]
 
 
-def _arrow_schema(kind: type) -> Any:
+def stream_problems(path: Path) -> Iterator[Problem]:
+    """Read what ``write_problems`` wrote, one problem at a time."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield Problem(**json.loads(line))
+
+
+def _arrow_schema(kind: type[DataclassInstance]) -> Any:
     import pyarrow as pa
 
     types = {
@@ -160,14 +182,16 @@ def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [f.name for f in dataclasses.fields(kind)]
     rows = list(records)
     columns = {name: [getattr(row, name) for row in rows] for name in names}
     pq.write_table(pa.table(columns, schema=_arrow_schema(kind)), path, compression="zstd")
 
 
-def join_records(sources: Iterable[Path], path: Path, kind: type) -> int:
-    """Write the records of several files as one, in order, never holding more than a row group of them; returns how many there are."""
+def join_records(sources: Iterable[Path], path: Path, kind: type[DataclassInstance]) -> int:
+    """Write the records of several files as one, in order, never holding more than a row group of them; returns how
+    many there are.
+    """
     import pyarrow.parquet as pq
 
     count = 0

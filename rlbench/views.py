@@ -1,7 +1,8 @@
 """Views: the rows that a method trains on, made of worked solutions or of the rollout bank.
 
-Pure functions from records to ``TrainingSequence`` lists. Each keeps the order of its input, so the same records give the same
-rows; problems stand in the order in which they first appear. Token ids of rollouts are kept as they were sampled.
+Pure functions from records to ``TrainingSequence`` lists. Each keeps the order of its input, so the same records give
+the same rows; problems stand in the order in which they first appear. Token ids of rollouts are kept as they were
+sampled.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ def correct(rollouts: Sequence[Rollout]) -> list[TrainingSequence]:
 
 
 def pairs(rollouts: Sequence[Rollout], per_problem: int = 1, seed: int = 0) -> list[TrainingSequence]:
-    """Correct (chosen, reward 1) beside not correct (rejected, reward 0) samples of one problem, as units of two, chosen first.
+    """Correct (chosen, reward 1) beside not correct (rejected, reward 0) samples of one problem, as units of two,
+    chosen first.
 
-    A problem gives at most ``per_problem`` pairs, and none of its samples stands in two. Which samples are taken is a shuffle by
-    ``seed`` that depends on the problem and its samples alone, not on the rest of the bank.
+    A problem gives at most ``per_problem`` pairs, and none of its samples stands in two. Which samples are taken is a
+    shuffle by ``seed`` that depends on the problem and its samples alone, not on the rest of the bank.
 
     Raises:
         StageFailure: no problem has both kinds.
@@ -121,7 +123,8 @@ VIEWS: dict[str, View] = {
 
 
 def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) -> list[Rollout]:
-    """The rollouts with other prompt ids, by problem: for training on another template than the one that was sampled from.
+    """The rollouts with other prompt ids, by problem: for training on another template than the one that was sampled
+    from.
 
     After another prompt the sampler's log-probabilities are of something else, so they are left out.
 
@@ -141,10 +144,12 @@ def with_prompts(rollouts: Iterable[Rollout], prompts: Mapping[str, list[int]]) 
 def bound_length(
     sequences: Sequence[TrainingSequence], max_length: int | None, over_length: Literal["drop", "truncate"]
 ) -> tuple[list[TrainingSequence], int]:
-    """Bound prompt + completion to ``max_length`` tokens; returns what is left, units renumbered from 0, and how many were dropped.
+    """Bound prompt + completion to ``max_length`` tokens; returns what is left, units renumbered from 0, and how many
+    were dropped.
 
-    ``truncate`` cuts completions on the right. Where that leaves no completion token, and wherever ``drop`` meets a sequence that
-    is over length, the whole unit goes: half a pair cannot be trained on. Completions without a token go too.
+    ``truncate`` cuts completions on the right. Where that leaves no completion token, and wherever ``drop`` meets a
+    sequence that is over length, the whole unit goes: half a pair cannot be trained on. Completions without a token go
+    too.
 
     Raises:
         StageFailure: nothing is left.
@@ -166,9 +171,10 @@ def bound_length(
 def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
     """Stage function: write a view to ``sequences.parquet``, and its size to ``view.json``.
 
-    ``config`` holds ``view``, ``options``, ``template`` (text with ``{problem}``), ``max_length`` and ``over_length``. The view of
-    demonstrations reads the input ``problems``; the others read ``rollouts``, whose prompts are encoded anew from the template
-    if ``problems`` is an input too, and kept as sampled if it is not. ``model`` gives the tokenizer. Counts ``sequences``.
+    ``config`` holds ``view``, ``options``, ``template`` (text with ``{problem}``), ``max_length`` and ``over_length``.
+    The view of demonstrations reads the input ``problems``; the others read ``rollouts``, whose prompts are encoded
+    anew from the template if ``problems`` is an input too, and kept as sampled if it is not. ``model`` gives the
+    tokenizer. Counts ``sequences``.
 
     Raises:
         StageFailure: nothing is left to train on.
@@ -176,25 +182,22 @@ def build(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, c
     """
     view, options = resolve(config["view"], config.get("options") or {})
     problems = read_problems(inputs["problems"] / "problems.jsonl") if "problems" in inputs else []
-    tokenizer = models.load_tokenizer(inputs["model"]) if problems else None
+    tokenizer: Any = models.load_tokenizer(inputs["model"]) if "problems" in inputs else None
 
-    def encode(text: str) -> list[int]:
-        assert tokenizer is not None
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def encode_prompt(problem: Problem) -> list[int]:
-        return models.encode_prompts(tokenizer, config["template"], [problem])[0]
+    def prompts_of(wanted: Sequence[Problem]) -> dict[str, list[int]]:
+        prompts = models.encode_prompts(tokenizer, config["template"], wanted, context.note)
+        return {problem.id: prompt for problem, prompt in zip(wanted, prompts, strict=True)}
 
     if view.reads == "problems":
-        end = [tokenizer.eos_token_id] if tokenizer is not None else []
-        sequences = view.function(problems, encode_prompt, lambda text: encode(text) + end, **options)
+        solved = [problem for problem in problems if problem.solution]
+        prompts, ids = prompts_of(solved), models.encode_solutions(tokenizer, solved, context.note)
+        solutions = {problem.solution: row for problem, row in zip(solved, ids, strict=True)}
+        sequences = view.function(problems, lambda problem: prompts[problem.id], solutions.__getitem__, **options)
     else:
         rollouts = read_records(inputs["rollouts"] / "rollouts.parquet", Rollout)
         if problems:
             used = {rollout.problem_id for rollout in rollouts}
-            rollouts = with_prompts(
-                rollouts, {problem.id: encode_prompt(problem) for problem in problems if problem.id in used}
-            )
+            rollouts = with_prompts(rollouts, prompts_of([problem for problem in problems if problem.id in used]))
         sequences = view.function(rollouts, **options)
     kept, dropped = bound_length(sequences, config["max_length"], config["over_length"])
     write_records(output / "sequences.parquet", TrainingSequence, kept)

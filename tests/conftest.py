@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rlbench.graph.execute import single_thread_environment
+from rlbench.graph.machine import single_thread_environment
 
 os.environ.update(single_thread_environment())  # before anything imports torch
 
 import pytest
 
-from rlbench.runner import Results, run
+from rlbench.running.runner import Results, run
 
 TINY = Path(__file__).parent / "recipes" / "tiny.toml"
 

@@ -1,7 +1,8 @@
 """Every objective's loss and gradient worked out by hand, and ``holds``, which asks whether a function has them.
 
-A case's numbers are written out from the probabilities in it: no value here was made by running the code. p, q are the probabilities
-of the trained tokens under the policy and under the older or the reference policy, r = p / q, and log means the natural one.
+A case's numbers are written out from the probabilities in it: no value here was made by running the code. p, q are the
+probabilities of the trained tokens under the policy and under the older or the reference policy, r = p / q, and log
+means the natural one.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Expected:
 class Case:
     """An input with what has to come out of it.
 
-    ``fields`` are those of the tokens [T]; ``logp``, ``old_logp``, ``ref_logp`` are given as probabilities. ``gradient`` is that of
-    the sum of all terms, each times its coefficient, with respect to ``logp`` and, where they are read, ``entropy`` and ``value``.
+    ``fields`` are those of the tokens [T]; ``logp``, ``old_logp``, ``ref_logp`` are given as probabilities.
+    ``gradient`` is that of the sum of all terms, each times its coefficient, with respect to ``logp`` and, where they
+    are read, ``entropy`` and ``value``.
     """
 
     lengths: tuple[int, ...]
@@ -51,19 +53,13 @@ class Case:
 
     def batch(self, dtype: torch.dtype = torch.float64) -> TokenBatch:
         """The input, what is trained a leaf that takes a gradient."""
-        sequences, tokens = len(self.lengths), sum(self.lengths)
         values = {name: torch.tensor(numbers, dtype=dtype) for name, numbers in self.fields.items()}
         values = {name: x.log() if name.endswith("logp") else x for name, x in values.items()}
         for name in TRAINED:
             if name in values:
                 values[name].requires_grad_()
-        return TokenBatch(
-            sequence=torch.repeat_interleave(torch.arange(sequences), torch.tensor(self.lengths)),
-            token_id=torch.arange(tokens),
-            position=torch.cat([torch.arange(n) for n in self.lengths]),
-            reward=torch.tensor(self.reward or (0.0,) * sequences, dtype=dtype),
-            group=torch.zeros(sequences, dtype=torch.long),
-            fields=values,
+        return TokenBatch.from_lengths(
+            self.lengths, reward=self.reward or None, group=[0] * len(self.lengths), **values
         )
 
 
@@ -78,8 +74,8 @@ class Golden:
 def holds(name: str, function: Callable[..., Tensor | Loss]) -> bool:
     """Whether ``function`` gives what the golden of ``name`` says, in float64; False too where it raises.
 
-    Compared are each term's values, shape, coefficient and reduction, and the gradients. The reduction that an objective is
-    registered with is compared if the function carries it, so an undecorated function may be given.
+    Compared are each term's values, shape, coefficient and reduction, and the gradients. The reduction that an
+    objective is registered with is compared if the function carries it, so an undecorated function may be given.
     """
     golden = GOLDENS[name]
     try:
@@ -134,7 +130,9 @@ Q = (0.25, 0.25, 0.2, 0.4)  # r = 2, 1, 1/2, 2
 
 
 def _likelihood(weights: tuple[float, ...], **options: Any) -> Case:
-    """A case of -sg(w) log p at the probabilities P of a sequence of three and one of one: values -w log p, gradient -w."""
+    """A case of -sg(w) log p at the probabilities P of a sequence of three and one of one: values -w log p, gradient
+    -w.
+    """
     nll = (N50, N25, N10, N80)
     values = tuple(w * n for w, n in zip(weights, nll, strict=True))
     fields = {"logp": P, **options.pop("fields", {})}
@@ -143,9 +141,12 @@ def _likelihood(weights: tuple[float, ...], **options: Any) -> Case:
 
 
 def _surrogate(clip_low_name: str, clip_high_name: str) -> tuple[Case, ...]:
-    """The clipped surrogate at both sides of both bounds with both signs of the advantage; the gradient of r A is r A."""
-    # r = 2, 1/2, 2, 1/2 with A = 1, 1, -1, -1 and bounds 0.8, 1.2: held at 1.2; below the range and left alone; above it and left
-    # alone, since it is the worse of -2 and -1.2; held at 0.8. Then r = 1.1 inside the range with A = 2, -2.
+    """The clipped surrogate at both sides of both bounds with both signs of the advantage; the
+    gradient of r A is r A.
+    """
+    # r = 2, 1/2, 2, 1/2 with A = 1, 1, -1, -1 and bounds 0.8, 1.2: held at 1.2; below the range and left alone; above
+    # it and left alone, since it is the worse of -2 and -1.2; held at 0.8. Then r = 1.1 inside the range with A = 2,
+    # -2.
     every_side = Case(
         (4, 2),
         {
@@ -176,7 +177,8 @@ def _default_bounds(low: float, high: float) -> Case:
     return Case((1, 1), fields, _one((-1 - high, 1 - low)), {"logp": (0.0, 0.0)})
 
 
-# Pairs. The first: log-ratios log 2, log 4, 0 (sum 3 log 2, mean log 2) against log 2. The second: 0 against log 2 twice.
+# Pairs. The first: log-ratios log 2, log 4, 0 (sum 3 log 2, mean log 2) against log 2. The second: 0 against log 2
+# twice.
 PAIR_LENGTHS = (3, 1, 1, 2)
 PAIR_P = (0.5, 0.4, 0.1, 0.8, 0.5, 0.5, 0.5)
 PAIR_Q = (0.25, 0.1, 0.1, 0.4, 0.5, 0.25, 0.25)
@@ -202,7 +204,8 @@ GOLDENS: dict[str, Golden] = {
     "iw_sft": Golden(
         "token-mean",
         (
-            # r = 2, 4, 1: geometric mean 2 (their product is 8); r = 1/2 alone; with the bound at 1.5 only the first is cut.
+            # r = 2, 4, 1: geometric mean 2 (their product is 8); r = 1/2 alone; with the bound at 1.5 only the first is
+            # cut.
             Case(
                 (3, 1),
                 {"logp": (0.5, 0.4, 0.1, 0.2), "ref_logp": (0.25, 0.1, 0.1, 0.4)},
@@ -256,8 +259,8 @@ GOLDENS: dict[str, Golden] = {
         ),
     ),
     "chord_phi": Golden("token-mean", (_likelihood((0.25, 0.1875, 0.09, 0.16)),)),  # p (1-p)
-    # KL of (q, 1-q) to (p, 1-p): 1/4 log 1/2 + 3/4 log 3/2; 0; 1/5 log 2 + 4/5 log 8/9; 2/5 log 1/2 + 3/5 log 3. Its gradient is
-    # (p-q)/(1-p) = 1/2, 0, -1/9, 2, and that of the first term -p.
+    # KL of (q, 1-q) to (p, 1-p): 1/4 log 1/2 + 3/4 log 3/2; 0; 1/5 log 2 + 4/5 log 8/9; 2/5 log 1/2 + 3/5 log 3. Its
+    # gradient is (p-q)/(1-p) = 1/2, 0, -1/9, 2, and that of the first term -p.
     "asft": Golden(
         "token-mean",
         tuple(
@@ -338,7 +341,8 @@ GOLDENS: dict[str, Golden] = {
             ),
         ),
     ),
-    # Rewards 1, 0, 0, -1, 1/1000. Products of r: 5/16, and a right answer is not tapered; 5/8 x 2/5 = 1/4; 2, held at 1; 1/2; 2.
+    # Rewards 1, 0, 0, -1, 1/1000. Products of r: 5/16, and a right answer is not tapered; 5/8 x 2/5 = 1/4; 2, held at
+    # 1; 1/2; 2.
     "topr": Golden(
         "sequence-mean-token-sum",
         (
@@ -411,8 +415,8 @@ GOLDENS: dict[str, Golden] = {
             ),
         ),
     ),
-    # Means of log r: log 2 against log 2, and 0 against log 2. beta = 1/2 has the target 1: 1 and (log 2 + 1)^2, gradients
-    # 2 (difference - target) over the sequence's length. beta = 0.1 has the target 5.
+    # Means of log r: log 2 against log 2, and 0 against log 2. beta = 1/2 has the target 1: 1 and (log 2 + 1)^2,
+    # gradients 2 (difference - target) over the sequence's length. beta = 0.1 has the target 5.
     "ipo": Golden(
         "pair-mean",
         (
@@ -431,7 +435,8 @@ GOLDENS: dict[str, Golden] = {
             ),
         ),
     ),
-    # Means of log p: -2 log 2 against -3 log 2, and -log 2 against -log 2 (of two tokens). Margins: 2 log 2 - gamma and -gamma.
+    # Means of log p: -2 log 2 against -3 log 2, and -log 2 against -log 2 (of two tokens). Margins: 2 log 2 - gamma and
+    # -gamma.
     "simpo": Golden(
         "pair-mean",
         (
@@ -468,8 +473,8 @@ GOLDENS: dict[str, Golden] = {
     "gspo": Golden(
         "sequence-mean",
         (
-            # Sequences of three with r = 2, 4, 1 (geometric mean 2) and one of two with r = 1/2, 1/2: held above, left alone above, held
-            # below, left alone below. The gradient of s A is s A over the length.
+            # Sequences of three with r = 2, 4, 1 (geometric mean 2) and one of two with r = 1/2, 1/2: held above, left
+            # alone above, held below, left alone below. The gradient of s A is s A over the length.
             Case(
                 (3, 3, 2, 2),
                 {
@@ -493,7 +498,8 @@ GOLDENS: dict[str, Golden] = {
     "rloo": Golden(
         "sequence-mean",
         (
-            # Products of r: 2 x 0.55 = 1.1 inside, 4 held at 1.2, 4 left alone, 1/4 held at 0.8, 1/4 left alone; the gradient of s A is s A.
+            # Products of r: 2 x 0.55 = 1.1 inside, 4 held at 1.2, 4 left alone, 1/4 held at 0.8, 1/4 left alone; the
+            # gradient of s A is s A.
             Case(
                 (2, 2, 2, 2, 2),
                 {
@@ -540,10 +546,10 @@ GOLDENS: dict[str, Golden] = {
     "value": Golden(
         "token-mean",
         (
-            # near is V held within 1/2 of the old value, and the larger of two squares, 1/2 (V-R)^2 and 1/2 (near-R)^2, counts.
-            # Old values 0: V = 1, R = 2, near 1/2, the error 3/2 has no gradient; V = -1, R = -2 likewise; V = -2, R = 1, near -1/2, the
-            # error 3 of V counts. Old values 1.2, 1 and 1: V = 0.9, R = 0, near 0.9 too; V = 3, R = 2.5, near 1.5, the error 1 of near
-            # counts; V = 1.2, R = 1.7, near 1.2 too.
+            # near is V held within 1/2 of the old value, and the larger of two squares, 1/2 (V-R)^2 and 1/2 (near-R)^2,
+            # counts. Old values 0: V = 1, R = 2, near 1/2, the error 3/2 has no gradient; V = -1, R = -2 likewise; V =
+            # -2, R = 1, near -1/2, the error 3 of V counts. Old values 1.2, 1 and 1: V = 0.9, R = 0, near 0.9 too; V =
+            # 3, R = 2.5, near 1.5, the error 1 of near counts; V = 1.2, R = 1.7, near 1.2 too.
             Case(
                 (3, 3),
                 {

@@ -65,7 +65,6 @@ SAME = r"""
     30^\circ ~ \arcsin\frac12 = 30^\circ
     2x+3 ~ y = 2x+3
     2x+3 ~ 2x+3 = y
-    \begin{cases} x & x \ge 0 \\ -x & x < 0 \end{cases} ~ \begin{cases} -x & \text{if } x < 0 \\ x & \text{if } x \ge 0 \end{cases}
     12 ~ \frac{35}{3} \approx 12
     0.577 ~ \frac{\sqrt{3}}{3} \approx 0.577
     \frac{1}{\sqrt3} ~ \frac{\sqrt{3}}{3} \approx 0.577
@@ -461,7 +460,6 @@ SAME = r"""
     \begin{pmatrix}-2&1\\1.5&-0.5\end{pmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}^{-1}
     \begin{pmatrix}1\\0\end{pmatrix} ~ -\begin{pmatrix}-1\\0\end{pmatrix}
     \begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}3\\4\end{pmatrix} + \begin{pmatrix}0\\0\end{pmatrix}
-    \mathbf{r} = \begin{pmatrix}1\\2\end{pmatrix} + t\begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}1+3t\\2+4t\end{pmatrix}
     \left(\begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array}\right) ~ \begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}
     x^2 ~ x^{2.0}
     x^{2.5} ~ x^2\sqrt{x}

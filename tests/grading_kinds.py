@@ -1,8 +1,9 @@
-r"""Pairs of a gold and an answer that are, or are not, one: drawn kind by kind, with a truth that is known before anything grades them.
+r"""Pairs of a gold and an answer that are, or are not, one: drawn kind by kind, with a truth that is known before
+anything grades them.
 
-Each kind is a function of a source of randomness that returns a ``Pair``; half of its pairs are right and half are wrong. The truth
-comes from how a pair is built (integers, exact fractions, membership of points), never from a grader. To add a kind, write such a
-function with ``@kind``; ``test_grading_kinds.py`` draws from all of them.
+Each kind is a function of a source of randomness that returns a ``Pair``; half of its pairs are right and half are
+wrong. The truth comes from how a pair is built (integers, exact fractions, membership of points), never from a grader.
+To add a kind, write such a function with ``@kind``; ``test_grading_kinds.py`` draws from all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from random import Random
 
 from hypothesis import strategies as st
@@ -76,7 +78,7 @@ def _exact(draw: Random) -> tuple[str, float]:
     return rf"{factor} + \sqrt{{{root}}}", factor + math.sqrt(root)
 
 
-# An exact value and its rounding -------------------------------------------------------------------------------------------------
+# An exact value and its rounding ------------------------------------------------------------------------------------
 
 _BESIDE = (
     r"{} \approx {}",
@@ -106,7 +108,7 @@ def approximation(draw: Random) -> Pair:
     return Pair(gold, beside.format(other, draw.choice((rounded, f"{far:.3f}"))), False)
 
 
-# Sets of numbers -----------------------------------------------------------------------------------------------------------------
+# Sets of numbers ----------------------------------------------------------------------------------------------------
 
 _GRID = [Fraction(n, 2) for n in range(-42, 43)]
 Piece = tuple[int | None, int | None, bool, bool]  # low, high (None: infinite), closed there
@@ -200,7 +202,7 @@ def without_points(draw: Random) -> Pair:
     points = sorted(draw.sample(range(-9, 10), draw.choice((1, 1, 2))))
     others = points if _coin(draw) else sorted({points[0] + draw.choice((-1, 1)), *points[1:]})
     listed, parts = ", ".join(map(str, points)), [None, *points, None]
-    cut = r"\cup".join(_interval((low, high, False, False)) for low, high in zip(parts, parts[1:], strict=False))
+    cut = r"\cup".join(_interval((low, high, False, False)) for low, high in pairwise(parts))
     gold = draw.choice((cut, rf"\mathbb{{R}} \setminus \{{{listed}\}}"))
     listed = ", ".join(map(str, others))
     spelled = [
@@ -302,7 +304,7 @@ def absolute_values(draw: Random) -> Pair:
     return Pair(gold, f"|{moved}| {sign} {other}", other == radius)
 
 
-# Unicode -------------------------------------------------------------------------------------------------------------------------
+# Unicode ------------------------------------------------------------------------------------------------------------
 
 _RAISED = str.maketrans("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
 _LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -400,7 +402,7 @@ def _runs(text: str) -> list[str]:
     return found
 
 
-# Equations -----------------------------------------------------------------------------------------------------------------------
+# Equations ----------------------------------------------------------------------------------------------------------
 
 
 @kind
@@ -437,7 +439,7 @@ def equations(draw: Random) -> Pair:
     return Pair(*draw.choice([row for row in rows if row[2] is _coin(draw)] or rows))
 
 
-# Degrees -------------------------------------------------------------------------------------------------------------------------
+# Degrees ------------------------------------------------------------------------------------------------------------
 
 _SINES = {0: "0", 30: r"\frac{1}{2}", 45: r"\frac{\sqrt{2}}{2}", 60: r"\frac{\sqrt{3}}{2}", 90: "1"}
 
@@ -468,7 +470,7 @@ def degrees_in_functions(draw: Random) -> Pair:
     return Pair(*draw.choice([row for row in rows if row[2] is _coin(draw)] or rows))
 
 
-# Matrices ------------------------------------------------------------------------------------------------------------------------
+# Matrices -----------------------------------------------------------------------------------------------------------
 
 Rows = list[list[int]]
 
@@ -510,7 +512,7 @@ def matrices(draw: Random) -> Pair:
     return Pair(_matrix(gold), answer, same)
 
 
-# Powers --------------------------------------------------------------------------------------------------------------------------
+# Powers -------------------------------------------------------------------------------------------------------------
 
 
 @kind
@@ -545,7 +547,7 @@ def powers(draw: Random) -> Pair:
     return Pair(*draw.choice([row for row in rows if row[2] is _coin(draw)] or rows))
 
 
-# Commands without their backslash ------------------------------------------------------------------------------------------------
+# Commands without their backslash -----------------------------------------------------------------------------------
 
 
 @kind
@@ -601,7 +603,7 @@ def missing_backslashes(draw: Random) -> Pair:
     return Pair(changed if changed != gold else "no", answer, False)
 
 
-# Neighbours: what answers look like besides ----------------------------------------------------------------------------------------
+# Neighbours: what answers look like besides -------------------------------------------------------------------------
 
 
 def _one_of(draw: Random, rows: list[tuple[str, str, bool]]) -> Pair:
@@ -741,7 +743,7 @@ def expressions(draw: Random) -> Pair:
             (rf"\frac{{{a} + {b}i}}{{{c}}}", rf"\frac{{{a}}}{{{c}}} + \frac{{{b}}}{{{c}}}i", True),
             (rf"\frac{{{a}}}{{\sqrt{{{b}}}}}", rf"\frac{{{a}\sqrt{{{b}}}}}{{{b}}}", True),
             (rf"{a}\cdot 2^{{n+1}}", rf"{2 * a} \cdot 2^n", True),
-            (rf"\binom{{n}}{{2}}", r"\frac{n(n-1)}{2}", True),
+            (r"\binom{n}{2}", r"\frac{n(n-1)}{2}", True),
             (f"{a}{x} + {b}", f"{a}{'y' if x != 'y' else 'z'} + {b}", False),
             (f"{a}{x} + {b}", f"{b}{x} + {a}", False),
             (product, f"({x}-{a})({x}-{b})", False),
@@ -890,7 +892,7 @@ def by_cases(draw: Random) -> Pair:
     )
 
 
-# Outputs that were not asked for a box ---------------------------------------------------------------------------------------------
+# Outputs that were not asked for a box ------------------------------------------------------------------------------
 
 _MARKERS = ("<|im_end|>", "</s>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>", "<|end|>", "<｜end▁of▁sentence｜>")
 

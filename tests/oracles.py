@@ -1,12 +1,15 @@
-"""TRL's own trainers as oracles: loss and gradients of one optimiser step, theirs by ``Trainer.train`` and ours by ``Learner.step``.
+"""TRL's own trainers as oracles: loss and gradients of one optimiser step, theirs by ``Trainer.train`` and ours by
+``Learner.step``.
 
-TRL's side is nobody's rewriting of it: the real trainer is built on a tiny model, it tokenises, collates, samples, scores and
-accumulates as it does for a user, with a learning rate of 0, and a callback copies the gradients that it would hand to its optimiser.
-Each step is two micro-batches of theirs; ours is cut differently, into packed ones. Ours then gets the same token ids, and
-nothing else: log-probabilities of the older and the reference policy are the engine's own.
+TRL's side is nobody's rewriting of it: the real trainer is built on a tiny model, it tokenises, collates, samples,
+scores and accumulates as it does for a user, with a learning rate of 0, and a callback copies the gradients that it
+would hand to its optimiser. Each step is two micro-batches of theirs; ours is cut differently, into packed ones. Ours
+then gets the same token ids, and nothing else: log-probabilities of the older and the reference policy are the engine's
+own.
 
-The trainers that sample take two optimiser steps on the same samples, as TRL does with ``num_iterations = 2``. Before the second, which
-is the one compared, all weights are moved, so that ratios are well away from 1. Their temperature is not 1.
+The trainers that sample take two optimiser steps on the same samples, as TRL does with ``num_iterations = 2``. Before
+the second, which is the one compared, all weights are moved, so that ratios are well away from 1. Their temperature is
+not 1.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ from rlbench.recipe import TrainingConfig
 from rlbench.records import TrainingSequence
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY, build_tokenizer
 from rlbench.training.batching import Example, examples_of
-from rlbench.training.offline import credit
+from rlbench.training.credit import credit
 from rlbench.training.policy import Policy, annotate
-from rlbench.training.step import BoundObjective, Component, Learner
+from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 TEMPERATURE = 0.8
 MOST_NEW_TOKENS = 12
@@ -53,8 +56,9 @@ Objective = Callable[..., Tensor | Loss]
 class Step:
     """An optimiser step of TRL: what it was taken on, and what came of it.
 
-    ``advantages`` has one a sequence; ``stats`` is what TRL logged of the step, ``microbatches`` the number that it was taken in.
-    ``moved`` says that the policy was not the one that had sampled any more. The gradient is by parameter, before any clipping.
+    ``advantages`` has one a sequence; ``stats`` is what TRL logged of the step, ``microbatches`` the number that it was
+    taken in. ``moved`` says that the policy was not the one that had sampled any more. The gradient is by parameter,
+    before any clipping.
     """
 
     sequences: Sequence[TrainingSequence]
@@ -75,12 +79,16 @@ def policy_model() -> PreTrainedModel:
 
 
 def reference_model() -> PreTrainedModel:
-    """The reference of the losses of pairs: near the policy, as a reference is, so that no loss is out of its interesting range."""
+    """The reference of the losses of pairs: near the policy, as a reference is, so that no loss is out of its
+    interesting range.
+    """
     return move(tiny_model(seed=0), 0.03, seed=1)
 
 
 def move(model: PreTrainedModel, scale: float = 0.01, seed: int = 4) -> PreTrainedModel:
-    """Change every weight a little; by default so that ratios of tokens are mostly 0.6 to 1.5, and at the most 0.3 and 3."""
+    """Change every weight a little; by default so that ratios of tokens are mostly 0.6 to 1.5, and at the most 0.3 and
+    3.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -92,7 +100,9 @@ def move(model: PreTrainedModel, scale: float = 0.01, seed: int = 4) -> PreTrain
 
 
 class _Capture(TrainerCallback):
-    """Copies the gradients before the last optimiser step, and moves the weights at its start; counts its micro-batches."""
+    """Copies the gradients before the last optimiser step, and moves the weights at its start; counts its
+    micro-batches.
+    """
 
     def __init__(self, moving: bool) -> None:
         self.moving = moving
@@ -112,7 +122,9 @@ class _Capture(TrainerCallback):
 
 
 def _arguments(output: str, *, batch: int, steps: int, accumulation: int = 2, **options: Any) -> dict[str, Any]:
-    """Everything that must not depend on a default: no learning, no rounding to bfloat16, nothing recomputed, written or sent."""
+    """Everything that must not depend on a default: no learning, no rounding to bfloat16, nothing recomputed, written
+    or sent.
+    """
     return {
         "output_dir": output,
         "use_cpu": True,
@@ -308,7 +320,9 @@ def _rows_of(batch: Mapping[str, Tensor]) -> list[tuple[list[int], list[int], fl
 
 
 def examples_for(step: Step, rows: str) -> list[Example]:
-    """The step's sequences with everything that an objective may read of the older and the reference policy, and the advantages."""
+    """The step's sequences with everything that an objective may read of the older and the reference policy, and the
+    advantages.
+    """
     examples = examples_of(step.sequences, rows)
     for model, name in ((policy_model(), "old_logp"), (reference_model(), "ref_logp")):
         annotate(Policy(model, temperature=step.temperature), examples, {"logp": name}, TOKENS_PER_MICROBATCH, CPU)
@@ -360,7 +374,9 @@ def deviation(step: Step, function: Objective, hyperparameters: Mapping[str, Any
 
 @dataclass(frozen=True)
 class Oracle:
-    """TRL's step for an objective, and the hyper-parameters that mean the same to ours; called with a function, its deviation."""
+    """TRL's step for an objective, and the hyper-parameters that mean the same to ours; called with a function, its
+    deviation.
+    """
 
     step: Callable[[], Step]
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -369,8 +385,8 @@ class Oracle:
         return deviation(self.step(), function, self.hyperparameters)
 
 
-# None of these values is a default, so that no default can hide what was mixed up. TRL's bound for cispo is the weight itself, its
-# others are distances from 1.
+# None of these values is a default, so that no default can hide what was mixed up. TRL's bound for cispo is the weight
+# itself, its others are distances from 1.
 LOW, HIGH = 0.1, 0.15
 BOUNDS = {"clip_low": LOW, "clip_high": HIGH}
 CLIP = {"epsilon": LOW, "epsilon_high": HIGH}
@@ -406,7 +422,7 @@ def advantage_deviation(step: Step, hyperparameters: Mapping[str, Any], function
     assert step.advantages is not None
     examples = examples_of(step.sequences, "sequences")
     attached = function.__rlbench__  # type: ignore[attr-defined]
-    credit(Component(attached["name"], function, hyperparameters, attached["reads"]), examples)
+    credit(BoundComponent(attached["name"], function, hyperparameters, attached["reads"]), examples)
     pairs = zip(examples, step.advantages, strict=True)
     errors = [(example.fields["advantage"] - advantage).abs().max().item() for example, advantage in pairs]
     return max(errors) if all(map(math.isfinite, errors)) else math.inf
@@ -429,7 +445,9 @@ ADVANTAGE_ORACLES: dict[str, Callable[[Callable[..., Any]], float]] = {
 
 @registry.objective("entropy_bonus", reads=("old_logp", "entropy"), reduction="sequence-mean")
 def entropy_bonus(batch: TokenBatch, *, coefficient: float = 0.0) -> Loss:
-    """GRPO with a bonus for entropy: a loss of two terms, of which the second has a coefficient and a reduction of its own."""
+    """GRPO with a bonus for entropy: a loss of two terms, of which the second has a coefficient and a reduction of its
+    own.
+    """
     loss = as_loss(registry.load("objective", "grpo")(batch, **BOUNDS))
     return Loss([*loss.terms, Term(-batch.entropy, coefficient, "token-mean")], loss.stats)
 
@@ -439,4 +457,6 @@ BONUS = Oracle(
     partial(sampled_step, "grpo", accumulation=1, loss_type="grpo", scale_rewards="group", entropy_coef=0.5, **CLIP),
     {"coefficient": 0.5},
 )
-"""What no registered objective needs and the engine has to do all the same: several terms, and the entropy with its gradient."""
+"""What no registered objective needs and the engine has to do all the same: several terms, and the entropy with its
+gradient.
+"""

@@ -1,15 +1,16 @@
-"""Plants wrong objectives, estimators and engine code, and asks which of the suite's nets catches each: kit, goldens, oracles.
+"""Plants wrong objectives, estimators and engine code, and asks which of the suite's nets catches each: kit, goldens,
+oracles.
 
     python tests/planted_bugs.py [--json]
 
-A bug is an edit of the real source: a snippet that has to be found there exactly once, and what takes its place. The edited file of
-an objective is loaded as a plug-in; estimators and engine code are changed in this process, function by function, and changed back.
-The nets are the conformance kit (``rlbench.testing.examine``), the golden values worked out by hand (``goldens.py``, for estimators
-the tests of their golden values in ``test_objectives.py``) and TRL's trainers (``oracles.py``). First the source as it is has to pass
-through all of them.
+A bug is an edit of the real source: a snippet that has to be found there exactly once, and what takes its place. The
+edited file of an objective is loaded as a plug-in; estimators and engine code are changed in this process, function by
+function, and changed back. The nets are the conformance kit (``rlbench.testing.examine``), the golden values worked out
+by hand (``goldens.py``, for estimators the tests of their golden values in ``test_objectives.py``) and TRL's trainers
+(``oracles.py``). First the source as it is has to pass through all of them.
 
-A table goes to stderr, and with ``--json`` the same as JSON to stdout. Exit codes: 0 every bug was caught; 1 some were not; 2 the
-script itself is wrong: a snippet is not there, an edit does not run, or the unedited source is caught.
+A table goes to stderr, and with ``--json`` the same as JSON to stdout. Exit codes: 0 every bug was caught; 1 some were
+not; 2 the script itself is wrong: a snippet is not there, an edit does not run, or the unedited source is caught.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from rlbench.graph.execute import single_thread_environment
+from rlbench.graph.machine import single_thread_environment
 
 os.environ.update(single_thread_environment())  # before anything imports torch
 
@@ -53,9 +54,11 @@ class Unsound(Exception):
 
 @dataclass(frozen=True)
 class Bug:
-    """``new`` in the place of ``old`` in a file of rlbench, and the registered functions ``judged`` that it makes wrong.
+    """``new`` in the place of ``old`` in a file of rlbench, and the registered functions ``judged`` that it makes
+    wrong.
 
-    ``kind`` is what they are; ``engine`` says that it is not their own file that is edited, and ``BONUS`` can be judged too.
+    ``kind`` is what they are; ``engine`` says that it is not their own file that is edited, and ``BONUS`` can be judged
+    too.
     """
 
     what: str
@@ -474,7 +477,8 @@ def _nets(name: str, kind: str, function: Callable[..., Any] | None) -> dict[str
 
 
 def _deviates(deviation: Callable[[], float], most: float) -> str:
-    """What is wrong with a deviation: it is too large, or it cannot be computed because the function raises or returns no loss.
+    """What is wrong with a deviation: it is too large, or it cannot be computed because the function raises or returns
+    no loss.
 
     Unsound: it cannot be computed for another reason, so that nothing was compared.
     """
@@ -528,7 +532,9 @@ def _planted(bug: Bug, text: str) -> Iterator[Callable[[str], Callable[..., Any]
 
 @contextlib.contextmanager
 def _replaced(bug: Bug, text: str) -> Iterator[None]:
-    """Give the functions of a module that differ in the edited text their code from there, for everyone who holds them."""
+    """Give the functions of a module that differ in the edited text their code from there, for
+    everyone who holds them.
+    """
     module = importlib.import_module("rlbench." + bug.file.removesuffix(".py").replace("/", "."))
     before, after = (_functions(ast.parse(source)) for source in (bug.source(), text))
     changed = [name for name in before if ast.dump(before[name]) != ast.dump(after[name])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import json
 import os
 import shutil
@@ -150,7 +151,9 @@ def test_a_store_without_permission_is_refused_in_one_line(tmp_path: Path) -> No
         os.chmod(sys.argv[1] + "/there/tmp", 0o555)
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
-        for action in (lambda: Store(sys.argv[1] + "/closed/new"), lambda: Store(sys.argv[1] + "/there").folder("ab").__enter__()):
+        closed = lambda: Store(sys.argv[1] + "/closed/new")
+        there = lambda: Store(sys.argv[1] + "/there").folder("ab").__enter__()
+        for action in (closed, there):
             try:
                 action()
             except UserError as error:
@@ -160,9 +163,11 @@ def test_a_store_without_permission_is_refused_in_one_line(tmp_path: Path) -> No
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     out, err = python(code, str(tmp_path)).communicate()
-    assert out.splitlines() == [
-        f"store {tmp_path}/{name}: no permission to use it; name another folder" for name in ("closed/new", "there")
-    ], err
+    first, second = out.splitlines()
+    owner = f"by nobody (dr-xr-xr-x, owner {getpass.getuser()}, " if os.getuid() == 0 else "("
+    assert first.startswith(f"store {tmp_path}/closed/new: {tmp_path}/closed cannot be written {owner}"), err
+    assert second.startswith(f"store {tmp_path}/there: {tmp_path}/there/tmp cannot be written {owner}"), err
+    assert first.endswith("); ask for permission or name another store")
 
 
 def test_a_full_disk_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -287,7 +292,7 @@ def test_a_lease_beats_and_keeps_its_folder_young(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(leases, "HEARTBEAT_S", 0.05)
     store = Store(tmp_path)
     with store.lease(FP) as lease, store.folder(FP) as folder:
-        lease.keep(folder)
+        lease.guard(folder)
         for path in (folder, lease.path):
             os.utime(path, (0, 0))
         time.sleep(0.5)

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from test_sampling import GREEDY, naive, prompts_of, requests_of
+from sampling_oracle import GREEDY, naive, prompts_of, requests_of
 from tiny_model import tiny_model
 
 from rlbench.bench.generate import available, bench_generate
 from rlbench.bench.yardstick import GenerateEngine
-from rlbench.cli import cli
-from rlbench.pipeline import build
+from rlbench.cli.main import cli
+from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.records import UserError
-from rlbench.runner import Results
+from rlbench.running.runner import Results
 from rlbench.sampling.engine import SamplingParams
 
 KEYS = {

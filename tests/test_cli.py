@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlbench.cli import cli
+from rlbench.cli.main import cli
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 QUICKSTART = str(RECIPES / "quickstart.toml")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tiny_model import Context, write_model
 
-from rlbench.contamination import is_verbatim, probe, rouge_l, truncate
+from rlbench.evaluation.contamination import is_verbatim, probe, rouge_l, truncate
 from rlbench.records import Probe, Problem, StageFailure, read_records, write_problems
-from rlbench.runner import Results, run
+from rlbench.running.runner import Results, run
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_probe_that_fails_is_told_as_a_missing_result_and_the_rows_stand(
     def fail(text: str, share: float) -> tuple[str, str]:
         raise StageFailure("nothing can be cut here")
 
-    monkeypatch.setattr("rlbench.contamination.truncate", fail)
+    monkeypatch.setattr("rlbench.evaluation.contamination.truncate", fail)
     overrides = ["evaluation.contamination={share=0.37}"]
     found = run(
         tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["sft"], overrides=overrides

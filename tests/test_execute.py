@@ -15,17 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbench.graph import execute
+from rlbench.graph import run_stage
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import (
-    Finished,
-    LocalExecutor,
-    Progress,
-    Schedule,
-    StageResult,
-    Started,
-    single_thread_environment,
-)
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Finished, Progress, Schedule, Started
 from rlbench.graph.stage import Requirements, Stage, StageContext, topological
 from rlbench.records import StageFailure, UserError
 
@@ -44,6 +39,8 @@ def write(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     (output / "text.txt").write_text(text)
     context.count(tokens=len(text), prompts=1)
     context.count(prompts=0.5)
+    context.note(f"{text} was written")
+    context.note(f"{text} was written")
     context.progress(1, 1, "written")
     config["text"] = "changed by the stage"
 
@@ -56,7 +53,7 @@ def keep(config: dict[str, Any], inputs: dict[str, Path], output: Path, context:
         KEPT.append(f"make {config['key']}")
         return config["key"]
 
-    (output / "text.txt").write_text(context.keep(config["key"], make, lambda value: KEPT.append(f"close {value}")))
+    (output / "text.txt").write_text(context.reuse(config["key"], make, lambda value: KEPT.append(f"close {value}")))
 
 
 def fail(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
@@ -181,6 +178,7 @@ def test_a_diamond_runs_each_stage_once_and_reports_it(store: Store) -> None:
     assert kinds == [(kind, name) for name in "abcd" for kind in (Started, Progress, Finished)]
     assert (events[1].done, events[1].total, events[1].note) == (1, 1, "written")
     assert results["d"].counters == {"tokens": 6, "prompts": 1.5}
+    assert results["d"].notes == store.manifest(d.fingerprint)["notes"] == ["dbacaa was written"]
 
 
 def test_what_is_done_is_not_done_again_and_keeps_its_measurements(store: Store) -> None:
@@ -192,11 +190,8 @@ def test_what_is_done_is_not_done_again_and_keeps_its_measurements(store: Store)
     assert all(isinstance(event, Finished) and event.result.cached for event in events)
     assert [event.result.stage.name for event in events] == ["a", "b"]
     for name, result in again.items():
-        assert (result.seconds, result.counters, result.peak_memory_bytes) == (
-            first[name].seconds,
-            first[name].counters,
-            first[name].peak_memory_bytes,
-        )
+        for key in ("seconds", "counters", "notes", "peak_memory_bytes"):
+            assert getattr(result, key) == getattr(first[name], key)
         assert not first[name].cached
     assert again["a"].seconds >= 0.05
     assert again["a"].peak_memory_bytes > 2**20
@@ -271,6 +266,7 @@ def test_the_manifest_tells_where_an_artifact_comes_from(store: Store) -> None:
     )
     assert manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert manifest["git"] is None or set(manifest["git"]) == {"commit", "dirty"}
+    assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["system"]
     assert set(manifest) >= {"seconds", "cpu_seconds", "counters", "peak_memory_bytes", "created", "files", "reason"}
 
 
@@ -366,9 +362,9 @@ def test_a_full_disk_is_told_as_such(store: Store) -> None:
 
 def test_a_full_disk_somewhere_else_is_not_blamed_on_the_store(store: Store) -> None:
     elsewhere = OSError(28, "No space left on device", "/somewhere/else")
-    assert not execute._is_full(elsewhere, store)
-    assert execute._is_full(OSError(28, "No space left on device", str(store.root / "tmp" / "x")), store)
-    assert execute._is_full(RuntimeError("I/O error: No space left on device (os error 28)"), store)
+    assert not run_stage._is_full(elsewhere, store)
+    assert run_stage._is_full(OSError(28, "No space left on device", str(store.root / "tmp" / "x")), store)
+    assert run_stage._is_full(RuntimeError("I/O error: No space left on device (os error 28)"), store)
 
 
 # -- several runs
@@ -468,7 +464,7 @@ def keep_and_fail(config: dict[str, Any], inputs: dict[str, Path], output: Path,
         KEPT.append("close")
         raise RuntimeError("it cannot be closed")
 
-    context.keep("engine", lambda: KEPT.append("make"), close)
+    context.reuse("engine", lambda: KEPT.append("make"), close)
     if config["number"] == 0:
         raise ValueError("broken")
     (output / "text.txt").write_text("done")
@@ -487,7 +483,7 @@ def test_what_a_stage_that_failed_has_kept_serves_nobody_and_what_cannot_be_clos
 def test_a_light_stage_leaves_what_is_kept_where_it_is(tmp_path: Path) -> None:
     KEPT.clear()
     first = Stage("s0", f"{__name__}:keep", 1, {"key": "a", "number": 0})
-    light = Stage("s1", f"{__name__}:write", 1, {"text": "w"}, {"before": first}, Requirements(light=True))
+    light = Stage("s1", f"{__name__}:write", 1, {"text": "w"}, {"before": first}, Requirements(holds_model=False))
     last = Stage("s2", f"{__name__}:keep", 1, {"key": "a", "number": 2}, {"before": light})
     LocalExecutor().execute([last], Store(tmp_path / "store"))
     assert KEPT == ["make a", "close a"]
@@ -502,6 +498,6 @@ def test_of_equally_urgent_stages_those_come_first_whose_model_an_idle_worker_ha
     ]
     last = stage("last", sampled[3])
     schedule = Schedule([*sampled, last], store)
-    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].keeps, None})]
+    names = [s.name for s in schedule.by_urgency(sampled, {sampled[1].warm_key, None})]
     assert names == ["s11", "s10", "s00", "s01"]  # s11 has a dependant; s10's model is kept
     assert [s.name for s in schedule.by_urgency(sampled)] == ["s11", "s00", "s10", "s01"]

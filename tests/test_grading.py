@@ -1,4 +1,6 @@
-"""Grading: the last box, and the pool of worker processes that can be killed. Conventions, attacks and agreement are tested elsewhere."""
+"""Grading: the last box, and the pool of worker processes that can be killed. Conventions, attacks and agreement are
+tested elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbench.boxed import final_boxes, last_boxed
 from rlbench.grading import DEFAULT, GRADERS
+from rlbench.grading.boxed import final_boxes, last_boxed
 from rlbench.grading.extract import MAX_ANSWER, read_answer
 from rlbench.grading.pool import Graded, Grader, shared_grader
 from rlbench.records import UserError
@@ -31,7 +33,7 @@ def hard(gold: int, answer: int) -> tuple[str, str]:
     return rf"{gold} \tan x", rf"\boxed{{{answer}\tan(x)}}"
 
 
-# Extraction ---------------------------------------------------------------------------------------------------------------------
+# Extraction -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_an_answer_of_the_longest_length_is_still_one() -> None:
     assert read_answer(r"\boxed{" + "1" * MAX_ANSWER + "}", "1") == "1" * MAX_ANSWER
 
 
-# The pool -----------------------------------------------------------------------------------------------------------------------
+# The pool -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +260,7 @@ def test_a_worker_may_think_of_one_answer_longer_than_of_another_but_none_is_los
         ]
 
 
-# Which grader ---------------------------------------------------------------------------------------------------------------------
+# Which grader ---------------------------------------------------------------------------------------------------------
 
 
 def test_graders_are_known_by_name_and_version_without_what_they_grade_with() -> None:
@@ -290,7 +292,7 @@ def test_the_shared_grader_is_one_for_each_name() -> None:
     assert isinstance(shared_grader().version, int)
 
 
-# Boxes ----------------------------------------------------------------------------------------------------------------------------
+# Boxes ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

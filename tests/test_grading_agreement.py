@@ -1,7 +1,8 @@
-r"""How far the graders agree with people, on cases that lie beside the repository and are no part of it; skipped where they are absent.
+r"""How far the graders agree with people, on cases that lie beside the repository and are no part of it; skipped where
+they are absent.
 
-``pytest -s tests/test_grading_agreement.py`` prints the table of docs/grading.md. Cases with a ``convention`` follow one grader's rule
-and not mathematics; they are graded for their verdicts' sake and not counted.
+``pytest -s tests/test_grading_agreement.py`` prints the table of docs/grading.md. Cases with a ``convention`` follow
+one grader's rule and not mathematics; they are graded for their verdicts' sake and not counted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def cases() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def new_kinds() -> list[dict[str, Any]]:
-    """Cases of kinds that the first set has few of. Their notes say why a label is what it is, and all of them count."""
+    """Cases of kinds that the first set has few of. Their notes say why a label is what it is; all of them count."""
     found = rows("grader_cases_2.jsonl")
     return [{**case, "convention": None} for case in found]
 
@@ -60,7 +61,8 @@ def show(title: str, cases: list[dict[str, Any]], grades: list[Graded]) -> None:
     verdicts = dict(Counter(grade.verdict for _, grade in counted))
     share = 1 - len(wrong) / len(counted)
     print(
-        f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, {verdicts}"
+        f"\n{title}: {len(counted) - len(wrong)} of {len(counted)} ({share:.1%}), {false_positives} false positives, "
+        f"{verdicts}"
     )
 
 
@@ -77,7 +79,8 @@ def test_the_grader_agrees_with_the_labels_and_the_document_lists_every_exceptio
 
 @pytest.mark.parametrize(
     ("grader", "apart"),
-    # qwen compares in order, takes letters for choices and what is within 1e-4 for equal; its output is never read as a sentence.
+    # qwen compares in order, takes letters for choices and what is within 1e-4 for equal; its output is never read as a
+    # sentence.
     [("rlbench", set()), ("qwen", {"n010", "n041", "n057", "n083", "n084", "n132", "n195"})],
 )
 def test_the_graders_agree_with_the_labels_on_new_kinds(

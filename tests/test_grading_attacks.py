@@ -1,4 +1,6 @@
-r"""What nobody should write in a box: each gets a verdict within the limit, never ``correct``, runs nothing, and leaves the pool whole."""
+r"""What nobody should write in a box: each gets a verdict within the limit, never ``correct``, runs nothing, and leaves
+the pool whole.
+"""
 
 from __future__ import annotations
 

@@ -63,16 +63,16 @@ def test_json_is_an_object_a_line_and_the_reading_can_be_chosen(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "part"),
     [
-        ({"id": "b", "output": "5"}, "no 'gold'"),
-        ({"id": "a", "gold": "1", "output": "5"}, "the id 'a' was there before"),
-        ({"gold": "1", "output": "5"}, "no 'id'"),
-        ({"id": "b", "gold": "1"}, "no 'output'"),
+        ({"id": "b", "output": "5"}, "`gold` is missing"),
+        ({"id": "a", "gold": "1", "output": "5"}, "`id` is 'a', already that of line 1"),
+        ({"gold": "1", "output": "5"}, "`id` is missing"),
+        ({"id": "b", "gold": "1"}, "`output` is missing"),
         ({"id": "b", "gold": " ", "output": "5"}, "empty"),
-        ({"id": "b", "gold": "1", "output": 5}, "'output' must be a string"),
+        ({"id": "b", "gold": "1", "output": 5}, "`output` must be text"),
         ("{", "not JSON"),
-        ("[1]", "not an object"),
+        ("[1]", "must be an object"),
         ("[" * 100_000, "not JSON"),
-        ({"id": "b", "gold": ["1"], "output": "5"}, "'gold' must be a string"),
+        ({"id": "b", "gold": ["1"], "output": "5"}, "`gold` must be text or a number"),
     ],
 )
 def test_a_bad_line_is_named_before_anything_is_graded(row: object, part: str, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_bad_line_is_named_before_anything_is_graded(row: object, part: str, t
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.jsonl", GOOD, {"id": "b", "output": "5"})
     for arguments, part in (
-        ([str(path)], f"{path}, line 2: no 'gold'"),
+        ([str(path)], f"{path}, line 2: `gold` is missing"),
         (["nowhere.jsonl"], "nowhere.jsonl"),
         ([str(path), "--grader", "quen"], "did you mean 'qwen'"),
         ([str(path), "--read", "boxes"], "--read"),
@@ -109,7 +109,8 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from rlbench.grading.files import grade_file\nfrom rlbench.grading.pool import Grader\n"
         "count = sum(grade.verdict == 'correct' for _, grade in grade_file(Path(sys.argv[1]), Grader()))\n"
-        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"  # getrusage's is also the parent's
+        # VmHWM is this process's alone; getrusage's peak is also the parent's.
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(count, peak.split()[1])"
     )
     done = subprocess.run(
@@ -119,7 +120,7 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
     assert correct == 1 and kilobytes < 160_000
 
 
-# The benchmark ------------------------------------------------------------------------------------------------------------------
+# The benchmark --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -147,7 +148,7 @@ def test_what_the_benchmark_grades_is_graded_as_it_was_made(mix: str) -> None:
     assert 100 < verdicts.count("correct") < 200 and verdicts.count("correct") + verdicts.count("wrong") == 300
 
 
-# qwen ---------------------------------------------------------------------------------------------------------------------------
+# qwen -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

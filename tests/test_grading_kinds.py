@@ -1,4 +1,6 @@
-r"""Kinds of answers, drawn in both directions by ``grading_kinds.py``: what is one is correct, what is not is not, by both graders."""
+r"""Kinds of answers, drawn in both directions by ``grading_kinds.py``: what is one is correct, what is not is not, by
+both graders.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from rlbench.grading.extract import read_answer
 from rlbench.grading.pool import Grader
 from rlbench.grading.symbolic import grade_slow
 
-# Kinds in which the rules of Qwen2.5-Math's evaluation say otherwise: it compares members in order, whatever their brackets and
+# Kinds in which the rules of Qwen2.5-Math's evaluation say otherwise: it compares members in order, whatever their
+# brackets and
 # units, knows no clock and no base, and takes x/100, 100x and what is within 1e-4 for x.
 BY_ITS_OWN_RULES = {
     "unions_of_intervals",

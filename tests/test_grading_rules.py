@@ -282,7 +282,7 @@ def test_every_answer_and_every_gold_equals_itself(gold: str, answer: str) -> No
     assert verdict(gold, gold) == verdict(answer, answer) == verdict(gold, f" {gold} .") == "correct"
 
 
-# The fast path -----------------------------------------------------------------------------------------------------------------
+# The fast path --------------------------------------------------------------------------------------------------------
 
 integers = st.integers(-(10**6), 10**6)
 numerals = st.one_of(
@@ -385,7 +385,7 @@ def test_normalising_twice_is_normalising_once(text: str) -> None:
     assert compact(normalise(once)) == compact(once)
 
 
-# Where the answer stands -------------------------------------------------------------------------------------------------------
+# Where the answer stands ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbench.metrics import avg_at_k, maj_at_k, pass_at_k
+from rlbench.analysis.metrics import avg_at_k, maj_at_k, pass_at_k
 
 
 def test_avg_is_the_share_of_correct_samples_of_each_problem():

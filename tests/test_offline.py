@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from tiny_model import Context, sequences, tiny_model, write_model, write_sequences
+from training_tables import lines, offline_config, table, weights
 
 from rlbench import models
-from rlbench.objectives import registry
 from rlbench.objectives.reduction import Totals
 from rlbench.recipe import TrainingConfig
 from rlbench.records import StageFailure, TrainingSequence
@@ -22,30 +22,6 @@ from rlbench.training.policy import Policy
 from rlbench.training.step import BoundObjective, Learner, schedule_factor
 
 CPU = torch.device("cpu")
-
-
-def table(name: str, plugins: tuple[Path, ...] = (), **hyperparameters: Any) -> dict[str, Any]:
-    catalogue = registry.describe(plugins)
-    found = catalogue.find(name, "objective")
-    return {
-        "name": name,
-        "hyperparameters": catalogue.resolve(name, "objective", hyperparameters),
-        "rows": found.rows,
-        "reads": list(found.reads),
-        "reduction": found.reduction,
-    }
-
-
-def config(name: str, **training: Any) -> dict[str, Any]:
-    chosen = {"learning_rate": 1e-3, "batch_size": 4, "epochs": 2, "tokens_per_microbatch": 100, **training}
-    return {
-        "objective": table(name),
-        "training": chosen,
-        "seed": 0,
-        "dtype": "float32",
-        "advantage": None,
-        "filters": [],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +38,15 @@ def run(
 ) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context()
-    context.hints["plugins"] = plugins or []
+    context.unhashed["plugins"] = plugins or []
     output.mkdir()
     offline.train(config, {"model": base, "sequences": write_sequences(folder / f"in{number}", rows)}, output, context)
     return output, context
 
 
-def lines(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "training.jsonl").read_text().splitlines()]
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
 def test_training_lowers_the_loss_and_writes_a_model_with_its_log(tmp_path: Path, base: Path) -> None:
     rows = sequences(10)
-    output, context = run(tmp_path, base, rows, config("sft", epochs=8, learning_rate=5e-3))
+    output, context = run(tmp_path, base, rows, offline_config("sft", epochs=8, learning_rate=5e-3))
     log = lines(output)
     assert len(log) == 24 and [line["step"] for line in log] == list(range(1, 25))
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
@@ -92,7 +60,7 @@ def test_training_lowers_the_loss_and_writes_a_model_with_its_log(tmp_path: Path
 
 
 def test_two_runs_give_the_same_bytes(tmp_path: Path, base: Path) -> None:
-    first, second = (run(tmp_path, base, sequences(10), config("dft"))[0] for _ in range(2))
+    first, second = (run(tmp_path, base, sequences(10), offline_config("dft"))[0] for _ in range(2))
     names = sorted(file.name for file in first.iterdir())
     assert names == sorted(file.name for file in second.iterdir())
     for name in names:
@@ -100,19 +68,19 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path, base: Path) -> None:
 
 
 def test_zero_learning_rate_leaves_the_bytes_of_the_weights(tmp_path: Path, base: Path) -> None:
-    output, _ = run(tmp_path, base, sequences(6), config("sft", learning_rate=0.0, weight_decay=0.1))
+    output, _ = run(tmp_path, base, sequences(6), offline_config("sft", learning_rate=0.0, weight_decay=0.1))
     assert weights(output) == weights(base)
-    changed, _ = run(tmp_path, base, sequences(6), config("sft", learning_rate=1e-5))
+    changed, _ = run(tmp_path, base, sequences(6), offline_config("sft", learning_rate=1e-5))
     assert weights(changed) != weights(base)
 
 
 def test_seeds_give_other_orders(tmp_path: Path, base: Path) -> None:
-    first, second = (run(tmp_path, base, sequences(10), {**config("sft"), "seed": seed})[0] for seed in (0, 1))
+    first, second = (run(tmp_path, base, sequences(10), {**offline_config("sft"), "seed": seed})[0] for seed in (0, 1))
     assert lines(first)[0]["loss"] != lines(second)[0]["loss"]
 
 
 def test_dpo_starts_at_ln_2_and_keeps_its_reference(tmp_path: Path, base: Path) -> None:
-    output, _ = run(tmp_path, base, sequences(12, unit=2), config("dpo", epochs=4))
+    output, _ = run(tmp_path, base, sequences(12, unit=2), offline_config("dpo", epochs=4))
     log = lines(output)
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert log[0]["sequences"] == 8  # four pairs
@@ -122,7 +90,7 @@ def test_dpo_starts_at_ln_2_and_keeps_its_reference(tmp_path: Path, base: Path) 
 def test_the_old_policy_of_offline_grpo_is_the_initial_one_and_its_steps_leave_it_behind(
     tmp_path: Path, base: Path
 ) -> None:
-    settings = {**config("grpo"), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
+    settings = {**offline_config("grpo"), "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}}}
     rows = sequences(8, group=4, sampled=True)
     output, _ = run(tmp_path, base, rows, settings)
     assert abs(lines(output)[0]["kl"]) < 1e-6  # the values stored with the samples are not the model's own
@@ -131,7 +99,7 @@ def test_the_old_policy_of_offline_grpo_is_the_initial_one_and_its_steps_leave_i
 
 def test_the_old_policy_is_the_initial_one_unless_it_is_refreshed(tmp_path: Path, base: Path) -> None:
     settings = {
-        **config("grpo", epochs=3, learning_rate=3e-3),
+        **offline_config("grpo", epochs=3, learning_rate=3e-3),
         "advantage": {"name": "group_norm", "hyperparameters": {"eps": 1e-4}},
     }
     kl = {}
@@ -172,14 +140,17 @@ def test_what_a_plugin_must_not_return_is_refused_with_file_and_line(
     kind: str, text: str, reason: str, tmp_path: Path, base: Path
 ) -> None:
     component = {"name": "f", "hyperparameters": {}}
-    settings = {**config("sft"), kind: [component] if kind == "filters" else component}
+    settings = {**offline_config("sft"), kind: [component] if kind == "filters" else component}
     plugin = {"path": "x.py", "source": "from rlbench import advantage, row_filter\n" + text}
     with pytest.raises(StageFailure, match=reason):
         run(tmp_path, base, sequences(4), settings, plugins=[plugin])
 
 
 def test_filters_drop_rows_and_leaving_none_fails(tmp_path: Path, base: Path) -> None:
-    settings = {**config("sft", epochs=1, batch_size=100), "filters": [{"name": "positive", "hyperparameters": {}}]}
+    settings = {
+        **offline_config("sft", epochs=1, batch_size=100),
+        "filters": [{"name": "positive", "hyperparameters": {}}],
+    }
     output, _ = run(tmp_path, base, sequences(10), settings)
     assert lines(output)[0]["sequences"] == 5
     losers = [row for row in sequences(10) if row.reward == 0]
@@ -188,7 +159,7 @@ def test_filters_drop_rows_and_leaving_none_fails(tmp_path: Path, base: Path) ->
 
 
 def test_an_estimator_that_needs_a_critic_fails_by_name(tmp_path: Path, base: Path) -> None:
-    settings = {**config("grpo"), "advantage": {"name": "gae", "hyperparameters": {}}}
+    settings = {**offline_config("grpo"), "advantage": {"name": "gae", "hyperparameters": {}}}
     with pytest.raises(StageFailure, match="'old_value' is read"):
         run(tmp_path, base, sequences(4, sampled=True), settings)
 
@@ -198,7 +169,7 @@ def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base:
     plugin.write_text(
         "from rlbench import objective\n@objective('broken')\ndef broken(batch):\n    return -batch.logp / 0.0\n"
     )
-    settings = {**config("sft"), "objective": table("broken", (plugin,))}
+    settings = {**offline_config("sft"), "objective": table("broken", (plugin,))}
     (tmp_path / "runs").mkdir()
     with pytest.raises(StageFailure, match=r"objective 'broken' \(x.py:2\): the loss became inf at step 1 of 6"):
         run(tmp_path / "runs", base, sequences(10), settings, plugins=[{"path": "x.py", "source": plugin.read_text()}])
@@ -212,16 +183,17 @@ def test_a_statistic_takes_the_place_of_nothing_that_the_engine_logs(tmp_path: P
     plugin = tmp_path / "plugin.py"
     plugin.write_text(text)
     (tmp_path / "runs").mkdir()
-    settings = {**config("sft"), "objective": table("mine", (plugin,))}
+    settings = {**offline_config("sft"), "objective": table("mine", (plugin,))}
     output, _ = run(tmp_path / "runs", base, sequences(4), settings, plugins=[{"path": "x.py", "source": text}])
-    plain, _ = run(tmp_path / "runs", base, sequences(4), config("sft"))
+    plain, _ = run(tmp_path / "runs", base, sequences(4), offline_config("sft"))
     assert [line["loss"] for line in lines(output)] == [line["loss"] for line in lines(plain)]
     assert lines(output)[0]["seven"] == 7
 
 
 def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, base: Path) -> None:
     first, second = (
-        run(tmp_path, base, sequences(6), config("sft", gradient_checkpointing=flag))[0] for flag in (False, True)
+        run(tmp_path, base, sequences(6), offline_config("sft", gradient_checkpointing=flag))[0]
+        for flag in (False, True)
     )
     assert [line["loss"] for line in lines(first)] == pytest.approx([line["loss"] for line in lines(second)], rel=1e-5)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_offline import table
 from tiny_model import Context, write_model
+from training_tables import online_config, table
 
 from rlbench import models
 from rlbench.grading.pool import Grader
@@ -20,7 +20,7 @@ from rlbench.training import online
 from rlbench.training.batching import Example
 from rlbench.training.online import OnlineLoop, correct_advantages, explained_variance, prompt_order, sampling_stats
 from rlbench.training.sampler import mismatch
-from rlbench.training.step import Component
+from rlbench.training.step import BoundComponent
 
 LINE = {
     "step",
@@ -45,30 +45,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"model": write_model(folder / "model"), "problems": folder / "problems"}
 
 
-def config(name: str, **changes: Any) -> dict[str, Any]:
-    """Rewards are drawn at random, because a model of random weights never answers."""
-    chosen = {
-        "objective": table(name),
-        "seed": 0,
-        "dtype": "float32",
-        "filters": [],
-        "critic": None,
-        "training": {"learning_rate": 1e-3, "tokens_per_microbatch": 200, "max_length": 64},
-        "online": {"steps": 2, "prompts_per_step": 4, "samples_per_prompt": 4, "mini_batches": 2, "max_new_tokens": 12},
-        "reward": {"name": "random", "hyperparameters": {}},
-        "advantage": {"name": "group_norm", "hyperparameters": {}},
-        "template": "<bos>{problem}\n",
-        "sampling": {"engine": "transformers", "batch_rows": 16},
-    }
-    for key, value in changes.items():
-        both = isinstance(chosen.get(key), dict) and isinstance(value, dict) and key in ("training", "online")
-        chosen[key] = {**chosen[key], **value} if both else value
-    return chosen
-
-
 def ppo_config(**changes: Any) -> dict[str, Any]:
     critic = {**table("value"), "learning_rate": 3e-3}
-    return config("ppo", **{"advantage": {"name": "gae", "hyperparameters": {}}, "critic": critic, **changes})
+    return online_config("ppo", **{"advantage": {"name": "gae", "hyperparameters": {}}, "critic": critic, **changes})
 
 
 def run(output: Path, inputs: dict[str, Path], config: dict[str, Any]) -> tuple[list[dict[str, Any]], Context]:
@@ -79,7 +58,7 @@ def run(output: Path, inputs: dict[str, Path], config: dict[str, Any]) -> tuple[
 
 
 def test_grpo_writes_a_model_and_one_line_an_optimiser_step(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    log, context = run(tmp_path / "out", inputs, config("grpo"))
+    log, context = run(tmp_path / "out", inputs, online_config("grpo"))
     assert [(line["step"], line["online_step"]) for line in log] == [(1, 1), (2, 1), (3, 2), (4, 2)]
     assert all(line.keys() >= LINE for line in log)
     assert log[0]["sampler_mismatch"] < 1e-4
@@ -104,7 +83,7 @@ def test_ppo_trains_a_critic_beside_the_policy(tmp_path: Path, inputs: dict[str,
     assert all(line["critic_grad_norm"] > 0 for line in log)
 
 
-@pytest.mark.parametrize("make", [lambda: config("grpo"), ppo_config])
+@pytest.mark.parametrize("make", [lambda: online_config("grpo"), ppo_config])
 def test_two_runs_give_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], make: Any) -> None:
     for name in ("first", "second"):
         run(tmp_path / name, inputs, make())
@@ -119,7 +98,7 @@ def test_zero_learning_rate_leaves_the_bytes_of_the_weights(tmp_path: Path, inpu
 
 def test_a_step_whose_samples_are_all_filtered_is_logged_and_skipped(inputs: dict[str, Path]) -> None:
     never = {"name": "random", "hyperparameters": {"probability": 0.0, "salt": 0}}
-    settings = config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}])
+    settings = online_config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}])
     with Grader() as grader:
         loop = OnlineLoop(settings, inputs, Context(), grader)
         before = [p.clone() for p in loop.policy.module.parameters()]
@@ -134,12 +113,12 @@ def test_a_run_whose_filters_keep_nothing_in_any_step_fails(tmp_path: Path, inpu
         run(
             tmp_path / "out",
             inputs,
-            config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]),
+            online_config("grpo", reward=never, filters=[{"name": "mixed_groups", "hyperparameters": {}}]),
         )
 
 
 def test_semi_online_samples_from_a_policy_that_is_refreshed_now_and_then(inputs: dict[str, Path]) -> None:
-    settings = config(
+    settings = online_config(
         "grpo", training={"learning_rate": 1e-2}, online={"steps": 4, "mini_batches": 1, "sync_interval": 2}
     )
     with Grader() as grader:
@@ -155,7 +134,7 @@ def test_refills_draw_other_prompts_until_the_step_is_full(inputs: dict[str, Pat
     mixed = [{"name": "mixed_groups", "hyperparameters": {}}]
     found = {}
     for refills in (0, 1, 5):
-        settings = config("grpo", reward=rare, filters=mixed, online={"refills": refills, "prompts_per_step": 4})
+        settings = online_config("grpo", reward=rare, filters=mixed, online={"refills": refills, "prompts_per_step": 4})
         with Grader() as grader:
             context = Context()
             loop = OnlineLoop(settings, inputs, context, grader)
@@ -171,7 +150,7 @@ def test_refills_draw_other_prompts_until_the_step_is_full(inputs: dict[str, Pat
 
 def test_refills_repeat_no_prompt_of_their_step(inputs: dict[str, Path]) -> None:
     with Grader() as grader:
-        loop = OnlineLoop(config("grpo", online={"refills": 9}), inputs, Context(), grader)
+        loop = OnlineLoop(online_config("grpo", online={"refills": 9}), inputs, Context(), grader)
         drawn = [int(i) for indices in loop._draws_of(1) for i in indices]
     assert sorted(drawn) == list(range(12))
 
@@ -180,16 +159,18 @@ def test_refills_repeat_no_prompt_of_their_step(inputs: dict[str, Path]) -> None
 def test_a_reward_that_is_no_finite_number_is_refused_with_file_and_line(value: str, inputs: dict[str, Path]) -> None:
     context = Context()
     text = f"from rlbench import reward\n@reward('mine')\ndef mine(rollout):\n    return {value}\n"
-    context.hints["plugins"] = [{"path": "x.py", "source": text}]
+    context.unhashed["plugins"] = [{"path": "x.py", "source": text}]
     with (
         Grader() as grader,
         pytest.raises(StageFailure, match=r"reward 'mine' \(x.py:2\) has to return a finite number"),
     ):
-        OnlineLoop(config("grpo", reward={"name": "mine", "hyperparameters": {}}), inputs, context, grader).step(0)
+        OnlineLoop(online_config("grpo", reward={"name": "mine", "hyperparameters": {}}), inputs, context, grader).step(
+            0
+        )
 
 
 def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, Path]) -> None:
-    settings = config(
+    settings = online_config(
         "grpo", objective={**table("grpo"), "reads": ["old_logp", "ref_logp"]}, training={"learning_rate": 1e-2}
     )
     with Grader() as grader:
@@ -202,7 +183,7 @@ def test_a_reference_is_the_policy_as_it_was_before_training(inputs: dict[str, P
 
 def test_methods_of_like_sizes_sample_the_same_at_first(inputs: dict[str, Path]) -> None:
     drawn = []
-    for settings in (config("grpo"), ppo_config()):
+    for settings in (online_config("grpo"), ppo_config()):
         with Grader() as grader:
             loop = OnlineLoop(settings, inputs, Context(), grader)
             drawn.append(loop._draw(0, loop.order[0]))
@@ -219,9 +200,9 @@ def test_bfloat16_samples_and_trains_in_the_same_precision(tmp_path: Path, input
 def test_what_cannot_be_trained_online_is_refused_by_name(inputs: dict[str, Path]) -> None:
     with Grader() as grader:
         with pytest.raises(StageFailure, match="'dpo' takes pairs"):
-            OnlineLoop(config("dpo"), inputs, Context(), grader)
+            OnlineLoop(online_config("dpo"), inputs, Context(), grader)
         with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
-            OnlineLoop(config("grpo", online={"prompts_per_step": 13}), inputs, Context(), grader)
+            OnlineLoop(online_config("grpo", online={"prompts_per_step": 13}), inputs, Context(), grader)
         with pytest.raises(StageFailure, match="a critic needs an advantage estimator that makes returns"):
             OnlineLoop(
                 ppo_config(advantage={"name": "group_norm", "hyperparameters": {}}), inputs, Context(), grader
@@ -255,7 +236,7 @@ def test_a_reward_that_changes_its_rollout_changes_nothing_that_is_trained_on() 
         given.prompt_ids[0] = 9
         return 2.0
 
-    assert online.reward_of(Component("greedy", greedy, {}, ()), rollout) == 2.0
+    assert online.reward_of(BoundComponent("greedy", greedy, {}, ()), rollout) == 2.0
     assert (rollout.prompt_ids, rollout.token_ids) == ([1, 2], [3, 4])
 
 
@@ -300,15 +281,7 @@ def test_of_a_policy_gradient_a_weighted_advantage_is_a_weighted_loss(name: str)
 
     def loss(advantage: torch.Tensor) -> torch.Tensor:
         fields = {"logp": logp, "old_logp": old, "sampler_logp": old, "ref_logp": old, "advantage": advantage}
-        sequence = torch.arange(12) // 4
-        batch = TokenBatch(
-            sequence=sequence,
-            token_id=torch.zeros(12, dtype=torch.long),
-            position=torch.arange(12) % 4,
-            reward=torch.ones(3),
-            group=torch.arange(3),
-            fields=fields,
-        )
+        batch = TokenBatch.from_lengths([4, 4, 4], reward=[1.0] * 3, **fields)
         hyperparameters = registry.describe().find(name, "objective").hyperparameters
         return as_loss(registry.call(registry.load("objective", name), batch, hyperparameters)).terms[0].values
 
@@ -316,8 +289,8 @@ def test_of_a_policy_gradient_a_weighted_advantage_is_a_weighted_loss(name: str)
 
 
 def test_a_sampler_that_agrees_is_corrected_by_nothing_but_rounding(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    plain, _ = run(tmp_path / "plain", inputs, config("grpo"))
-    corrected, _ = run(tmp_path / "corrected", inputs, config("grpo", online={"importance_cap": 2.0}))
+    plain, _ = run(tmp_path / "plain", inputs, online_config("grpo"))
+    corrected, _ = run(tmp_path / "corrected", inputs, online_config("grpo", online={"importance_cap": 2.0}))
     assert [line["loss"] for line in corrected] == pytest.approx([line["loss"] for line in plain], abs=1e-5)
     assert all(line["importance_weight"] == pytest.approx(1.0, abs=1e-4) for line in corrected)
     assert all(line["sampler_mismatch"] <= line["sampler_mismatch_max"] < 1e-4 for line in plain)

@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 
 from rlbench.objectives import registry
-from rlbench.runner import Results
+from rlbench.running.runner import Results
 from rlbench.testing import check_file
 
 PACKAGE = Path(__file__).parent / "plugin_package"
 ROW = (
-    '{objective="awr", hyperparameters={beta=1.0}, data="online", advantage="ranks", reward="brief", filters=["not_mastered"], '
+    '{objective="awr", hyperparameters={beta=1.0}, data="online", advantage="ranks", reward="brief", '
+    'filters=["not_mastered"], '
     "online={steps=2, prompts_per_step=4, samples_per_prompt=4, max_new_tokens=40}}"
 )
 

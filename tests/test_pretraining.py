@@ -27,7 +27,8 @@ from rlbench.training.pretraining import (
     pretrain,
 )
 
-# A change of the documents, or of what is kept out of them, changes the digest, and then pretraining.VERSION rises with it.
+# A change of the documents, or of what is kept out of them, changes the digest, and then pretraining.VERSION rises with
+# it.
 GOLDEN_VERSION = 1
 GOLDEN = "eaa02c1a4c228b7a44532a8af8af8a8a3573c5634ec6d4fd08392207ef0f4abf"
 

@@ -1,12 +1,15 @@
-"""Progress: one line a stage, a model's evaluations summed up, and an estimate that never promises what it cannot know."""
+"""Progress: one line a stage, a model's evaluations summed up, and an estimate that never promises
+what it cannot know.
+"""
 
 from __future__ import annotations
 
 import io
 
-from rlbench.graph.execute import Finished, Progress, StageResult, Started
+from rlbench.graph.result import StageResult
+from rlbench.graph.schedule import Finished, Progress, Started
 from rlbench.graph.stage import Stage
-from rlbench.progress import ProgressPrinter
+from rlbench.running.progress import ProgressPrinter
 
 
 def stage(name: str) -> Stage:

@@ -8,17 +8,7 @@ from rlbench.objectives.reduction import Totals, as_loss, reduce_loss, reduce_va
 
 
 def batch_of(*lengths: int) -> TokenBatch:
-    counts = torch.tensor(lengths)
-    sequence = torch.repeat_interleave(torch.arange(len(lengths)), counts)
-    position = torch.cat([torch.arange(n) for n in lengths])
-    return TokenBatch(
-        sequence=sequence,
-        token_id=torch.zeros_like(sequence),
-        position=position,
-        reward=torch.zeros(len(lengths)),
-        group=torch.arange(len(lengths)),
-        fields={"logp": torch.zeros(len(sequence))},
-    )
+    return TokenBatch.from_lengths(lengths, logp=torch.zeros(sum(lengths)))
 
 
 TOKENS = torch.tensor([1.0, 2.0, 3.0, 10.0])  # of two sequences: three tokens and one

@@ -269,7 +269,8 @@ def test_a_folder_of_modules_beside_a_plugin_counts_and_what_is_installed_may_li
 def test_a_working_directory_that_a_plugin_removes_keeps_nobody_else_from_working(tmp_path: Path) -> None:
     text = (
         'import os, tempfile, torch\nfrom rlbench import objective\n@objective("gone")\ndef gone(batch):\n'
-        "    torch.set_default_dtype(torch.float64)\n    with tempfile.TemporaryDirectory() as folder:\n        os.chdir(folder)\n"
+        "    torch.set_default_dtype(torch.float64)\n    with tempfile.TemporaryDirectory() as folder:\n        "
+        "os.chdir(folder)\n"
         '    return batch\n@objective("fine")\ndef fine(batch):\n    return batch\n'
     )
     path, here = write(tmp_path, text), os.getcwd()
@@ -283,7 +284,8 @@ def test_a_working_directory_that_a_plugin_removes_keeps_nobody_else_from_workin
 
 def test_what_only_another_function_of_the_file_uses_is_no_part_of_a_source(tmp_path: Path) -> None:
     text = (
-        "import math\nimport torch\nimport patches\nA = 1\nB = 2\nC = torch.zeros(1)\n\ndef for_a(x):\n    return x * A\n\n"
+        "import math\nimport torch\nimport patches\nA = 1\nB = 2\nC = torch.zeros(1)\n\ndef for_a(x):\n    return x "
+        "* A\n\n"
         'def for_b(x):\n    return math.exp(B) * x\n\n@objective("a")\ndef a(batch):\n    return for_a(-batch.logp)\n\n'
         '@objective("b")\ndef b(batch):\n    return for_b(-batch.logp)\n'
     )
@@ -350,7 +352,8 @@ def test_a_plugin_that_changes_what_all_rows_share_is_refused_and_the_change_und
     with pytest.raises(UserError, match=f"plug-in {at_import} changes {what}, which all rows share"):
         registry.load("objective", "spotlight", [at_import])
     assert shared() == before
-    text = f'import os, torch\nfrom rlbench import objective\n@objective("a")\ndef a(batch):\n    {line}\n    return batch\n'
+    decorated = f'@objective("a")\ndef a(batch):\n    {line}\n    return batch\n'
+    text = f"import os, torch\nfrom rlbench import objective\n{decorated}"
     when_called = write(tmp_path, text, "when_called.py")
     function = registry.load("objective", "a", [when_called])
     with pytest.raises(UserError, match=rf"objective 'a' \({when_called}:\d\) changes {what}"):

@@ -38,7 +38,9 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A problem list and a model of random weights. A Llama: transformers gives a folder of type qwen2 Qwen's own pre-tokenizer."""
+    """A problem list and a model of random weights. A Llama: transformers gives a folder of type qwen2 Qwen's own
+    pre-tokenizer.
+    """
     folder, tokenizer = tmp_path_factory.mktemp("inputs"), build_tokenizer()
     (folder / "problems").mkdir()
     write_problems(folder / "problems" / "problems.jsonl", PROBLEMS)

@@ -1,4 +1,6 @@
-"""A whole run, as a user has it: the stable files, the cache, the same bytes whatever the executor, and rows that fail by themselves."""
+"""A whole run, as a user has it: the stable files, the cache, the same bytes whatever the executor, and rows that fail
+by themselves.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from interruptions import stop_at
 
 from rlbench.records import UserError
-from rlbench.runner import Results, report, run
+from rlbench.running.runner import Results, report, run
 
 SAMPLE_COLUMNS = [
     "method",
@@ -110,7 +113,8 @@ def test_a_zero_learning_rate_equals_the_base_to_the_byte(
 def test_a_row_that_trl_trains_stands_in_the_table_and_says_what_trl_does_otherwise(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
-    row = 'methods.trl_rft={label="RFT by TRL", backend="trl", objective="sft", data="rollouts.correct", training={learning_rate=3e-4}}'
+    keys = 'backend="trl", objective="sft", data="rollouts.correct", training={learning_rate=3e-4}'
+    row = f'methods.trl_rft={{label="RFT by TRL", {keys}}}'
     found = run(
         tiny_recipe, out=tmp_path / "run", store=tiny_store, executor="local", only=["rft", "trl_rft"], overrides=[row]
     )
@@ -200,7 +204,8 @@ def test_a_plugin_that_cannot_be_imported_is_said_at_once_and_costs_its_own_row(
     tiny_run: Results, tiny_recipe: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "imports.py"
-    text = 'import nothing_of_that_name\nfrom rlbench import objective\n\n@objective("x")\ndef x(batch):\n    return -batch.logp\n'
+    decorated = '@objective("x")\ndef x(batch):\n    return -batch.logp\n'
+    text = f"import nothing_of_that_name\nfrom rlbench import objective\n\n{decorated}"
     plugin.write_text(text)
     overrides = [f'plugins=["{plugin}"]', 'methods.x={objective="x", data="demonstrations"}']
     with pytest.warns(UserWarning, match=r"imports\.py:1 failed while it was imported: ModuleNotFoundError"):
@@ -411,28 +416,6 @@ def test_report_writes_the_same_files_from_the_folder_alone(tiny_run: Results) -
         (tiny_run.out / name).unlink()
     report(tiny_run.out)
     assert {name: (tiny_run.out / name).read_bytes() for name in names} == before
-
-
-def stop_at(marker: str, stop: signal.Signals, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command, send it ``stop`` as soon as a line of its progress holds ``marker``, and wait for its end."""
-    line = [sys.executable, "-m", "rlbench.cli", *map(str, arguments)]
-    # A shell may have started us with Ctrl-C ignored, which children inherit.
-    process = subprocess.Popen(
-        line,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    seen = ""
-    for text in process.stderr:
-        seen += text
-        if marker in text:
-            process.send_signal(stop)
-            break
-    rest = process.communicate(timeout=120)[1]
-    return subprocess.CompletedProcess(line, process.returncode, "", seen + rest)
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Sampling: our loop against ``model.generate``, draws that depend on nothing but seed and logits, and a model left as it was."""
+"""Sampling: our loop against ``model.generate``, draws that depend on nothing but seed and logits, and a model left as
+it was.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from itertools import accumulate
 import numpy as np
 import pytest
 import torch
+from sampling_oracle import GREEDY, STOP, naive, prompts_of, requests_of, teacher_forced
 from tiny_model import VOCABULARY, tiny_model
 from transformers import (
     GPT2Config,
@@ -23,11 +26,9 @@ from transformers import (
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling import cache as cache_module
 from rlbench.sampling import transformers_engine
-from rlbench.sampling.engine import Completion, Request, SamplingParams, request_seed, uniforms
+from rlbench.sampling.engine import SamplingParams, request_seed, uniforms
 from rlbench.sampling.transformers_engine import TransformersEngine, default_batch_rows, draw
 
-STOP = (7, 8)
-GREEDY = SamplingParams(temperature=0.0, max_new_tokens=30, stop_ids=STOP)
 SAMPLED = SamplingParams(temperature=1.0, max_new_tokens=40, stop_ids=(7, 8, 9))
 SHAPE = {
     "vocab_size": VOCABULARY,
@@ -66,42 +67,6 @@ KINDS = [
     "mistral, sliding window",
     "gpt2, learned positions",
 ]
-
-
-def prompts_of(lengths: list[int], seed: int = 0) -> list[tuple[int, ...]]:
-    draw_ids = random.Random(seed)
-    return [tuple(draw_ids.randrange(10, VOCABULARY) for _ in range(length)) for length in lengths]
-
-
-def requests_of(prompts: list[tuple[int, ...]], samples: int = 1) -> list[Request]:
-    return [
-        Request(prompt, request_seed("test", number, index))
-        for number, prompt in enumerate(prompts)
-        for index in range(samples)
-    ]
-
-
-def naive(model: PreTrainedModel, prompt: tuple[int, ...], params: SamplingParams) -> list[int]:
-    ids = torch.tensor([prompt])
-    out = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        max_new_tokens=params.max_new_tokens,
-        eos_token_id=list(params.stop_ids),
-        pad_token_id=0,
-    )
-    return out[0, len(prompt) :].tolist()
-
-
-def teacher_forced(
-    model: PreTrainedModel, request: Request, completion: Completion, temperature: float
-) -> torch.Tensor:
-    """Log-probabilities [tokens] of a completion from one pass over the whole sequence."""
-    with torch.no_grad():
-        ids = torch.tensor([[*request.prompt_ids, *completion.token_ids]])
-        logits = model(ids).logits[0, len(request.prompt_ids) - 1 : -1].float() / (temperature or 1.0)
-    return logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

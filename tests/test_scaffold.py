@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rlbench.cli import cli
+from rlbench.cli.main import cli
+from rlbench.cli.scaffold import new_objective
 from rlbench.objectives import registry
-from rlbench.pipeline import build
+from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.records import UserError
-from rlbench.scaffold import new_objective
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 

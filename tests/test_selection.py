@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
+from training_tables import stage_config
 
-from rlbench import selection
+from rlbench.evaluation import selection
 from rlbench.models import load_model
-from rlbench.pipeline import build
+from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.records import EvalSample, UserError, write_records
-from rlbench.runner import Results, run
+from rlbench.running.runner import Results, run
 from rlbench.training import offline
 
 DEVELOPMENT = (
@@ -71,11 +72,9 @@ def test_the_best_mean_over_benchmarks_is_taken_and_of_equals_the_earlier(tmp_pa
 
 def test_a_kept_checkpoint_is_the_model_as_it_was_after_that_step(tmp_path: Path) -> None:
     """A run of three steps that keeps three has after its first what a run that stops there has."""
-    from test_versions import training
-
     model, data = write_model(tmp_path / "model"), write_sequences(tmp_path / "data", sequences(16))
     outputs = {}
-    for name, config in (("kept", training("sft", checkpoints=3)), ("plain", training("sft"))):
+    for name, config in (("kept", stage_config("sft", checkpoints=3)), ("plain", stage_config("sft"))):
         outputs[name] = tmp_path / name
         outputs[name].mkdir()
         offline.train(config, {"model": model, "sequences": data}, outputs[name], Context(tmp_path / f"scratch-{name}"))  # type: ignore[arg-type]

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_run import stop_at
+from interruptions import stop_at
 from tiny_model import Context, write_model
 
-from rlbench.estimate import estimate
-from rlbench.evaluation import evaluate, merge_samples
+from rlbench.evaluation.stage import evaluate, merge_samples
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Event, Progress, Started
+from rlbench.graph.schedule import Event, OnEvent, Progress, Started
 from rlbench.graph.stage import topological
-from rlbench.pipeline import banks, build
+from rlbench.planning.build import banks, build
+from rlbench.planning.estimate import estimate
 from rlbench.recipe import load_recipe
 from rlbench.records import EvalSample, Problem, Rollout, read_problems, read_records, write_problems
-from rlbench.runner import Results, sample_banks
+from rlbench.running.execution import Execution
+from rlbench.running.runner import Results, sample_banks
 from rlbench.sampling.rollouts import merge_rollouts, rollouts_stage
 from rlbench.tasks.base import expected_rows
 
@@ -123,13 +124,15 @@ def test_a_limit_says_nothing_of_how_many_problems_a_task_of_unknown_size_has() 
     assert expected_rows({**source, "split": "unknown"}, {}) is None
 
 
-# Killed in the middle -------------------------------------------------------------------------------------------------------------
+# Killed in the middle -------------------------------------------------------------------------------------------------
 
 
-def bank(recipe: Path, store: Path, **options: object) -> tuple[pd.DataFrame, dict[str, str]]:
+def bank(
+    recipe: Path, store: Path, execution: Execution, on_event: OnEvent | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """The bank's samples, and the time at which each of its stages was made."""
     loaded = load_recipe(recipe, SLOW_BANK)
-    found = sample_banks(loaded, store=store, **options)  # type: ignore[arg-type]
+    found = sample_banks(loaded, store=store, execution=execution, on_event=on_event)
     opened = Store(store)
     made = {
         s.name: opened.path(s.fingerprint).joinpath("manifest.json").stat().st_mtime_ns
@@ -144,7 +147,7 @@ def undisturbed(
 ) -> pd.DataFrame:
     store = tmp_path_factory.mktemp("undisturbed") / "store"
     shutil.copytree(tiny_store, store)
-    return bank(tiny_recipe, store, executor="local")[0]
+    return bank(tiny_recipe, store, Execution("local"))[0]
 
 
 @pytest.fixture
@@ -168,7 +171,7 @@ def test_a_killed_engine_is_replaced_and_only_its_shard_is_done_again(
             os.kill(lease["pid"], signal.SIGKILL)
             killed.append(event.stage.name)
 
-    samples, _ = bank(tiny_recipe, store, workers=2, on_event=kill)
+    samples, _ = bank(tiny_recipe, store, Execution(workers=2), kill)
     assert len(killed) == 1
     assert sorted(started) == sorted([*killed, *(f"rollouts/seed0/shard{i}of3" for i in (1, 2, 3)), "rollouts/seed0"])
     pd.testing.assert_frame_equal(samples, undisturbed)
@@ -185,6 +188,6 @@ def test_a_killed_driver_goes_on_at_the_shards_that_are_left(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     first = banks(load_recipe(tiny_recipe, SLOW_BANK))[0].inputs["shard1"]
     made = Store(store).path(first.fingerprint).joinpath("manifest.json").stat().st_mtime_ns
-    samples, times = bank(tiny_recipe, store, workers=1)
+    samples, times = bank(tiny_recipe, store, Execution(workers=1))
     assert times[first.name] == str(made)
     pd.testing.assert_frame_equal(samples, undisturbed)

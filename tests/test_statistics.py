@@ -1,4 +1,6 @@
-"""Intervals against values worked out by hand, their symmetries, and how often they hold the truth in small simulations."""
+"""Intervals against values worked out by hand, their symmetries, and how often they hold the truth in small
+simulations.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import integrate, stats
 
-from rlbench.bench.statistics import MIDDLING, PROCESSES, Process, bench_statistics
-from rlbench.cli import cli
-from rlbench.statistics import (
+from rlbench.analysis.intervals import (
     MARGIN,
     expected_effect,
     holm,
-    layout,
     mean_interval,
+    mean_squares,
     minimum_detectable_effect,
     paired_difference,
     tail,
     verdict,
 )
+from rlbench.bench.statistics import MIDDLING, PROCESSES, Process, bench_statistics
+from rlbench.cli.main import cli
 
 # Two seeds by three problems. Row means 20, 30; column means 5, 25, 45; residuals are (+5, -5, 0) and its negative.
 HAND = np.array([[5.0, 15.0, 40.0], [5.0, 35.0, 50.0]])
@@ -64,10 +66,12 @@ def behrens_fisher_tail(deviation, a, b, e, freedoms):
 def test_the_reference_distribution_is_behrens_and_fishers_sum(n_seeds):
     rng = np.random.default_rng(n_seeds)
     scores = rng.normal(50, 10, (1, 40)) + rng.normal(0, 2, (n_seeds, 1)) + rng.normal(0, 10, (n_seeds, 40))
-    of = layout([scores])
+    of = mean_squares([scores])
     for deviation in (1.0, 3.0, 8.0):
-        freedoms = n_seeds - 1, float(of.problem_freedom[0]), (n_seeds - 1) * 39
-        expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), freedoms)
+        freedoms = n_seeds - 1, float(of.problem_freedom_B[0]), (n_seeds - 1) * 39
+        expected = behrens_fisher_tail(
+            deviation, float(of.seed), float(of.problem_B[0]), float(of.noise_B[0]), freedoms
+        )
         assert float(tail(of, of.mean + deviation)) == pytest.approx(expected, abs=2e-3)
 
 
@@ -91,7 +95,7 @@ def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems()
 def test_heavy_tails_take_degrees_of_freedom_and_light_ones_give_none():
     rare, even = np.zeros((1, 50)), np.tile([40.0, 60.0], (1, 25))
     rare[0, 0] = 50
-    of_rare, of_even = (float(layout([row]).problem_freedom[0]) for row in (rare, even))
+    of_rare, of_even = (float(mean_squares([row]).problem_freedom_B[0]) for row in (rare, even))
     # One problem of 50 has all the score: the excess kurtosis is 1 / (p (1 - p)) - 6 at p = 1 / 50.
     assert of_rare == pytest.approx(2 / (2 / 49 + (1 / (0.02 * 0.98) - 6) / 50)) and of_even == pytest.approx(49)
     # Rows that are equal but for rounding have the kurtosis of nothing.
@@ -116,7 +120,8 @@ def test_with_one_seed_a_difference_is_the_t_interval_over_problems_and_says_so(
 def test_a_score_is_wilsons_interval_at_the_effective_number_of_problems():
     row = np.zeros((1, 4000))
     row[0, :200] = 100
-    # The variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and the excess of such a draw 1 / (m (1 - m)) - 6.
+    # The variance of a sample variance is sigma^4 (2 / (P - 1) + excess / P), and the excess of such a draw 1 / (m (1 -
+    # m)) - 6.
     freedom = 2 / (2 / 3999 + (1 / (0.05 * 0.95) - 6) / 4000)
     estimate, critical = mean_interval([row]), stats.t.ppf(0.975, freedom)
     assert estimate.degrees_of_freedom == pytest.approx(freedom, rel=1e-4)
@@ -137,7 +142,7 @@ def test_a_score_and_what_it_lacks_have_mirrored_intervals(scores):
 @pytest.mark.parametrize("estimand", ["seeds and problems", "problems", "seeds"])
 def test_the_interval_is_what_the_tail_does_not_reject(estimand):
     scores = np.random.default_rng(5).binomial(16, 0.3, (4, 30)) * 100 / 16
-    estimate, of = mean_interval([scores], estimand=estimand, level=0.9), layout([scores])
+    estimate, of = mean_interval([scores], estimand=estimand, level=0.9), mean_squares([scores])
     for end in (estimate.low, estimate.high):
         assert float(tail(of, end, estimand=estimand, bounds=(0, 100))) == pytest.approx(0.1, abs=1e-6)
 
@@ -216,11 +221,12 @@ def test_one_problem_gives_no_interval():
 
 
 @pytest.mark.parametrize(
-    "strata", [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]]
+    "benchmark_cells",
+    [[], [np.zeros((0, 3))], [np.full((2, 2), np.nan)], [np.zeros((2, 3)), np.zeros((3, 3))], [np.zeros(3)]],
 )
-def test_incomplete_matrices_are_refused(strata):
+def test_incomplete_matrices_are_refused(benchmark_cells):
     with pytest.raises(ValueError):
-        mean_interval(strata)
+        mean_interval(benchmark_cells)
 
 
 def test_a_difference_is_minus_the_reverse_difference():
@@ -333,7 +339,8 @@ def test_a_plan_finds_less_with_fewer_seeds_problems_and_samples():
 
 
 def test_a_plans_effect_in_closed_form():
-    # Without training noise of its own a comparison of one seed has P - 1 degrees of freedom and the variance of a cell over P.
+    # Without training noise of its own a comparison of one seed has P - 1 degrees of freedom and the variance of a cell
+    # over P.
     error = math.sqrt((5**2 + 11**2 + 2 * 100**2 * 0.25 / 16) / 50)
     found = expected_effect(1, 50, problem_sd=5, interaction_sd=11)
     assert found == pytest.approx(error * (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)), rel=1e-6)
@@ -348,7 +355,7 @@ def test_a_plans_effect_is_found_about_as_often_as_it_says():
         np.random.default_rng(0),
     )
     drawn = effect + rng.normal(0, 2, (2000, 5, 1)) + rng.normal(0, 5, (2000, 1, 60)) + rng.normal(0, 10, (2000, 5, 60))
-    assert (tail(layout([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
+    assert (tail(mean_squares([drawn]), 0.0) < 0.05).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def process(name):
@@ -376,14 +383,16 @@ def test_the_simulation_holds_the_bounds_in_a_small_case():
 
 @pytest.mark.parametrize("freedom", [1e9, None])
 def test_the_simulation_shows_a_wrong_reference_distribution(monkeypatch, freedom):
-    """A normal for the seeds' t, and Satterthwaite's single t at the mean squares seen, fall short of the bound that ours holds."""
+    """A normal for the seeds' t, and Satterthwaite's single t at the mean squares seen, fall short of the bound that
+    ours holds.
+    """
 
     def wrong(of, value, *, estimand="seeds and problems", bounds=None):
-        a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
+        a, b, e = of.seed, of.problem_B.sum(axis=-1), of.noise_B.sum(axis=-1)
         variance = np.maximum(a - e, 0) + np.maximum(b - e, 0) + e
-        squares = a**2 / (of.n_seeds - 1) + (of.problem**2 / of.problem_freedom + of.noise**2 / of.noise_freedom).sum(
-            axis=-1
-        )
+        squares = a**2 / (of.n_seeds - 1) + (
+            of.problem_B**2 / of.problem_freedom_B + of.noise_B**2 / of.noise_freedom_B
+        ).sum(axis=-1)
         return 2 * stats.t.sf(np.abs(of.mean - value) / np.sqrt(variance), freedom or variance**2 / squares)
 
     case = Process("score, middling, seed sd 8", (MIDDLING,), 8.0)

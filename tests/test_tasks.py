@@ -1,4 +1,6 @@
-"""Tasks: the registry, sources, the problems stage; and the hub sets, loaded for real from local folders of the hub's form."""
+"""Tasks: the registry, sources, the problems stage; and the hub sets, loaded for real from local folders of the hub's
+form.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ LINE = '{"id": "%s", "problem": "1+1?", "answer": "2"}\n'
 class Counter:
     """A stage's context, as far as the problems stage uses one."""
 
-    def __init__(self, **hints: str) -> None:
+    def __init__(self, **unhashed: str) -> None:
         self.counters: dict[str, float] = {}
-        self.hints = hints
+        self.unhashed = unhashed
 
     def count(self, **numbers: float) -> None:
         for name, number in numbers.items():
@@ -45,7 +47,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
 
 
-# The registry -------------------------------------------------------------------------------------------------------------------
+# The registry ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_built_in_task_is_found_under_its_name() -> None:
@@ -121,14 +123,14 @@ def test_finding_and_describing_tasks_imports_neither_torch_nor_datasets() -> No
     )
 
 
-# Sources and the stage ----------------------------------------------------------------------------------------------------------
+# Sources and the stage ------------------------------------------------------------------------------------------------
 
 
 def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(LINE % "a" + LINE % "b")
     described = describe_source(str(path), limit=1)
-    assert described.keys() == {"sha256", "limit"}
+    assert described.keys() == {"sha256", "limit", "reader"}
     path.write_text(LINE % "a")
     assert describe_source(str(path), limit=1)["sha256"] != described["sha256"]
     with pytest.raises(UserError, match="is a file, so it takes no `revision`"):
@@ -193,7 +195,7 @@ def test_the_stage_counts_dropped_rows_and_refuses_a_source_without_problems(reg
         problems_stage({"source": describe_source("none")}, {}, tmp_path, context)
 
 
-# The hub sets -------------------------------------------------------------------------------------------------------------------
+# The hub sets ---------------------------------------------------------------------------------------------------------
 
 BOXED = {
     "problem": "p",

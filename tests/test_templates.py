@@ -14,7 +14,8 @@ def render(template: str, problem: str) -> str:
 def test_qwen_boxed_is_the_prompt_of_the_protocol_to_the_character() -> None:
     assert render(get_template("qwen-boxed"), "What is 1+1?") == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\nWhat is 1+1?\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
+        "<|im_start|>user\nWhat is 1+1?\nPlease reason step by step, and put your final answer within "
+        "\\boxed{}.<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 

@@ -20,7 +20,7 @@ from rlbench.objectives.advantages import Credit
 from rlbench.objectives.batch import Loss, Term, TokenBatch, bounded_ratio, stop_gradient
 from rlbench.objectives.registry import advantage, objective, reward, row_filter
 from rlbench.records import Rollout, UserError
-from rlbench.testing import NotConforming, Report, check_file, check_objective, examine, examine_all
+from rlbench.testing import ConformanceReport, NotConforming, check_file, check_objective, examine, examine_all
 
 ALL = ["reads", "result", "purity", "locality", "micro-batches", "extremes", "finite differences", "processes"]
 OBJECTIVES = sorted(registry.describe().objectives)
@@ -30,7 +30,7 @@ OTHERS = [(kind, name) for kind in ("advantage", "reward", "filter") for name in
 pytestmark = pytest.mark.filterwarnings("ignore:std():UserWarning")
 
 
-def failing(report: Report) -> dict[str, str]:
+def failing(report: ConformanceReport) -> dict[str, str]:
     return {check.name: check.detail for check in report.checks if not check.ok}
 
 
@@ -38,13 +38,13 @@ def failing(report: Report) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def built_in() -> dict[str, Report]:
+def built_in() -> dict[str, ConformanceReport]:
     functions = [registry.load("objective", name) for name in OBJECTIVES]
     return dict(zip(OBJECTIVES, examine_all(functions, processes=True), strict=True))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_built_in_objective_conforms(name: str, built_in: dict[str, Report]) -> None:
+def test_every_built_in_objective_conforms(name: str, built_in: dict[str, ConformanceReport]) -> None:
     assert built_in[name].failures == ()
     assert [check.name for check in built_in[name].checks] == ALL
 

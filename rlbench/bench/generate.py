@@ -1,7 +1,8 @@
-"""How fast engines sample: on the base model, prompts and sampling of a recipe, every engine in a process of its own, round by round.
+"""How fast engines sample: on the base model, prompts and sampling of a recipe, every engine in a process of its own,
+round by round.
 
-Rounds are interleaved, so that what else a machine does meanwhile falls on all engines alike; figures are medians over rounds. The
-yardstick is ``model.generate`` of transformers as a user would call it, see ``yardstick.py``.
+Rounds are interleaved, so that what else a machine does meanwhile falls on all engines alike; figures are medians over
+rounds. The yardstick is ``model.generate`` of transformers as a user would call it, see ``yardstick.py``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import LocalExecutor, OnEvent, single_thread_environment
+from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.schedule import OnEvent
 from rlbench.graph.stage import Stage
-from rlbench.pipeline import Plan, vllm_version
+from rlbench.planning.engines import vllm_version
+from rlbench.planning.rows import Plan
 from rlbench.records import UserError, nearest
 
 MARK = "rlbench-bench:"
@@ -55,9 +59,8 @@ def bench_generate(
         on_event: told of the stages that are made.
         say: told what is being measured.
 
-    Returns:
-        One table an engine: ``engine``, ``device``, ``tokens_per_second`` and ``tokens_per_cpu_second`` (emitted tokens),
-        ``first_token_seconds`` (one prompt alone), ``peak_memory_bytes``, ``tokens``, ``rounds``.
+    Returns: One table an engine: ``engine``, ``device``, ``tokens_per_second`` and ``tokens_per_cpu_second`` (emitted
+        tokens), ``first_token_seconds`` (one prompt alone), ``peak_memory_bytes``, ``tokens``, ``rounds``.
 
     Raises:
         UserError: there is no such engine, the recipe samples no bank, or an engine cannot sample the model.
@@ -120,7 +123,8 @@ class _Worker:
     """A process with one engine, which does the job when it is told to."""
 
     def __init__(self, engine: str, job: Path, device: str) -> None:
-        self.engine, self.measured = engine, []
+        self.engine = engine
+        self.measured: list[Mapping[str, Any]] = []  # one answer a round
         environment = {**os.environ, **(single_thread_environment() if device == "cpu" else {})}
         self.errors = job.with_name(f"{engine}.txt").open("w+")
         self.process = subprocess.Popen(

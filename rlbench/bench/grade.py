@@ -1,8 +1,10 @@
-r"""How fast graders grade: made-up answers in the forms of public benchmarks, none of them twice, over the pool as it is used.
+r"""How fast graders grade: made-up answers in the forms of public benchmarks, none of them twice, over the pool as it
+is used.
 
-Three mixes: ``plain`` (integers, as golds of the arithmetic task and AIME), ``ordinary`` (the forms of ``ORDINARY`` in shares like
-those of the golds of MATH-500, Minerva Math, OlympiadBench, AIME 2024 and AMC 2023 together) and ``parsed`` (expressions in other
-words, each of which sympy has to compare). In each, half of the answers are right, and half of those are spelled as the gold is.
+Three mixes: ``plain`` (integers, as golds of the arithmetic task and AIME), ``ordinary`` (the forms of ``ORDINARY`` in
+shares like those of the golds of MATH-500, Minerva Math, OlympiadBench, AIME 2024 and AMC 2023 together) and ``parsed``
+(expressions in other words, each of which sympy has to compare). In each, half of the answers are right, and half of
+those are spelled as the gold is.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ def _equation(draw: random.Random) -> tuple[str, str, str]:
     return f"y = {a}x + {b}", f"{a}x - y + {b} = 0", f"y = {a}x - {b}"
 
 
-# Form -> its share. Of the 1,517 golds of those benchmarks 58 % are integers and decimals, and 9 % of answers drawn at random need sympy.
+# Form -> its share. Of the 1,517 golds of those benchmarks 58 % are integers and decimals, and 9 % of answers drawn at
+# random need sympy.
 ORDINARY: dict[Form, float] = {
     _integer: 0.55,
     _fraction: 0.12,
@@ -136,9 +139,9 @@ def bench_grade(
         rounds: measured ones; before them comes one that is not.
         say: told what is being measured.
 
-    Returns:
-        One table for each grader and mix: ``grader``, ``version``, ``mix``, ``answers``, ``workers``, ``answers_per_second`` (median
-        over rounds of wall clock), ``fast_share`` (the share that needed no worker), ``verdicts`` (of the last round), ``rounds``.
+    Returns: One table for each grader and mix: ``grader``, ``version``, ``mix``, ``answers``, ``workers``,
+        ``answers_per_second`` (median over rounds of wall clock), ``fast_share`` (the share that needed no worker),
+        ``verdicts`` (of the last round), ``rounds``.
 
     Raises:
         UserError: there is no such grader.

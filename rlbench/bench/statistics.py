@@ -1,11 +1,13 @@
-"""How often the intervals hold the truth, and how often a comparison says "better" of equals: simulated, on data like a benchmark's.
+"""How often the intervals hold the truth, and how often a comparison says "better" of equals: simulated, on data like a
+benchmark's.
 
-Every process draws problems' solve rates from Beta distributions with most of their mass at the ends, moves them on the logit scale by
-a seed's effect, by one of method and problem, and by one of seed and problem, and draws K answers to each. Truths come by quadrature.
-A process is drawn once at the largest grid point, and its smaller cells are the first seeds and problems of the same draws: cells of
-one process are dependent, each by itself is a fair sample.
+Every process draws problems' solve rates from Beta distributions with most of their mass at the ends, moves them on the
+logit scale by a seed's effect, by one of method and problem, and by one of seed and problem, and draws K answers to
+each. Truths come by quadrature. A process is drawn once at the largest grid point, and its smaller cells are the first
+seeds and problems of the same draws: cells of one process are dependent, each by itself is a fair sample.
 
-The figures are those of ``rlbench.statistics.tail``, whose inversion the interval is; where a draw has no variance, of ``mean_interval``.
+The figures are those of ``rlbench.analysis.intervals.tail``, whose inversion the interval is; where a draw has no
+variance, of ``mean_interval``.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
+from rlbench.analysis.intervals import DIFFERENCE, SCORE, Floats, components, holm, mean_interval, mean_squares, tail
 from rlbench.records import UserError
-from rlbench.statistics import DIFFERENCE, SCORE, Floats, components, holm, layout, mean_interval, tail
 
 LEVEL = 0.95
 SAMPLES = 16
 _CHUNK = 100
-# Standard deviations in logits of what moves one problem under one seed, and of what a method does to a problem under all seeds.
+# Standard deviations in logits of what moves one problem under one seed, and of what a method does to a problem under
+# all seeds.
 INTERACTION, HETEROGENEITY = 0.5, 0.5
 # The seed effect that both sides of a comparison share (a base of their own a seed), in points.
 SHARED_SEED_SD = 2.0
@@ -38,10 +42,11 @@ MIDDLING, HARD, OLYMPIAD, EASY = (0.6, 0.4), (0.3, 1.2), (0.25, 2.25), (1.5, 0.4
 class Process:
     """One way in which data come about.
 
-    ``benchmarks`` are the Beta distributions of solve rates, each with a cell's number of problems. ``seed_sd`` is the standard deviation
-    over seeds of a benchmark's mean score, or of the difference of two, in points and to first order. ``rows`` are the methods
-    compared with a common one, 0 for a score; ``effect`` is theirs, in logits. With ``common_numbers`` the answers of both sides are
-    drawn from the same uniform numbers. ``same`` says that nothing but sampling and seeds tells the two sides apart.
+    ``benchmarks`` are the Beta distributions of solve rates, each with a cell's number of problems. ``seed_sd`` is the
+    standard deviation over seeds of a benchmark's mean score, or of the difference of two, in points and to first
+    order. ``rows`` are the methods compared with a common one, 0 for a score; ``effect`` is theirs, in logits. With
+    ``common_numbers`` the answers of both sides are drawn from the same uniform numbers. ``same`` says that nothing but
+    sampling and seeds tells the two sides apart.
     """
 
     name: str
@@ -103,12 +108,12 @@ def bench_statistics(
         processes: see ``Process``.
         say: told what is being simulated.
 
-    Returns:
-        One table a cell, shares and not percent: ``seeds``, ``problems``, ``coverage`` (the lowest of any process), ``coverage_highest``,
-        ``false_positive`` (the highest of any process whose sides are equal; of eight comparisons, that any says "better" after Holm's
-        correction), ``coverage_error`` and ``false_positive_error`` (Monte-Carlo standard errors of these figures, were they 0.95 and
-        0.05; the worst of this many lies some two of them out by chance alone) and ``by_process`` (``process``, ``repeats``, and
-        ``coverage`` or ``false_positive`` or both). None where no process has such a figure.
+    Returns: One table a cell, shares and not percent: ``seeds``, ``problems``, ``coverage`` (the lowest of any
+        process), ``coverage_highest``, ``false_positive`` (the highest of any process whose sides are equal; of eight
+        comparisons, that any says "better" after Holm's correction), ``coverage_error`` and ``false_positive_error``
+        (Monte-Carlo standard errors of these figures, were they 0.95 and 0.05; the worst of this many lies some two of
+        them out by chance alone) and ``by_process`` (``process``, ``repeats``, and ``coverage`` or ``false_positive``
+        or both). None where no process has such a figure.
 
     Raises:
         UserError: a number is too small.
@@ -176,20 +181,20 @@ def _judge(process: Process, rows: Sequence[Sequence[Floats]], truth: float) -> 
     """In how many of the repeats the interval holds the truth, and in how many some row is called better."""
     bounds = DIFFERENCE if process.rows else SCORE
     p_values, signs, hits = [], [], 0
-    for strata in rows:
-        p = _tail(strata, truth, bounds)
+    for benchmark_cells in rows:
+        p = _tail(benchmark_cells, truth, bounds)
         hits += int((p >= 1 - LEVEL).sum())
-        p_values.append(p if truth == 0 or not process.rows else _tail(strata, 0.0, bounds))
-        signs.append(np.mean([m.mean(axis=(-2, -1)) for m in strata], axis=0) > 0)
+        p_values.append(p if truth == 0 or not process.rows else _tail(benchmark_cells, 0.0, bounds))
+        signs.append(np.mean([m.mean(axis=(-2, -1)) for m in benchmark_cells], axis=0) > 0)
     adjusted = np.array([holm(row) for row in np.transpose(p_values)]) if len(rows) > 1 else np.transpose(p_values)
     return hits, int(((adjusted < 1 - LEVEL) & np.transpose(signs)).any(axis=1).sum())
 
 
-def _tail(strata: Sequence[Floats], value: float, bounds: tuple[float, float]) -> Floats:
-    of = layout(strata)
+def _tail(benchmark_cells: Sequence[Floats], value: float, bounds: tuple[float, float]) -> Floats:
+    of = mean_squares(benchmark_cells)
     p = tail(of, value, bounds=bounds if bounds == SCORE else None)
     for index in np.flatnonzero(sum(components(of)) < 1e-12):
-        estimate = mean_interval([m[index] for m in strata], level=LEVEL, bounds=bounds)
+        estimate = mean_interval([m[index] for m in benchmark_cells], level=LEVEL, bounds=bounds)
         # No variance, no tail: what counts is on which side of 1 - LEVEL it falls.
         p[index] = 1.0 if estimate.low <= value <= estimate.high else 0.0
     return p
@@ -225,14 +230,20 @@ def _draw(
 
 def _answers(rng: np.random.Generator, process: Process, chances: list[Floats]) -> list[Floats]:
     if not process.common_numbers:
-        scores = [100 / SAMPLES * rng.binomial(SAMPLES, p) for p in chances]
+        scores = [_percent(rng.binomial(SAMPLES, p)) for p in chances]
         return [score - scores[0] for score in scores[1:]] or scores
-    # Of K shared uniform numbers some lie below both chances and count on both sides; of the rest some lie below the larger.
+    # Of K shared uniform numbers some lie below both chances and count on both sides; of the rest some lie below the
+    # larger.
     base, other = chances
     low, high = np.minimum(base, other), np.maximum(base, other)
     both = rng.binomial(SAMPLES, low)
     more = rng.binomial(SAMPLES - both, np.clip((high - low) / np.maximum(1 - low, 1e-12), 0.0, 1.0))
-    return [100 / SAMPLES * more * np.sign(other - base)]
+    return [_percent(more) * np.sign(other - base)]
+
+
+def _percent(right: NDArray[np.int64]) -> Floats:
+    """Numbers of right samples of K, in percent."""
+    return np.asarray(100 / SAMPLES * right, dtype=np.float64)
 
 
 def _logits(rates: Floats) -> Floats:

@@ -1,4 +1,6 @@
-"""The process of one engine of ``rlbench bench generate``: it loads, says so, and samples the whole job for each line that it reads."""
+"""The process of one engine of ``rlbench bench generate``: it loads, says so, and samples the whole job for each line
+that it reads.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,8 @@ def _round(engine: Engine, requests: list[Request], params: SamplingParams) -> d
 
 def _forget(engine: Engine) -> None:
     """Each round reads its prompts anew: vLLM keeps those of the round before in its cache."""
-    if engine.name == "vllm":
-        engine.llm.reset_prefix_cache()  # type: ignore[attr-defined]
+    if (llm := getattr(engine, "llm", None)) is not None:
+        llm.reset_prefix_cache()
 
 
 def _peak_memory(device: str) -> int:

@@ -1,7 +1,9 @@
-"""How sampling scales: the rollout bank of a recipe in shards, over pools of so many workers, each with an engine of its own.
+"""How sampling scales: the rollout bank of a recipe in shards, over pools of so many workers, each with an engine of
+its own.
 
-Pools take turns round by round. Time runs from the start of the first shard to the end of the last, so it holds the opening of the
-engines and none of what Ray needs to start; every round begins with an empty store but for the model and the problems.
+Pools take turns round by round. Time runs from the start of the first shard to the end of the last, so it holds the
+opening of the engines and none of what Ray needs to start; every round begins with an empty store but for the model and
+the problems.
 """
 
 from __future__ import annotations
@@ -14,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.artifact import Store
-from rlbench.graph.execute import Event, Finished, LocalExecutor, OnEvent, Started
+from rlbench.graph.local_executor import LocalExecutor
 from rlbench.graph.ray_executor import RayExecutor
+from rlbench.graph.schedule import Event, Finished, OnEvent, Started
 from rlbench.graph.stage import Stage
-from rlbench.pipeline import banks, engine_of
+from rlbench.planning.build import banks
+from rlbench.planning.engines import engine_of
 from rlbench.recipe import Recipe
 from rlbench.records import UserError
 
 
 def bank_of(recipe: Recipe, *, prompts: int, samples: int, shards: int) -> Stage:
-    """The first bank of a recipe, with ``samples`` completions of its first ``prompts`` prompts, in about so many ``shards``."""
+    """The first bank of a recipe, with ``samples`` completions of its first ``prompts`` prompts, in about so many
+    ``shards``.
+    """
     source = recipe.data.prompts.model_copy(update={"limit": prompts})
     changes = {
         "data": recipe.data.model_copy(update={"prompts": source}),
@@ -54,9 +60,8 @@ def bench_workers(
         on_event: told of the stages that are made first.
         say: told what is being measured.
 
-    Returns:
-        One table a pool: ``workers`` that took part, of as many as were ``asked`` for, ``engine``, ``tokens_per_second`` and
-        ``seconds`` (medians), ``shards``, ``tokens``, ``rounds``.
+    Returns: One table a pool: ``workers`` that took part, of as many as were ``asked`` for, ``engine``,
+        ``tokens_per_second`` and ``seconds`` (medians), ``shards``, ``tokens``, ``rounds``.
 
     Raises:
         UserError: an input cannot be made, or a shard failed.
@@ -87,7 +92,9 @@ def bench_workers(
 
 
 def _measure(bank: Stage, upstream: Sequence[Stage], source: Store, executor: RayExecutor) -> tuple[float, int, int]:
-    """Seconds, tokens and workers of one sampling of the bank, in a store that has nothing but what it is sampled from."""
+    """Seconds, tokens and workers of one sampling of the bank, in a store that has nothing but what
+    it is sampled from.
+    """
     starts: list[float] = []
     ends: list[float] = []
     used: set[str] = set()

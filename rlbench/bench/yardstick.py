@@ -1,9 +1,12 @@
-"""``model.generate`` of transformers as an engine: what anybody would write first, and what ours are measured against."""
+"""``model.generate`` of transformers as an engine: what anybody would write first, and what ours
+are measured against.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -14,7 +17,9 @@ PROMPTS_PER_CALL = 64
 
 
 class GenerateEngine:
-    """Prompts of like length, 64 a call, with all their samples as ``num_return_sequences``; the seeds of requests are not looked at."""
+    """Prompts of like length, 64 a call, with all their samples as ``num_return_sequences``; the seeds of requests are
+    not looked at.
+    """
 
     name = "generate"
 
@@ -50,8 +55,9 @@ class GenerateEngine:
             if greedy
             else {"do_sample": True, "temperature": params.temperature, "top_k": 0, "top_p": 1.0}
         )
+        model: Any = self.model  # the type of `generate` fits no class of transformers
         with torch.no_grad():
-            out = self.model.generate(
+            out = model.generate(
                 ids,
                 attention_mask=mask,
                 max_new_tokens=min(params.max_new_tokens, self.context - width),

@@ -1,4 +1,6 @@
-r"""Exact values with their rounding beside them, ``\frac{70}{9} \approx 7.78``: which member is which, and whether they belong together."""
+r"""Exact values with their rounding beside them, ``\frac{70}{9} \approx 7.78``: which member is which, and whether
+they belong together.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def in_order(left: Node, right: Node) -> tuple[Node, Node]:
 def consistent(exact: Node, rounded: Node, value: Value) -> bool:
     """Whether a rounded value can be meant for an exact one; True also where one of them is no number that can be told.
 
-    To the last digit that is written, cut off or rounded, or to one in a hundred; percent signs and degrees are understood.
+    To the last digit that is written, cut off or rounded, or to one in a hundred; percent signs and degrees are
+    understood.
     """
     if not isinstance(exact, Leaf) or not isinstance(rounded, Leaf) or conflict(exact.unit, rounded.unit):
         return True

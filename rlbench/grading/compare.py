@@ -1,7 +1,8 @@
-r"""Whether an answer says what the gold says: shapes are compared here, expressions and relations by the ``Leaves`` that are given.
+r"""Whether an answer says what the gold says: shapes are compared here, expressions and relations by the ``Leaves``
+that are given.
 
-The gold's form decides how an answer of two readings is read: ``1,234`` is a number where the gold is one, two answers where it is
-several. The rules stand with their reasons in ``docs/grading.md``.
+The gold's form decides how an answer of two readings is read: ``1,234`` is a number where the gold is one, two answers
+where it is several. The rules stand with their reasons in ``docs/grading.md``.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Leaves(Protocol):
     """Compares what has no shape of its own. Texts are normalised, without units and percent signs."""
 
     def equal(self, gold: str, answer: str) -> bool:
-        """Whether two expressions have one value. Raises Unreadable (the answer is none), Undecided (the fast path's)."""
+        """Whether two expressions have one value. Raises Unreadable (the answer is none), Undecided
+        (the fast path's).
+        """
         ...
 
     def related(self, gold: str, answer: str) -> bool:
@@ -91,7 +94,9 @@ def compact(text: str) -> str:
 
 
 def word(text: str) -> str | None:
-    r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one letter."""
+    r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one
+    letter.
+    """
     bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
     if _WORD.fullmatch(bare) is None or _LETTERS.search(bare) is None:
         return None
@@ -148,7 +153,9 @@ def _choice(gold: str, answer: str) -> Verdict | None:
 
 
 def _named_in_a_sentence(gold: str, answer: str) -> bool:
-    """Whether the gold is a name and the answer a sentence of which it is the subject, that denies nothing and names nobody else."""
+    """Whether the gold is a name and the answer a sentence of which it is the subject, that denies nothing and names
+    nobody else.
+    """
     sentence = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
     name = re.sub(r"\\text\{([^{}]*)\}", r"\1", gold).strip()
     if _NAME.fullmatch(name) is None or not sentence.startswith(name + " "):
@@ -211,8 +218,8 @@ def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         return same_leaf(gold, answer, leaves)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _same_group(gold, answer, leaves)
-    if isinstance(answer, Group) and not answer.brackets and (one := _one_value(answer, leaves)) is not None:
-        return same(gold, one, leaves)
+    if isinstance(answer, Group) and not answer.brackets and (value := _one_value(answer, leaves)) is not None:
+        return same(gold, value, leaves)
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _same_ratio(gold, answer, leaves)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
@@ -237,7 +244,9 @@ def _has_domain(node: Node) -> bool:
 
 
 def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:
-    """Whether two sets of numbers are one; None where neither has to be a set, or one cannot be read as a set of numbers."""
+    """Whether two sets of numbers are one; None where neither has to be a set, or one cannot be read as a set of
+    numbers.
+    """
     if not (sets.is_set(gold) or sets.is_set(answer)):
         return None
     expected = sets.read(gold, leaves.value)
@@ -252,10 +261,11 @@ def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:
 
 
 def same_approximate(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
-    r"""Whether one value is the other, where one or both are written with their rounding, ``\frac{70}{9} \approx 7.78``.
+    r"""Whether one value is the other, where one or both are written with their rounding, ``\frac{70}{9} \approx
+    7.78``.
 
-    A gold is either of its members. An answer has to be right in both: its exact value decides, and where the gold is rounded
-    itself, that gold has to be a rounding of it.
+    A gold is either of its members. An answer has to be right in both: its exact value decides, and where the gold is
+    rounded itself, that gold has to be a rounding of it.
     """
     if isinstance(answer, Approximate):
         exact, rounded = in_order(answer.exact, answer.rounded)
@@ -286,7 +296,9 @@ def _parts(congruence: Congruence) -> tuple[Node, Node]:
 
 
 def _one_value(answer: Group, leaves: Leaves) -> Node | None:
-    r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are several."""
+    r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are
+    several.
+    """
     if len(answer.items) != 2:
         return None
     exact, rounded = in_order(*answer.items)
@@ -359,7 +371,9 @@ def alone(node: Node, other: Node) -> Node:
 
 
 def _decimal_comma(answer: Node, gold: Node) -> Node:
-    """``1000,99`` as a decimal where the gold is one; a gold ``1,22`` stays two answers, as most golds with a comma are."""
+    """``1000,99`` as a decimal where the gold is one; a gold ``1,22`` stays two answers, as most golds with a comma
+    are.
+    """
     if isinstance(answer, Group) and isinstance(gold, Leaf) and _COMMA.fullmatch(answer.text) and "." in gold.text:
         return Leaf(answer.text.replace(",", "."))
     return answer
@@ -378,7 +392,8 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
     # Of z = m either may be the name of the other.
     either = isinstance(named.value, Leaf) and named.sign == "=" and named.name and is_name(named.value.text)
     values = [named.value, parse_structure(named.name)] if either else [named.value]
-    return any(same(*((value, other) if named is gold else (other, value)), leaves) for value in values)
+    pairs = [(value, other) if named is gold else (other, value) for value in values]
+    return any(same(left, right, leaves) for left, right in pairs)
 
 
 def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:
@@ -391,7 +406,9 @@ def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:
 
 
 def same_identity(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
-    """Whether an identity, ``x^2 - 1 = (x - 1)(x + 1)``, is a way to the gold, its right side. An equation that is none stands for nothing."""
+    """Whether an identity, ``x^2 - 1 = (x - 1)(x + 1)``, is a way to the gold, its right side. An equation that is
+    none stands for nothing.
+    """
     if not isinstance(answer, Relation) or len(answer.sides) != 2 or not isinstance(gold, Leaf):
         return False
     left, right = map(parse_structure, answer.sides)
@@ -461,7 +478,7 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
             or (_clock(gold) and _clock(answer))
         ):
             return _in_order(gold.items, answer.items, leaves)
-        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))  # type: ignore[operator]
+        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if not isinstance(ratio, Ratio) or len(ratio.items) != 2 or not isinstance(other, Leaf):
         return False

@@ -1,9 +1,9 @@
 r"""Where an output's answer stands. Two ways, as one grades training and the other anybody's outputs:
 
-- ``box``: the last box and nothing else. Where the gold is several answers, boxes that follow each other with "and" between count as
-  one list. Used for rewards and evaluation: a model was asked for a box.
-- ``final``: that, or else what the text says is its answer ("the answer is ...", "Answer: ...", ``#### ...``), or else all of it if
-  it is an answer and no text, or else its last formula, or else its last number.
+- ``box``: the last box and nothing else. Where the gold is several answers, boxes that follow each other with "and"
+  between count as one list. Used for rewards and evaluation: a model was asked for a box.
+- ``final``: that, or else what the text says is its answer ("the answer is ...", "Answer: ...", ``#### ...``), or else
+  all of it if it is an answer and no text, or else its last formula, or else its last number.
 
 Golds are read in either way as well: one that holds a box (a worked solution) is the content of the box.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from rlbench.boxed import NEARLY, final_boxes, last_boxed
+from rlbench.grading.boxed import NEARLY, final_boxes, last_boxed
 from rlbench.grading.normalise import undamaged
 from rlbench.grading.structure import Group, read
 
@@ -30,7 +30,8 @@ _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]
 _SIGN = r"(?<![0-9a-zA-Z)}])[-−]\s?|"
 _FRACTION = r"\\[dt]?frac\s*\{[^{}\n]*\}\s*\{[^{}\n]*\}"
 _PART = rf"(?:[-−]\s?)?(?:{_FRACTION}|(?:{_DIGITS})(?:/[0-9]+)?)"
-# A value in prose: a tuple, a fraction, a root, a mixed number, a time or ratio, a power of ten, a number; and whose it is.
+# A value in prose: a tuple, a fraction, a root, a mixed number, a time or ratio, a power of ten, a number; and whose it
+# is.
 _VALUE = re.compile(
     rf"(?:(?<![0-9a-zA-Z\\])[a-zA-Z]\s*(?:[=<>≤≥]|\\[lg]eq?(?![a-zA-Z]))=?\s*)?(?:"
     rf"[(\[]\s*{_PART}(?:\s*,\s*{_PART}){{1,7}}\s*[)\]]"
@@ -56,7 +57,8 @@ _NOT_TEXT = re.compile(r"\\[a-zA-Z]+\s*(?:\{[^{}]*\})?|\b(?:and|or|percent|squar
 
 
 def read_answer(output: str, gold: str, reading: Reading = "box") -> str | None:
-    """The answer in an output, or None where there is none, or one that is too long to be one (longer than the gold, too).
+    """The answer in an output, or None where there is none, or one that is too long to be one (longer than the gold,
+    too).
 
     A run of boxes is one list where the gold has as many answers, and else its last box is the answer.
     """

@@ -1,4 +1,6 @@
-r"""Sums, multiples and products of matrices that are written out, as one matrix: ``2\begin{pmatrix}1\\2\end{pmatrix} + ...``."""
+r"""Sums, multiples and products of matrices that are written out, as one matrix: ``2\begin{pmatrix}1\\2\end{pmatrix} +
+...``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class _NoMatrix(Exception):
 
 
 def combined(text: str) -> Rows | None:
-    """The cells of the matrix that a sum or product of matrices is; None where it is none, or too large to be written out."""
+    """The cells of the matrix that a sum or product of matrices is; None where it is none, or too large to be written
+    out.
+    """
     blocks: list[Rows] = []
 
     def mark(match: re.Match[str]) -> str:

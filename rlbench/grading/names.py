@@ -1,4 +1,5 @@
-r"""Which side of an equation is the name of a value, and may be left out: ``x``, ``f(2)``, ``AB``, ``\angle ABC``, ``\frac{AB}{CD}``.
+r"""Which side of an equation is the name of a value, and may be left out: ``x``, ``f(2)``, ``AB``, ``\angle ABC``,
+``\frac{AB}{CD}``.
 
 ``9 = 4b + d`` names nothing, so it stands for no value; ``7 = x`` does, from either side.
 """
@@ -13,7 +14,8 @@ _INDEX = re.compile(r"_(?:\{[^{}]*\}|[0-9a-zA-Z])")
 _TEXT = re.compile(r"\\text\{[^{}]*\}")
 _OPERATORS = re.compile(r"[0-9+\-^<>=!]|\\(?:cdot|sqrt|pm|text\{degrees\})")
 _CONSTANTS = re.compile(r"\\pi(?![a-zA-Z])")
-# One symbol applied to something: a function's value where the symbol is used for functions, or where the argument is one thing.
+# One symbol applied to something: a function's value where the symbol is used for functions, or where the argument is
+# one thing.
 _HEAD = re.compile(
     r"(\\text\{[^{}]*\}|\\(?:phi|psi|tau|sigma|varphi|Gamma|Phi|Pr)|[a-zA-Z])\s*('+|\^\{(?:-1|\\prime|\([0-9n]\)|[0-9])\})?\s*(?=[(\[])"
 )

@@ -1,7 +1,7 @@
 r"""One spelling for mathematics that is written in many: general rewritings of text, applied to gold and answer alike.
 
-The rules stand in ``rlbench.grading.spellings``; none looks at what the other side says, and none changes a value. What a text then
-*is* (a number, a tuple, an interval) is decided by ``rlbench.grading.structure``.
+The rules stand in ``rlbench.grading.spellings``; none looks at what the other side says, and none changes a value.
+What a text then *is* (a number, a tuple, an interval) is decided by ``rlbench.grading.structure``.
 """
 
 from __future__ import annotations
@@ -39,23 +39,26 @@ def normalise(text: str) -> str:
     return _NUMBER_WORDS.get(text.lower()) or _in_words(text)
 
 
+_WORDS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _NUMBER_WORDS = dict(
     zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(),
+        _WORDS.split(),
         map(str, range(17)),
         strict=True,
     )
 )
 _ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\v": "v"}
 _DAMAGED = re.compile(r"([\a\x08\f\v])([a-zA-Z]{2,})")
-# Commands that such an escape of JSON takes the backslash and the first letter of. Tabs and line ends are spacing as well.
-_DAMAGEABLE = frozenset(
-    "alpha angle approx arcsin arccos arctan begin beta bar binom boxed frac fbox vec varnothing vert".split()
-)
+# Commands that such an escape of JSON takes the backslash and the first letter of. Tabs and line ends are spacing as
+# well.
+_LOST = "alpha angle approx arcsin arccos arctan begin beta bar binom frac vec varnothing vert"
+_DAMAGEABLE = frozenset(_LOST.split())
 
 
 def undamaged(text: str) -> str:
-    r"""A text in which a form feed before ``rac`` is ``\frac`` again, and so for other commands whose first letter was an escape."""
+    r"""A text in which a form feed before ``rac`` is ``\frac`` again, and so for other commands whose first letter was
+    an escape.
+    """
     if text.isprintable():
         return text
 
@@ -67,11 +70,13 @@ def undamaged(text: str) -> str:
 
 
 _ALL_REALS = re.compile(
-    r"(?:x (?:is|can be) )?(?:the set of )?(?:(?:all|any|every) (?:of )?(?:the )?)?reals?(?: numbers?| values?)?(?: of)?(?: x)?"
-    r"(?:,? (?:except|but|other than|excluding|without)(?: for)?(?: x =)? (?P<except>[^a-zA-Z]*(?:\\[a-zA-Z]+[^a-zA-Z]*)*))?"
+    r"(?:x (?:is|can be) )?(?:the set of )?(?:(?:all|any|every) (?:of )?(?:the )?)?reals?"
+    r"(?: numbers?| values?)?(?: of)?(?: x)?(?:,? (?:except|but|other than|excluding|without)(?: for)?(?: x =)? "
+    r"(?P<except>[^a-zA-Z]*(?:\\[a-zA-Z]+[^a-zA-Z]*)*))?"
 )
 _NOTHING = re.compile(
-    r"(?:the )?(?:empty set|null set)|none|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?|values?)(?: exists?)?"
+    r"(?:the )?(?:empty set|null set)|none"
+    r"|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?|values?)(?: exists?)?"
     r"|(?:the )?(?:equation|system|inequality) has no (?:real )?solutions?"
 )
 
@@ -84,12 +89,8 @@ def _in_words(text: str) -> str:
     bare = bare[:1].lower() + bare[1:]
     if _NOTHING.fullmatch(bare):
         return r"\varnothing"
-    if (
-        (match := _ALL_REALS.fullmatch(bare)) is None
-        or "all" not in bare
-        and "any" not in bare
-        and "set of" not in bare
-    ):
+    match = _ALL_REALS.fullmatch(bare)
+    if match is None or not any(word in bare for word in ("all", "any", "every", "set of")):
         return text
     excepted = (match["except"] or "").strip().replace(r"\land", ",").replace(r"\lor", ",")
     return rf"\mathbb{{R}} \setminus \{{{excepted}\}}" if excepted else r"\mathbb{R}"
@@ -101,7 +102,8 @@ def _fix_escapes(text: str) -> str:
 
 
 def closing(text: str, start: int) -> int:
-    r"""The position of the bracket that closes the one at ``start`` (braces, escaped or not, parentheses, square), or -1.
+    r"""The position of the bracket that closes the one at ``start`` (braces, escaped or not, parentheses, square), or
+    -1.
 
     Intervals mix round and square brackets, so those two close each other.
     """

@@ -1,8 +1,8 @@
 r"""Numbers that are written out: what they are worth, and when two of them are one.
 
-``read`` evaluates constants (``-3/4``, ``1\frac{1}{2}``, ``2\sqrt{3}``, ``4.5\cdot 10^{33}``) by its own small grammar, exactly
-where they are rational and to 35 digits where they are not. ``identical`` does the same to expressions with variables, at a few
-points. Both give up rather than guess: what they do not read, math-verify reads.
+``read`` evaluates constants (``-3/4``, ``1\frac{1}{2}``, ``2\sqrt{3}``, ``4.5\cdot 10^{33}``) by its own small grammar,
+exactly where they are rational and to 35 digits where they are not. ``identical`` does the same to expressions with
+variables, at a few points. Both give up rather than guess: what they do not read, math-verify reads.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ _FLOAT_ERROR = Fraction(1, 10**12)  # of sine and cosine, which only doubles hav
 # Values that agree to so many digits are one: no two different answers come so near.
 SAME = Fraction(1, 10**25)
 
-# Two decimals, or a decimal and an integer, are equal when they agree to this: noise of floating point and nothing else.
+# Two decimals, or a decimal and an integer, are equal when they agree to this: noise of floating point and nothing
+# else.
 NOISE = Fraction(1, 10**9)
-# A decimal stands for an exact value (a fraction, a root) when it is that value rounded, to at least so many significant digits.
+# A decimal stands for an exact value (a fraction, a root) when it is that value rounded, to at least so many
+# significant digits.
 SIGNIFICANT = 5
 
 
@@ -42,8 +44,8 @@ class TooLarge(Exception):
 class Number:
     """A real constant: ``value``, relative to which it may be off by ``error`` (0: exact).
 
-    ``places`` is the power of ten of the last digit of one written as a decimal (2 for 1.25, -32 for 4.5e33), else None;
-    ``digits`` counts its significant digits.
+    ``places`` is the power of ten of the last digit of one written as a decimal (2 for 1.25, -32 for 4.5e33), else
+    None; ``digits`` counts its significant digits.
     """
 
     value: Fraction
@@ -113,11 +115,12 @@ def _evaluated(text: str, values: Mapping[str, Fraction]) -> Number | None:
 
 
 def identical(gold: str, answer: str) -> bool | None:
-    """Whether two expressions in variables are one function, by their values at a few points; None where those do not tell.
+    """Whether two expressions in variables are one function, by their values at a few points; None where those do not
+    tell.
 
-    Equal exact values at four generic points are taken for a proof where both are rational functions, as two different ones of any
-    length an answer has agree there with negligible probability. Roots differ in signs that positive points do not show, and equal
-    approximations prove nothing. Raises TooLarge as ``read`` does.
+    Equal exact values at four generic points are taken for a proof where both are rational functions, as two different
+    ones of any length an answer has agree there with negligible probability. Roots differ in signs that positive points
+    do not show, and equal approximations prove nothing. Raises TooLarge as ``read`` does.
     """
     names = sorted(_names(gold) | _names(answer))
     if not names or len(gold) > 400 or len(answer) > 400:
@@ -169,7 +172,9 @@ def _repeating(match: re.Match[str]) -> Number:
 
 
 class _Parser:
-    r"""Recursive descent over numbers, variables, + - \cdot / ^ ! \frac \sqrt \pi, a few functions and brackets; else ``Unread``."""
+    r"""Recursive descent over numbers, variables, + - \cdot / ^ ! \frac \sqrt \pi, a few functions and brackets; else
+    ``Unread``.
+    """
 
     def __init__(self, text: str, values: Mapping[str, Fraction]) -> None:
         self.values = values
@@ -318,7 +323,9 @@ def _checked(value: Fraction, error: Fraction) -> Number:
 
 
 def add(left: Number, right: Number, sign: int) -> Number:
-    """The sum, or with the sign -1 the difference. Raises Unread where so much cancels that the error is no longer small."""
+    """The sum, or with the sign -1 the difference. Raises Unread where so much cancels that the error is no longer
+    small.
+    """
     value = left.value + sign * right.value
     if not left.error and not right.error:
         return _checked(value, Fraction(0))
@@ -365,8 +372,8 @@ def _root(index: int, number: Number) -> Number:
     if number.value < 0:
         if index % 2 == 0:
             raise Unread
-        root = _root(index, Number(-number.value, number.error))  # of the real numbers, as the sign of a root says
-        return Number(-root.value, root.error)
+        positive = _root(index, Number(-number.value, number.error))  # of the real numbers, as a root's sign says
+        return Number(-positive.value, positive.error)
     if not number.error:
         top, bottom = (_integer_root(part, index) for part in (number.value.numerator, number.value.denominator))
         if top is not None and bottom is not None:
@@ -414,7 +421,8 @@ def _factorial(number: Number) -> Number:
 
 
 def written(text: str) -> Number | None:
-    """The number of a text that is one decimal or one integer and nothing else, scientific notation included; None otherwise.
+    """The number of a text that is one decimal or one integer and nothing else, scientific notation included; None
+    otherwise.
 
     A decimal is worth what its digits say, which no binary fraction is.
     """

@@ -1,11 +1,13 @@
-"""Grading in worker processes that can be killed: an answer that hangs or exhausts math-verify costs itself and nothing else.
+"""Grading in worker processes that can be killed: an answer that hangs or exhausts math-verify costs itself and nothing
+else.
 
-Plain cases (no answer, the gold's own text, two plain numbers) are decided in this process. The others go to workers, started
-when first needed, as JSON lines over pipes. Workers are fresh Python processes and not forks: the parent may hold torch, CUDA,
-threads or a Ray actor. One whose answer is not back at the wall-clock limit is killed with SIGKILL and replaced.
+Plain cases (no answer, the gold's own text, two plain numbers) are decided in this process. The others go to workers,
+started when first needed, as JSON lines over pipes. Workers are fresh Python processes and not forks: the parent may
+hold torch, CUDA, threads or a Ray actor. One whose answer is not back at the wall-clock limit is killed with SIGKILL
+and replaced.
 
-No worker outlives its parent: an idle one ends when its input closes, and each answer arms a timer whose signal ends the
-process by the kernel's hand, as code stuck inside one huge integer operation would never see a Python handler.
+No worker outlives its parent: an idle one ends when its input closes, and each answer arms a timer whose signal ends
+the process by the kernel's hand, as code stuck inside one huge integer operation would never see a Python handler.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rlbench.boxed import last_boxed
+from rlbench.grading.boxed import last_boxed
 from rlbench.grading.extract import Reading, without_markers
 from rlbench.grading.registry import DEFAULT, grader_spec
 from rlbench.records import UserError, Verdict
@@ -47,7 +49,9 @@ _CACHE_SIZE = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """The verdict on an output, and the answer that was read from it (None where there is none, or one too long to be one)."""
+    """The verdict on an output, and the answer that was read from it (None where there is none, or one too long to be
+    one).
+    """
 
     verdict: Verdict
     answer: str | None
@@ -55,19 +59,22 @@ class Graded:
 
 @cache
 def shared_grader(name: str = DEFAULT) -> Grader:
-    """The one grader of that name in this process, for stages that follow each other: its workers and its cache stay."""
+    """The one grader of that name in this process, for stages that follow each other: its workers
+    and its cache stay.
+    """
     return Grader(name)
 
 
 class Grader:
-    """Grades outputs against golds, each answer within ``limit_s`` seconds of wall clock and ``memory_bytes`` of address space.
+    """Grades outputs against golds, each answer within ``limit_s`` seconds of wall clock and ``memory_bytes`` of
+    address space.
 
-    ``grader`` is of ``rlbench.grading.GRADERS`` (UserError: it is not); ``reading`` says where in an output the answer stands, see
-    ``rlbench.grading.extract``.
+    ``grader`` is of ``rlbench.grading.GRADERS`` (UserError: it is not); ``reading`` says where in an output the answer
+    stands, see ``rlbench.grading.extract``.
 
-    Verdicts: ``correct``; ``wrong``; ``unparsed`` (no answer, or none that can be read as mathematics); ``timeout`` (over the limit;
-    the worker was killed); ``error`` (the worker crashed or ran out of memory). Equal cases are graded once. Safe to use from any
-    thread; a context manager that ends its workers, which otherwise end with the object.
+    Verdicts: ``correct``; ``wrong``; ``unparsed`` (no answer, or none that can be read as mathematics); ``timeout``
+    (over the limit; the worker was killed); ``error`` (the worker crashed or ran out of memory). Equal cases are graded
+    once. Safe to use from any thread; a context manager that ends its workers, which otherwise end with the object.
     """
 
     def __init__(
@@ -135,7 +142,8 @@ class Grader:
         new = _Batch(self, todo).run() if todo else {}
         if len(self._cache) + len(new) > _CACHE_SIZE:
             self._cache.clear()
-        # A time-out or a crash may be the machine's doing and not the answer's: such a case is tried again when it is asked again.
+        # A time-out or a crash may be the machine's doing and not the answer's: such a case is tried again when it is
+        # asked again.
         self._cache.update({case: verdict for case, verdict in new.items() if verdict not in ("timeout", "error")})
         return {**known, **new}
 
@@ -159,7 +167,8 @@ class _Worker:
     def __init__(self, grader: str, limit_s: float, memory_bytes: int) -> None:
         limits = [str(limit_s), str(memory_bytes)]
         command = [sys.executable, "-c", _PROGRAM, grader, *limits, _ROOT, *(path for path in sys.path if path)]
-        # A fixed hash seed: sympy's order of terms, and with it its time and now and then its result, follows string hashes.
+        # A fixed hash seed: sympy's order of terms, and with it its time and now and then its result, follows string
+        # hashes.
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self.process = subprocess.Popen(
             command,
@@ -232,7 +241,7 @@ class _Batch:
     def _assign(self, worker: _Worker) -> None:
         worker.case = self.queue.popleft()
         self.busy.append(worker)
-        self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
         if worker.ready:
             self._send(worker)
 
@@ -297,7 +306,9 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def serve(grader: str, limit_s: float, memory_bytes: int) -> None:
-    """The worker's side: say ``ready``, then answer each line (a JSON pair of gold and answer) with a verdict until input ends."""
+    """The worker's side: say ``ready``, then answer each line (a JSON pair of gold and answer) with a verdict until
+    input ends.
+    """
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is not an answer
     try:

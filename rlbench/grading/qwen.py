@@ -1,8 +1,10 @@
-r"""The grader ``qwen``: what Qwen2.5-Math's evaluation counts as right, to compare with cells that were published from it.
+r"""The grader ``qwen``: what Qwen2.5-Math's evaluation counts as right, to compare with cells that were published from
+it.
 
-Written from a description of its semantics, not from its code: the last box, or else the last number of the output; numbers agree to
-a relative 1e-4, and x/100 and 100x agree with x; brackets do not matter; members are compared in order; letters A to E are choices.
-It is lenient on purpose and used for nothing else. Text passes the same restriction as everywhere before anything parses it.
+Written from a description of its semantics, not from its code: the last box, or else the last number of the output;
+numbers agree to a relative 1e-4, and x/100 and 100x agree with x; brackets do not matter; members are compared in
+order; letters A to E are choices. It is lenient on purpose and used for nothing else. Text passes the same restriction
+as everywhere before anything parses it.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rlbench.boxed import last_boxed
 from rlbench.grading import numbers
+from rlbench.grading.boxed import last_boxed
 from rlbench.grading.compare import (
     FastLeaves,
     Leaves,
@@ -41,7 +43,9 @@ _CHOICE = re.compile(r"\b([A-E])\b")
 
 
 def read(output: str, gold: str, reading: Reading = "box") -> str | None:
-    """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has its own."""
+    """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has
+    its own.
+    """
     output = undamaged(output)
     answer = last_boxed(output)
     if answer is None:
@@ -87,9 +91,8 @@ def _grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
 
 
 def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
-    if isinstance(gold, Named) and isinstance(answer, Named) and gold.sign == answer.sign == "=":
-        if compact(gold.name) == compact(answer.name):
-            return _same(gold.value, answer.value, leaves)
+    if _of_one_name(gold, answer):
+        return _same(_unnamed(gold), _unnamed(answer), leaves)
     if (
         isinstance(gold, Relation | Named)
         and isinstance(answer, Relation | Named)
@@ -102,17 +105,20 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     ):
         return one
     if isinstance(gold, Named) or isinstance(answer, Named):
-        return _same(*(side.value if isinstance(side, Named) else side for side in (gold, answer)), leaves)
+        return _same(_unnamed(gold), _unnamed(answer), leaves)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return same_identity(gold, answer, leaves, _same)
     if isinstance(gold, Approximate) or isinstance(answer, Approximate):
         return same_approximate(gold, answer, leaves, _same)
     if isinstance(gold, Congruence) or isinstance(answer, Congruence):
         return same_congruence(gold, answer, leaves, _same)
+    if _of_other_shapes(gold, answer):
+        return False
     gold, answer = alone(gold, answer), alone(answer, gold)
-    members = _members(gold), _members(answer)
-    if members[0] is not None and members[1] is not None:
-        return len(members[0]) == len(members[1]) and all(_same(*pair, leaves) for pair in zip(*members, strict=True))
+    expected, found = _members(gold), _members(answer)
+    if expected is not None and found is not None:
+        pairs = zip(expected, found, strict=False)
+        return len(expected) == len(found) and all(_same(left, right, leaves) for left, right in pairs)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
         return (
             compact(gold.text).lower() == compact(answer.text).lower()
@@ -120,6 +126,24 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
             or same_angle(gold, answer, leaves)
         )
     return False
+
+
+def _of_other_shapes(gold: Node, answer: Node) -> bool:
+    """Whether both are matrices, and a row is not as long as the other's, or missing."""
+    if not isinstance(gold, Matrix) or not isinstance(answer, Matrix):
+        return False
+    return [len(row) for row in gold.rows] != [len(row) for row in answer.rows]
+
+
+def _unnamed(node: Node) -> Node:
+    return node.value if isinstance(node, Named) else node
+
+
+def _of_one_name(gold: Node, answer: Node) -> bool:
+    """Whether both are values of one name, on whichever side of the equation it stands."""
+    if not isinstance(gold, Named) or not isinstance(answer, Named):
+        return False
+    return gold.sign == answer.sign == "=" and compact(gold.name) == compact(answer.name)
 
 
 def _in_brackets(node: Node) -> bool:
@@ -134,7 +158,9 @@ def _members(node: Node) -> list[Node] | None:
 
 
 def close(gold: Number, answer: Number) -> bool:
-    """Whether the answer, its hundredth or its hundredfold is the gold to a relative 1e-4 (of the larger of the two)."""
+    """Whether the answer, its hundredth or its hundredfold is the gold to a relative 1e-4 (of the
+    larger of the two).
+    """
     return any(
         abs(gold.value * factor - answer.value) <= TOLERANCE * max(abs(gold.value * factor), abs(answer.value))
         for factor in _FACTORS
@@ -191,10 +217,10 @@ class _SlowLeaves:
             return False
         if not is_expression(left) or not is_expression(right):
             return equal_expressions(left, right, gold, answer)
-        values = constant(left, gold), constant(right, answer)
-        if values[0] is not None and values[1] is not None:
-            real, imaginary = zip(*values, strict=True)
-            return close(*real) and (close(*imaginary) if imaginary[0].value or imaginary[1].value else True)
+        expected, found = constant(left, gold), constant(right, answer)
+        if expected is not None and found is not None:
+            imaginary = expected[1].value or found[1].value
+            return close(expected[0], found[0]) and (not imaginary or close(expected[1], found[1]))
         return equal_expressions(left, right, gold, answer)
 
     def related(self, gold: str, answer: str) -> bool:

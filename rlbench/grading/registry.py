@@ -1,4 +1,6 @@
-"""The graders there are: names, versions and where their rules stand. Imports nothing heavy, so a planner may read it."""
+"""The graders there are: names, versions and where their rules stand. Imports nothing heavy, so a
+planner may read it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ DEFAULT = "rlbench"
 class GraderSpec:
     """A grader's name in tables, the version of its rules, and the module that holds them.
 
-    The version rises whenever a verdict may change, so that what was graded by other rules is graded again. The module has
-    ``read(output, gold, reading)``, ``read_gold(gold, reading)``, ``fast(gold, answer)`` (None: ask ``slow``) and
+    The version rises whenever a verdict may change, so that what was graded by other rules is graded again. The module
+    has ``read(output, gold, reading)``, ``read_gold(gold, reading)``, ``fast(gold, answer)`` (None: ask ``slow``) and
     ``slow(gold, answer)``.
     """
 

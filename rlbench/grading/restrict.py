@@ -1,8 +1,9 @@
 r"""What a text may hold before math-verify's parser and sympy see it, and how much of it.
 
-math-verify's LaTeX parser is a grammar: it calls neither ``eval`` nor sympy's ``parse_expr`` (the only part of math-verify that does,
-its reader of plain expressions, is never used here). This is the fence before it: an allow-list of characters and commands, and
-limits on length, nesting, digits and powers, so that neither code nor a number of astronomical size gets that far.
+math-verify's LaTeX parser is a grammar: it calls neither ``eval`` nor sympy's ``parse_expr`` (the only part of
+math-verify that does, its reader of plain expressions, is never used here). This is the fence before it: an allow-list
+of characters and commands, and limits on length, nesting, digits and powers, so that neither code nor a number of
+astronomical size gets that far.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ MAX_DEPTH = 40
 MAX_DIGITS = 1000  # in one run
 
 _GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi varpi rho varrho sigma varsigma "
-    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell"
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi varpi rho "
+    "varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
+    "Psi Omega hbar ell"
 )
 _FUNCTIONS = (
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh log ln exp lg gcd "
-    "lcm max min det"
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh "
+    "arctanh log ln exp lg gcd lcm max min det"
 )
 _OTHER = (
-    "frac sqrt cdot binom sum prod int lim to infty pm mp overline bar hat vec dot ddot tilde partial lfloor rfloor lceil rceil "
-    "leq geq neq approx in cup cap setminus emptyset varnothing mathbb text odot"
+    "frac sqrt cdot binom sum prod int lim to infty pm mp overline bar hat vec dot ddot tilde partial lfloor "
+    "rfloor lceil rceil leq geq neq approx in cup cap setminus emptyset varnothing mathbb text odot"
 )
 COMMANDS = frozenset(f"{_GREEK} {_FUNCTIONS} {_OTHER}".split())
 

@@ -1,4 +1,6 @@
-"""The grader ``rlbench``: exact values, shapes that matter, math-verify for expressions. Conventions: ``docs/grading.md``."""
+"""The grader ``rlbench``: exact values, shapes that matter, math-verify for expressions. Conventions:
+``docs/grading.md``.
+"""
 
 from __future__ import annotations
 

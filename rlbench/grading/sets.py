@@ -1,8 +1,10 @@
-r"""Sets of real numbers, as answers spell them: intervals, finite sets, unions and differences, inequalities with "and" and "or".
+r"""Sets of real numbers, as answers spell them: intervals, finite sets, unions and differences, inequalities with
+"and" and "or".
 
-A set is kept as the points where membership changes, so two spellings of one set (``x \ne 2``, ``\mathbb{R} \setminus \{2\}``,
-``(-\infty, 2) \cup (2, \infty)``) are one value and order and overlap of a union's parts do not matter. What is no set of numbers
-(symbols for ends, other domains than the reals) is not read here and is compared by its structure.
+A set is kept as the points where membership changes, so two spellings of one set (``x \ne 2``, ``\mathbb{R} \setminus
+\{2\}``, ``(-\infty, 2) \cup (2, \infty)``) are one value and order and overlap of a union's parts do not matter. What
+is no set of numbers (symbols for ends, other domains than the reals) is not read here and is compared by its
+structure.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def points(values: Iterable[Number]) -> Reals:
 
 
 def interval(low: Number | None, high: Number | None, closed: tuple[bool, bool]) -> Reals | None:
-    """The interval between two ends, None for an infinite one; None where they are in the wrong order or it holds nothing."""
+    """The interval between two ends, None for an infinite one; None where they are in the wrong order or it holds
+    nothing.
+    """
     if low is not None and high is not None and (order := _order(low, high)) >= 0:
         return points([low]) if order == 0 and all(closed) else None
     edges = [Edge(low, closed[0], True)] if low is not None else []
@@ -99,11 +103,13 @@ def _order(left: Number, right: Number) -> int:
     return 1 if gap > 0 else -1
 
 
+_BY_VALUE = cmp_to_key(_order)
+
+
 def _combined(left: Reals, right: Reals, rule: Callable[[bool, bool], bool]) -> Reals:
-    ordered = sorted(
-        [(edge.point, 0, edge) for edge in left.edges] + [(edge.point, 1, edge) for edge in right.edges],
-        key=cmp_to_key(lambda a, b: _order(a[0], b[0])),
-    )
+    ordered: list[tuple[Number, int, Edge]] = [(edge.point, 0, edge) for edge in left.edges]
+    ordered += [(edge.point, 1, edge) for edge in right.edges]
+    ordered.sort(key=lambda item: _BY_VALUE(item[0]))
     inside, edges, position = [left.before, right.before], [], 0
     last = first = rule(*inside)
     while position < len(ordered):
@@ -132,7 +138,7 @@ def equal(gold: Reals, answer: Reals) -> bool:
 
 
 def is_set(node: Node) -> bool:
-    """Whether a node can be nothing but a set: ``(1, 2)`` may be a point and ``\\{1, 2\\}`` may be a list of answers."""
+    r"""Whether a node can be nothing but a set: ``(1, 2)`` may be a point, ``\{1, 2\}`` a list of answers."""
     if isinstance(node, Leaf):
         return is_set_name(node.text)
     if isinstance(node, Group):
@@ -156,7 +162,9 @@ def is_set_name(text: str) -> bool:
 
 
 def read(node: Node, value: Value) -> tuple[Reals, frozenset[str]] | None:
-    """A node as a set of numbers, and the names of whose values it is; None where it is none. Raises what ``value`` raises."""
+    """A node as a set of numbers, and the names of whose values it is; None where it is none. Raises what ``value``
+    raises.
+    """
     try:
         names: set[str] = set()
         found = _Reader(value, names).read(node)

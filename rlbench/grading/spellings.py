@@ -1,8 +1,8 @@
 r"""The rules of the one spelling: commands of one meaning, words that are signs, what is typed without LaTeX.
 
-A rule is a pattern and what takes its place. Rules stand in groups, in the order in which they are applied; a group says what a text
-needs to hold for any of its rules to apply, as most answers are numbers and most rules are not for them. To add a spelling, put a
-command into ``_COMMANDS`` or a line, with its reason, into a group.
+A rule is a pattern and what takes its place. Rules stand in groups, in the order in which they are applied; a group
+says what a text needs to hold for any of its rules to apply, as most answers are numbers and most rules are not for
+them. To add a spelling, put a command into ``_COMMANDS`` or a line, with its reason, into a group.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _INTRODUCED = (
 _DENIED = re.compile(r"\b(?:not|no|never|cannot|except)\b|n't")
 _ABOUT = r"(?:approximately|approx\.?|about|roughly)"
 _UNIT_LETTERS = "[msghlLNJWKV]"
-_BASES = dict(
-    zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)
-)
+_BASE_NAMES = "two three four five six seven eight nine ten eleven twelve"
+_BASES = {name: str(number) for number, name in enumerate(_BASE_NAMES.split(), start=2)}
 _PERCENT = r"(?:percent(?:age)?|pct)(?:\s+points?)?"
 
 # Commands that others spell; spacing and sizes, which say nothing, are spelled by nothing.
 _COMMANDS = {
     name: spelling
     for spelling, names in {
-        "": "left right mleft mright big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr biggm Biggl Biggr Biggm "
+        "": "left right mleft mright big Big bigg Bigg bigl bigr bigm Bigl Bigr Bigm biggl biggr biggm Biggl Biggr "
+        "Biggm "
         "displaystyle textstyle limits nolimits rm bf it mathstrut",
         " ": "quad qquad thinspace enspace hfill",
         r"\frac": "dfrac tfrac cfrac nicefrac sfrac",
@@ -140,7 +140,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
     (
         r"\\|\{",
         (
-            # A thousands separator that LaTeX spells out can be nothing else, wherever it stands: 1{,}234  1,\!234  1\,234.
+            # A thousands separator that LaTeX spells out can be nothing else, wherever it stands: 1{,}234  1,\!234
+            # 1\,234.
             (r"(?<=[0-9])\s*(?:\{\s*,\s*\}|,\s*\\!|\\!,|\\,|(?<!\\)\\[ :;])\s*(?=[0-9]{3}(?![0-9]))", ""),
             # \left\{ keeps its brace, \left. has none.
             (r"\\(?:m?left|m?right)\s*\.", " "),
@@ -156,7 +157,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, Replacement], ...]], ...] = (
             (r"\\(?:mathbb|mathds|Bbb)\s*([RZNQC])(?![a-zA-Z])|\\(?:mathds|Bbb)\s*\{([RZNQC])\}", r"\\mathbb{\1\2}"),
             # Bars over repeating digits have several commands.
             (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
-            # Every kind of upright text is text; one letter or a number in it is that letter or number, but an upright letter
+            # Every kind of upright text is text; one letter or a number in it is that letter or number, but an upright
+            # letter
             # behind a number may be a unit, which units.py takes off.
             (_TEXT + r"\{", r"\\text{"),
             (rf"(?<![0-9}}])(?<![0-9}}]\s)\\text\{{\s*({_UNIT_LETTERS})\s*\}}", r"{\1}"),

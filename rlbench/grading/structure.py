@@ -1,6 +1,8 @@
-r"""What a normalised answer is: a number or expression, a tuple, an interval, a set, several answers, a named value, a relation, ...
+r"""What a normalised answer is: a number or expression, a tuple, an interval, a set, several answers, a named value, a
+relation, ...
 
-The shape is read from brackets, commas and relation signs alone; what stands in a leaf is left to whoever compares leaves.
+The shape is read from brackets, commas and relation signs alone; what stands in a leaf is left to whoever compares
+leaves.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from rlbench.grading.units import DEGREES, in_radians, split_unit
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An expression without its percent sign and unit. ``grouped``: digits with commas, ``1,234``, which could also be two answers."""
+    """An expression without its percent sign and unit. ``grouped``: digits with commas, ``1,234``, which could also be
+    two answers.
+    """
 
     text: str
     percent: bool = False
@@ -28,7 +32,9 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    r"""``x = 5``, ``x \in [0, 1]``, ``0 < x < 1`` (then the interval), ``x \neq 2`` (then all but it): a value and whose it is."""
+    r"""``x = 5``, ``x \in [0, 1]``, ``0 < x < 1`` (then the interval), ``x \neq 2`` (then all but it): a value and
+    whose it is.
+    """
 
     name: str
     value: Node
@@ -38,7 +44,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An equation or inequality that names no single value: ``2x + y = 3``. ``sides``: those of equations, else none."""
+    """An equation or inequality that names no single value: ``2x + y = 3``. ``sides``: those of equations only."""
 
     text: str
     sides: tuple[str, ...] = ()
@@ -55,7 +61,9 @@ class Approximate:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Several things; ``brackets`` is ``()``, ``[]``, ``(]``, ``[)``, ``{}`` for a set, or nothing for answers with commas between."""
+    """Several things; ``brackets`` is ``()``, ``[]``, ``(]``, ``[)``, ``{}`` for a set, or nothing for answers with
+    commas between.
+    """
 
     brackets: str
     items: tuple[Node, ...]
@@ -117,7 +125,9 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows of a matrix, whatever its brackets; or lines of a system of equations or of a function by cases, which have no ``order``."""
+    """Rows of a matrix, whatever its brackets; or lines of a system of equations or of a function by cases, which have
+    no ``order``.
+    """
 
     rows: tuple[tuple[Node, ...], ...]
     order: bool = True
@@ -236,7 +246,9 @@ def _joined(text: str) -> Node | None:
 
 
 def _beside(text: str) -> Node | None:
-    r"""``2\sqrt{2} (2.83)``: a value and its rounding in brackets; a product where the second is no rounding of the first."""
+    r"""``2\sqrt{2} (2.83)``: a value and its rounding in brackets; a product where the second is no rounding of the
+    first.
+    """
     match = _IN_BRACKETS.fullmatch(text)
     try:
         values = [numbers.read(part) for part in match.groups()] if match else []
@@ -447,9 +459,6 @@ def _leaf(text: str) -> Node:
 
 
 def _both_signs(text: str) -> Node:
-    signs = ({"pm": "+", "mp": "-"}, {"pm": "-", "mp": "+"})
-    both = [
-        parse(_PLUS_MINUS.sub(lambda match, sign=sign: f" {sign[match.group(1)]}", text).strip().lstrip("+"))
-        for sign in signs
-    ]  # type: ignore[misc]
-    return Group("", tuple(both), text)
+    upper = _PLUS_MINUS.sub(lambda match: " +" if match.group(1) == "pm" else " -", text)
+    lower = _PLUS_MINUS.sub(lambda match: " -" if match.group(1) == "pm" else " +", text)
+    return Group("", tuple(parse(value.strip().lstrip("+")) for value in (upper, lower)), text)

@@ -1,8 +1,9 @@
 r"""Expressions and relations, by math-verify: its LaTeX grammar reads them, its ``verify`` and sympy compare them.
 
-Runs in the worker processes, as it is bounded neither in time nor in memory. Every text passes ``rlbench.grading.restrict`` first.
-Where math-verify is wrong it is set right here: capital ``E`` is a name and not Euler's number, ``R`` is not ``r``, ``i`` is the
-imaginary unit, 2(3) is 6 and not the mixed number 2 + 3, and small numbers do not agree because their first six decimals are 0.
+Runs in the worker processes, as it is bounded neither in time nor in memory. Every text passes
+``rlbench.grading.restrict`` first. Where math-verify is wrong it is set right here: capital ``E`` is a name and not
+Euler's number, ``R`` is not ``r``, ``i`` is the imaginary unit, 2(3) is 6 and not the mixed number 2 + 3, and small
+numbers do not agree because their first six decimals are 0.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _PRECISION = 40  # digits of evaluation
 _ERROR = Fraction(1, 10**25)
 # Where two expressions are compared before sympy tries to prove anything: generic, positive, below and above 1.
 _POINTS = (("1.37", "0.731"), ("0.4523", "1.119"), ("2.718", "0.6137"))
-# Where they are proved equal: of both signs, mixed ones where there are several symbols, and near 0 for what is defined only there.
+# Where they are proved equal: of both signs, mixed ones where there are several symbols, and near 0 for what is defined
+# only there.
 _PROVING_POINTS = (
     ("1.37", "0.731"),
     ("-1.91", "0.377"),
@@ -80,7 +82,9 @@ def grade_slow(gold: str, answer: str) -> Verdict:
 
 @lru_cache(maxsize=512)
 def expression(text: str) -> Any | None:
-    """What math-verify's grammar reads in a normalised text, as a sympy object; None where it reads nothing, or may not see it."""
+    """What math-verify's grammar reads in a normalised text, as a sympy object; None where it reads nothing, or may not
+    see it.
+    """
     try:
         restrict.check(text)
     except restrict.Refused:
@@ -124,7 +128,8 @@ def _parser() -> Any:
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from sympy import I
 
-    # It warns once a process that its time-outs are off. They are signals, which fail in threads and do not stop a power tower.
+    # It warns once a process that its time-outs are off. They are signals, which fail in threads and do not stop a
+    # power tower.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 
@@ -138,7 +143,9 @@ def _parser() -> Any:
 
 
 def _with_named_derivatives(value: Any) -> Any:
-    """An expression in which the derivative of a symbol is a symbol: to sympy a symbol is constant, and its derivative 0."""
+    """An expression in which the derivative of a symbol is a symbol: to sympy a symbol is constant, and its derivative
+    0.
+    """
     from sympy import Derivative, Symbol
 
     return value.replace(
@@ -156,10 +163,9 @@ def equal_expressions(gold: Any, answer: Any, gold_text: str, answer_text: str) 
     """Whether two sympy objects, read from these texts, have one value."""
     if not is_expression(gold) or not is_expression(answer):
         return _verify(gold, answer)
-    numbers_read = constant(gold, gold_text), constant(answer, answer_text)
-    if numbers_read[0] is not None and numbers_read[1] is not None:
-        parts = zip(*numbers_read, strict=True)
-        return all(numbers.agree(left, right) is not False for left, right in parts)
+    expected, found = constant(gold, gold_text), constant(answer, answer_text)
+    if expected is not None and found is not None:
+        return all(numbers.agree(left, right) is not False for left, right in zip(expected, found, strict=True))
     if any(part.has(name) for part in (gold, answer) for name in _non_finite()):
         return bool(gold == answer and not gold.has(*_undefined()))
     gold, answer = _with_exact_decimals(gold), _with_exact_decimals(answer)
@@ -224,7 +230,7 @@ def _with_exact_decimals(value: Any) -> Any:
 
 
 def _with_real_roots(value: Any) -> Any:
-    """An expression without symbols whose odd roots of negative numbers are the real ones: the cube root of -8 is -2."""
+    """An expression without symbols in which odd roots of negative numbers are real: the cube root of -8 is -2."""
     return value.replace(
         lambda part: (
             part.is_Pow and part.exp.is_Rational and part.exp.q % 2 == 1 < part.exp.q and part.base.is_negative
@@ -258,7 +264,9 @@ def _proved(gold: Any, answer: Any) -> bool:
 
 
 def _differ(gold: Any, answer: Any, point: tuple[str, str], tolerance: float) -> bool | None:
-    """Whether two expressions differ at a point; None where that says nothing: neither is a number there, or neither a real one."""
+    """Whether two expressions differ at a point; None where that says nothing: neither is a number there, or neither a
+    real one.
+    """
     from sympy import I
 
     left, right = (_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer))
@@ -316,7 +324,9 @@ def _related(gold: Any, answer: Any) -> bool:
 
 
 def _factor(gold: Any, answer: Any) -> Any | None:
-    """The constant, other than 0, by which two sides differ, or None: 2x = 4 and x = 2 are one equation, x = 2 and y = 2 are not."""
+    """The constant, other than 0, by which two sides differ, or None: 2x = 4 and x = 2 are one equation, x = 2 and y =
+    2 are not.
+    """
     factor = None
     for point in _POINTS:
         values = [_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer)]

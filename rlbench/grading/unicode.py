@@ -1,8 +1,9 @@
-r"""Mathematics in Unicode, as the LaTeX that it stands for: ``x²``, ``½``, ``√3``, ``ℝ``, ``≤``, full-width digits, invisible marks.
+r"""Mathematics in Unicode, as the LaTeX that it stands for: ``x²``, ``½``, ``√3``, ``ℝ``, ``≤``, full-width digits,
+invisible marks.
 
-Rules follow the Unicode character database where it says what a character is (superscripts, fractions, formatting marks, currency,
-Greek letters) and a table where it does not. Digits of other scripts are left as they are, and so is the mark that turns the order
-of what follows (U+202E): a reader would see another number than the one that is stored.
+Rules follow the Unicode character database where it says what a character is (superscripts, fractions, formatting
+marks, currency, Greek letters) and a table where it does not. Digits of other scripts are left as they are, and so is
+the mark that turns the order of what follows (U+202E): a reader would see another number than the one that is stored.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ _SYMBOLS = {
 }
 _SYMBOL = {char: command for command, chars in _SYMBOLS.items() for char in chars}
 _GREEK = re.compile(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)$")
-_GREEK_NAMES = frozenset(
-    (
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
-    ).split()
+_LETTERS = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+    "upsilon phi chi psi omega"
 )
+_GREEK_NAMES = frozenset(_LETTERS.split())
 _ROOTS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 _ROOT = re.compile(r"[√∛∜]\s*")
 _ATOM = re.compile(r"[0-9]+(?:\.[0-9]+)?|\\frac\{[^{}]*\}\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z]")
@@ -110,7 +111,7 @@ def _scripts(text: str) -> list[str]:
     position = 0
     while position < len(text):
         char = text[position]
-        kind, form = ("", char) if char.isascii() else _kind(char)
+        kind = "" if char.isascii() else _kind(char)[0]
         if not kind or (kind == "super" and char in _BEFORE):
             pieces.append(_BEFORE.get(char, char))
             position += 1
@@ -131,8 +132,8 @@ def _scripts(text: str) -> list[str]:
             and text[end] in "⁄/∕"
             and _kind(text[end + 1 : end + 2] or " ")[0] == "sub"
         ):
-            bottom = re.match(r"[₀-₉]+", text[end + 1 :])
-            digits = bottom.group() if bottom else ""
+            below = re.match(r"[₀-₉]+", text[end + 1 :])
+            digits = below.group() if below else ""
             pieces.append(rf"\frac{{{run}}}{{{''.join(_kind(digit)[1] for digit in digits)}}}")
             end += 1 + len(digits)
         else:

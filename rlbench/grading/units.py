@@ -63,10 +63,11 @@ _WORDS = re.compile(
 
 
 def split_unit(text: str) -> tuple[str, str | None]:
-    r"""A text without the unit at its end, and that unit (None: it has none). What is nothing but a unit is left as it is.
+    r"""A text without the unit at its end, and that unit (None: it has none). What is nothing but a unit is left as it
+    is.
 
-    Words in \text{...} behind an expression are a unit unless they change its value; bare words are one if they are known and behind
-    a number.
+    Words in \text{...} behind an expression are a unit unless they change its value; bare words are one if they are
+    known and behind a number.
     """
     units: list[str] = []
     while (match := _TEXT.search(text) or _WORDS.search(text)) is not None:
@@ -90,7 +91,9 @@ _OF_DEGREES = re.compile(
 
 
 def in_radians(text: str) -> str:
-    r"""A text whose angles in degrees behind a trigonometric function are in radians: there they are no unit but a factor."""
+    r"""A text whose angles in degrees behind a trigonometric function are in radians: there they are no unit but a
+    factor.
+    """
     first = _TRIGONOMETRIC.search(text)
     if first is None or DEGREES not in text:
         return text

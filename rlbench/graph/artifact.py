@@ -1,10 +1,12 @@
 """The store: a folder in which every artifact lies under the fingerprint of the stage that made it, with a manifest.
 
-    ROOT/artifacts/FP[:2]/FP/  the artifact's files and manifest.json     ROOT/scratch/FP/  snapshots of a stage that is not done yet
-    ROOT/tmp/                  artifacts being written                    ROOT/leases/      who is at work on what, see ``lease``
-    ROOT/quarantine/           artifacts that were tampered with          ROOT/logs/        tracebacks of stages that raised
+    ROOT/artifacts/FP[:2]/FP/  the artifact's files and manifest.json     ROOT/scratch/FP/  snapshots of a stage that is
+    not done yet ROOT/tmp/                  artifacts being written                    ROOT/leases/      who is at work
+    on what, see ``lease`` ROOT/quarantine/           artifacts that were tampered with          ROOT/logs/
+    tracebacks of stages that raised
 
-An artifact is written in ``tmp`` and renamed into place, so that it is there whole or not at all, whenever the process is killed.
+An artifact is written in ``tmp`` and renamed into place, so that it is there whole or not at all, whenever the process
+is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 
 from rlbench.graph.fingerprint import file_fingerprint
 from rlbench.graph.lease import Lease, Watch, host, host_digest, is_alive, read
+from rlbench.graph.permissions import denial, share, walk
 from rlbench.records import UserError
 
 MANIFEST = "manifest.json"
@@ -34,8 +37,6 @@ LEFTOVER_S = (
 _REASONS = {
     errno.ENOSPC: "no space left on the device; free some or name another folder",
     errno.EDQUOT: "disk quota exceeded; free some or name another folder",
-    errno.EACCES: "no permission to use it; name another folder",
-    errno.EPERM: "no permission to use it; name another folder",
     errno.EROFS: "the file system is read-only; name another folder",
     errno.ENOTDIR: "this path, or a part of it, is a file; name a folder",
     errno.EEXIST: "this path, or a part of it, is a file; name a folder",
@@ -43,7 +44,9 @@ _REASONS = {
 
 
 class MissingArtifact(Exception):
-    """An artifact that was asked for is not in the store (any more): not made yet, or tampered with and moved to quarantine."""
+    """An artifact that was asked for is not in the store (any more): not made yet, or tampered with and moved to
+    quarantine.
+    """
 
     def __init__(self, fingerprint: str, message: str) -> None:
         super().__init__(fingerprint, message)
@@ -55,7 +58,8 @@ class MissingArtifact(Exception):
 
 
 class Store:
-    """The store in the folder ``root``, created if need be (with ``create=False`` nothing is written until a stage runs).
+    """The store in the folder ``root``, created if need be (with ``create=False`` nothing is written until a stage
+    runs).
 
     Raises UserError where the folder cannot be made or used.
     """
@@ -68,7 +72,7 @@ class Store:
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(self.root))
             if create:
                 self._make_folders()
-                self._remove_leftovers()
+                self.remove_leftovers()
 
     # -- reading
 
@@ -77,24 +81,30 @@ class Store:
         return self.root / "artifacts" / fingerprint[:2] / fingerprint
 
     def status(self, fingerprint: str) -> str | None:
-        """``done``, ``failed``, or None where there is no artifact. Looks at the manifest only; ``open`` verifies the files."""
+        """``done``, ``failed``, or None where there is no artifact. Looks at the manifest only; ``open`` verifies the
+        files.
+        """
         try:
             return self.manifest(fingerprint)["status"]
         except MissingArtifact:
             return None
 
     def manifest(self, fingerprint: str) -> dict[str, Any]:
-        """The artifact's manifest. Raises MissingArtifact."""
+        """The artifact's manifest. Raises MissingArtifact, or UserError where it is there and cannot be read."""
         path = self.path(fingerprint) / MANIFEST
         try:
-            with self.errors():
+            with self._reading():
                 manifest = json.loads(path.read_bytes())
         except FileNotFoundError:
             # The folder is looked at first: it appears together with its manifest, perhaps just now.
             if path.parent.is_dir() and not path.exists():
                 raise self._quarantine(fingerprint, f"{MANIFEST} is missing") from None
             raise MissingArtifact(fingerprint, f"artifact {fingerprint[:12]} is not in the store {self.root}") from None
-        except ValueError:
+        except NotADirectoryError:
+            if not path.parent.is_file():
+                raise  # the store itself is a file
+            manifest = None
+        except (ValueError, IsADirectoryError):
             manifest = None
         if (
             isinstance(manifest, dict)
@@ -105,17 +115,20 @@ class Store:
         raise self._quarantine(fingerprint, f"{MANIFEST} is not readable")
 
     def open(self, fingerprint: str) -> Path:
-        """The artifact's folder, its files verified against the manifest (once a process while their sizes and times stay the same).
+        """The artifact's folder, its files verified against the manifest (once a process while their sizes and times
+        stay the same).
 
-        Raises MissingArtifact where it is not there, or was not as it was published: then it is moved to quarantine, with a warning.
+        Raises MissingArtifact where it is not there, or was not as it was published: then it is moved to quarantine,
+            with a warning. Raises UserError where it cannot be read.
         """
         files = self.manifest(fingerprint)["files"]
         folder = self.path(fingerprint)
         try:
-            state = _state(folder)
-            if self._verified.get(fingerprint) == state:
-                return folder
-            wrong = _difference(folder, files)
+            with self._reading():
+                state = _state(folder)
+                if self._verified.get(fingerprint) == state:
+                    return folder
+                wrong = _difference(folder, files)
         except FileNotFoundError as error:
             wrong = f"{Path(error.filename).name} is missing"
         if wrong:
@@ -140,12 +153,16 @@ class Store:
     # -- writing
 
     def temporary(self, fingerprint: str) -> Path:
-        """A new path on the store's file system, which is not made here; what this process leaves there is removed once it is dead."""
+        """A new path on the store's file system, which is not made here; what this process leaves there is removed once
+        it is dead.
+        """
         return self.root / "tmp" / f"{fingerprint[:12]}.{host_digest()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
 
     @contextlib.contextmanager
     def folder(self, fingerprint: str) -> Iterator[Path]:
-        """A new empty folder on the store's file system to write an artifact in. What is left of it at the end is removed."""
+        """A new empty folder on the store's file system to write an artifact in. What is left of it at the end is
+        removed.
+        """
         path = self.temporary(fingerprint)
         with self.errors():
             path.mkdir(parents=True)
@@ -157,12 +174,15 @@ class Store:
     def publish(self, fingerprint: str, folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         """Rename a folder of the store into place as an artifact and return its manifest.
 
-        ``manifest`` gets the files' digests. Where somebody else published the same artifact in the meantime, theirs stays and its manifest
-        is returned. Raises UserError where the store has no space or gives no permission.
+        ``manifest`` gets the files' digests, and every file the permissions that the umask (or the folder's default
+        access list) gives, also one that a library has made for its user alone. Where somebody else published the same
+        artifact in the meantime, theirs stays and its manifest is returned. Raises UserError where the store has no
+        space or gives no permission.
         """
         if (folder / MANIFEST).exists():
             raise ValueError(f"a stage must not write a file named {MANIFEST}")
         with self.errors():
+            share(folder)
             manifest = {**manifest, "files": _digests(folder)}
             with (folder / MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1, ensure_ascii=False)
@@ -198,8 +218,9 @@ class Store:
     def lease(self, fingerprint: str, waiting: Callable[[str], None] | None = None) -> Iterator[Lease | None]:
         """Be the only one at work on an artifact, as long as the block lasts.
 
-        Waits while another process that is alive holds the lease, telling ``waiting`` who does. Yields None when the artifact is there
-        (perhaps because the other one made it). Raises UserError where the store has no space or gives no permission.
+        Waits while another process that is alive holds the lease, telling ``waiting`` who does. Yields None when the
+        artifact is there (perhaps because the other one made it). Raises UserError where the store has no space or
+        gives no permission.
         """
         path = self.root / "leases" / f"{fingerprint}.json"
         watch, lease = Watch(path), None
@@ -228,24 +249,42 @@ class Store:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn the file system's refusals into one clear line that names the store."""
+        """Turn the file system's refusals into one clear line that names the store, and what was not permitted."""
         try:
             yield
+        except PermissionError as error:
+            raise UserError(f"store {self.root}: {denial(error)}; ask for permission or name another store") from error
         except OSError as error:
             if error.errno not in _REASONS:
                 raise
             raise UserError(f"store {self.root}: {_REASONS[error.errno]}") from error
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """As ``errors``; what is there and cannot be read for another reason is told as well."""
+        try:
+            with self.errors():
+                yield
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise
+        except OSError as error:
+            where = error.filename or "an artifact"
+            raise UserError(f"store {self.root}: {where} cannot be read: {error.strerror or error}") from error
+
     def _make_folders(self) -> None:
         for name in ("artifacts", "tmp", "leases", "scratch", "quarantine", "logs"):
             try:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
+            except PermissionError:
+                raise
             except OSError as error:
                 reason = _REASONS.get(error.errno or 0, f"it cannot be made ({error.strerror}); name another folder")
                 raise UserError(f"store {self.root}: {reason}") from error
 
-    def _remove_leftovers(self) -> None:
-        """Remove what killed processes left: of this host those that are dead, of others what had no heartbeat for a day."""
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left: of this host those that are dead, of others what had no heartbeat for a
+        day.
+        """
         for path in (self.root / "tmp").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 _, owner, pid, _ = path.name.split(".")
@@ -261,8 +300,10 @@ class Store:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Relative name and path of every file of an artifact but the manifest, in order. Hidden files are not part of artifacts."""
-    for path in sorted(folder.rglob("*")):
+    """Relative name and path of every file of an artifact but the manifest, in order. Hidden files are not part of
+    artifacts.
+    """
+    for path in sorted(walk(folder)):
         name = path.relative_to(folder).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name != MANIFEST and not path.name.startswith("."):
             yield name, path
@@ -289,7 +330,9 @@ def _difference(folder: Path, files: dict[str, dict[str, Any]]) -> str | None:
 
 
 def _state(folder: Path) -> tuple:
-    """Sizes and times of an artifact's files: while they stay the same, so does the content, unless somebody sets times on purpose."""
+    """Sizes and times of an artifact's files: while they stay the same, so does the content, unless somebody sets times
+    on purpose.
+    """
     stats = [(name, path.stat()) for name, path in [(MANIFEST, folder / MANIFEST), *_files(folder)]]
     return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats)
 

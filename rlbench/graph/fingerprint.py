@@ -1,7 +1,8 @@
 """Stable names for values: what has the same fingerprint is the same thing, on every machine and in every run.
 
-Hashing refuses what has no stable form (a callable, a set, a NaN, an object's default representation) instead of guessing one:
-a guess that changes between runs repeats work, one that stays the same when the value changes serves stale results.
+Hashing refuses what has no stable form (a callable, a set, a NaN, an object's default representation) instead of
+guessing one: a guess that changes between runs repeats work, one that stays the same when the value changes serves
+stale results.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 def fingerprint(value: Any) -> str:
     """SHA-256 (hexadecimal) of the canonical JSON of plain data.
 
-    Accepts None, bool, int, finite float (1 and 1.0 differ), str, list or tuple (the same) and mappings with str keys (order does not
-    matter). Raises TypeError, naming the place inside ``value``, for anything else, subclasses of those included.
+    Accepts None, bool, int, finite float (1 and 1.0 differ), str, list or tuple (the same) and mappings with str keys
+    (order does not matter). Raises TypeError, naming the place inside ``value``, for anything else, subclasses of those
+    included.
     """
     text = json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -48,8 +50,8 @@ def _plain(value: Any, place: str) -> Any:
 def source_fingerprint(source: str) -> str:
     """Fingerprint of what Python source means: of its syntax tree without docstrings, comments, positions and layout.
 
-    The same on every supported Python version (fields that are empty or that a later version added as empty do not count).
-    Raises SyntaxError where the source is not Python.
+    The same on every supported Python version (fields that are empty or that a later version added as empty do not
+    count). Raises SyntaxError where the source is not Python.
     """
     return fingerprint(_tree(ast.parse(source)))
 

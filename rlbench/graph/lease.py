@@ -1,7 +1,8 @@
 """Leases: two runs at once on one store do no stage twice, as far as a file system lets one promise that.
 
-A lease is a file with a heartbeat. Nothing depends on it but the absence of double work: publishing an artifact is atomic, so two
-processes that both believe to hold a lease produce the same artifact twice and the second one is dropped.
+A lease is a file with a heartbeat. Nothing depends on it but the absence of double work: publishing an artifact is
+atomic, so two processes that both believe to hold a lease produce the same artifact twice and the second one is
+dropped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 import uuid
 from functools import cache
 from pathlib import Path
+
+import psutil
 
 HEARTBEAT_S = 3.0
 STALE_S = 20.0
@@ -38,22 +41,19 @@ def host_digest() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host still runs; a dead one that nobody has waited for (a zombie) does not."""
+    """True while a process of this host runs; a dead one that nobody has waited for (a zombie) does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (psutil.NoSuchProcess, ValueError):  # gone, or no process id
         return False
-    except (PermissionError, OverflowError):
+    except psutil.AccessDenied:  # somebody else's, which says that it is there
         return True
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return True
-    return state not in "ZX"
 
 
 class Lease:
-    """A lease that this process holds until ``release``; a thread touches it, and the folders added with ``keep``, every few seconds."""
+    """A lease that this process holds until ``release``; a thread touches it, and the folders added with ``keep``,
+    every few seconds.
+    """
 
     def __init__(self, path: Path, token: str) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class Lease:
         token = uuid.uuid4().hex
         text = json.dumps({"host": host(), "pid": os.getpid(), "time": time.time(), "token": token})
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
         try:
@@ -80,7 +80,7 @@ class Lease:
             os.close(descriptor)
         return cls(path, token)
 
-    def keep(self, folder: Path) -> None:
+    def guard(self, folder: Path) -> None:
         """Touch this folder as well, so that nobody takes it for the leftover of a dead process."""
         self._touched.append(folder)
 
@@ -109,7 +109,8 @@ def read(path: Path) -> dict:
 class Watch:
     """Somebody else's lease, watched until it is released or goes stale.
 
-    Stale is: its process is dead (same host), or its heartbeat stood still for ``STALE_S`` of *our* clock, since clocks of hosts differ.
+    Stale is: its process is dead (same host), or its heartbeat stood still for ``STALE_S`` of *our* clock, since clocks
+    of hosts differ.
     """
 
     def __init__(self, path: Path) -> None:

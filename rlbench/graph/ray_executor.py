@@ -1,39 +1,34 @@
 """Running a graph of stages on Ray: on this machine's cores and GPUs, or on a cluster.
 
-A pool of worker actors, made when first needed and kept warm between stages, each of which runs one stage at a time in its main thread. The
-coordinator is the calling process: it holds no resource, so nothing waits for what it holds itself. Everything that matters lies in the
-store; the coordinator, a worker or the machine may be killed at any moment.
+A pool of worker actors, made when first needed and kept warm between stages, each of which runs one stage at a time in
+its main thread. The coordinator is the calling process: it holds no resource, so nothing waits for what it holds
+itself. Everything that matters lies in the store; the coordinator, a worker or the machine may be killed at any moment.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import pickle
 import re
 import socket
-import sys
-import sysconfig
 import time
-import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rlbench
+from rlbench.graph import worker
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.execute import (
-    OnEvent,
-    Progress,
-    Schedule,
-    StageResult,
-    describe_error,
-    one_line,
-    run_stage,
-    single_thread_environment,
-)
+from rlbench.graph.lease import is_alive
+from rlbench.graph.machine import single_thread_environment
+from rlbench.graph.provenance import LIBRARIES
+from rlbench.graph.ray_session import INSTEAD, QUIET, ray_folder, session
+from rlbench.graph.result import StageResult, describe_error, one_line
+from rlbench.graph.schedule import OnEvent, Progress, Schedule
 from rlbench.graph.stage import Stage
 from rlbench.records import UserError
 
@@ -41,28 +36,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 TICK_S = 0.5
-MAX_RETRIES = 3  # of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time
+# Of a stage whose worker died: enough for a preempted node, few enough for a stage that kills its worker every time.
+MAX_RETRIES = 3
 PLACEMENT_S = 30.0  # a worker that Ray has found no place for after this long is made room for
-OBJECT_STORE_BYTES = 200 * 2**20  # artifacts travel through the store; Ray only carries stages and results
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}  # the latter hides the GPUs from CPU stages
-_LOCAL = {  # of a Ray that is started here
-    "RAY_process_group_cleanup_enabled": "1",  # what a stage has started (grading processes) dies with its worker, also with a killed one
-    "RAY_enable_worker_prestart": "0",  # workers made in advance lack our environment and are of no use
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray's lines about dead workers; a stage's result tells what is worth telling
-}
+DEATH_S = 5.0  # within which a worker that is killed is gone
+START_S = 180.0  # within which a first worker has to answer on a machine whose Ray is ours
 
 
 class RayExecutor:
     """Runs independent stages at once.
 
-    ``address`` is that of a Ray cluster which sees the store under the same path (``auto``: the one running here); without it, Ray is
-    started on this machine and stopped at the end, unless this process has already started it. ``workers`` bounds how many stages run at
-    once, by default only the cores and GPUs do.
+    ``address`` is that of a Ray cluster which sees the store under the same path (``auto``: the one running here);
+    without it, Ray is started on this machine and stopped at the end, unless this process has already started it.
+    ``workers`` bounds how many stages run at once, by default only the cores and GPUs do.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -74,83 +60,19 @@ class RayExecutor:
     def execute(
         self, stages: Iterable[Stage], store: Store, *, on_event: OnEvent | None = None
     ) -> dict[str, StageResult]:
-        """As ``LocalExecutor.execute``. Starts no Ray where nothing is to be done. Raises UserError where the cluster cannot be reached."""
+        """See ``Executor.execute``. Starts no Ray where nothing is to be done.
+
+        Raises UserError where Ray cannot start, the cluster cannot be reached, or its nodes have another rlbench.
+        """
         schedule = Schedule(stages, store, on_event)
         if schedule.ready():
-            with self._ray() as ray:
-                pool = _Pool(ray, store, self.workers)
+            with session(self.address, self.workers) as ray:
+                pool = _Pool(ray, store, self.workers, start_s=START_S if self.address is None else None)
                 try:
                     _Run(ray, schedule, pool, store).until_done()
                 finally:
                     pool.close()
         return schedule.results()
-
-    @contextlib.contextmanager
-    def _ray(self) -> Iterator[ModuleType]:
-        for name, value in {**_QUIET, **_LOCAL}.items():  # read when Ray is imported and started
-            os.environ.setdefault(name, value)
-        try:
-            import ray
-        except ImportError as error:
-            raise UserError(f"Ray cannot be imported ({error}); install it, or run with --executor local") from error
-        if ray.is_initialized():
-            yield ray
-            return
-        options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        if self.workers is not None:
-            options["num_cpus"] = max(self.workers, len(os.sched_getaffinity(0)))
-        try:
-            _reach(self.address)
-            ray.init(
-                address=self.address or "local",
-                **(options if self.address is None else {}),
-                log_to_driver=False,
-                logging_level="ERROR",
-                namespace=f"rlbench-{uuid.uuid4().hex[:8]}",
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"Ray at {self.address or 'this machine'} cannot be reached: {one_line(str(error))}"
-            ) from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _reach(address: str | None) -> None:
-    """Raise OSError where nobody answers at ``host:port``: Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-class _Worker:
-    """What lives in a worker process."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.store: Store | None = (
-            None  # opened by the first stage, where a refusal can be told, and kept: it knows what is verified
-        )
-
-    def hello(self) -> int:
-        return os.getpid()
-
-    def run(self, stage: Stage, device: str, progress: str) -> StageResult | MissingArtifact:
-        """Run a stage; how far it is goes into the file ``progress``, so that asking needs neither a thread nor another process here."""
-
-        def report(done: float, total: float, note: str) -> None:
-            with contextlib.suppress(OSError):
-                Path(progress).write_text(json.dumps([done, total, note]), encoding="utf-8")
-
-        try:
-            self.store = self.store or Store(self.root)
-            return run_stage(stage, self.store, device, report)
-        except MissingArtifact as missing:
-            return missing
-        except UserError as error:
-            return StageResult(stage, "error", reason=one_line(str(error)))
 
 
 @dataclass(eq=False)
@@ -160,22 +82,30 @@ class _Handle:
     name: str
     actor: Any
     need: Counter[str]
-    hello: Any  # the reference that is there once the worker has been placed and started
+    hello: Any  # the reference that is there once the worker has been placed and started, see Worker.hello
     made: float = field(default_factory=time.monotonic)
     placed: bool = False
+    pid: int = 0  # where it lives on this machine
     stage: Stage | None = None
-    kept: tuple[str, str] | None = None  # see Stage.keeps
+    warm_key: tuple[str, str] | None = None  # see Stage.warm_key
     reference: Any = None
     progress: Path = Path()
     seen: str = ""
 
 
 class _Pool:
-    """The workers, by what they hold: cores, GPUs, and one of the number of workers asked for."""
+    """The workers, by what they hold: cores, GPUs, and one of the number of workers asked for.
 
-    def __init__(self, ray: ModuleType, store: Store, workers: int | None) -> None:
+    The first of them has to start within ``start_s`` seconds, if that is given: on a cluster it may have to wait.
+    """
+
+    def __init__(self, ray: ModuleType, store: Store, workers: int | None, start_s: float | None) -> None:
         self._ray = ray
         self._store = store
+        self._start_s = start_s
+        self._told: set[str] = set()
+        self._code = worker.Code.of_this_process(Path(rlbench.__file__).resolve().parent, LIBRARIES)
+        ray.cloudpickle.register_pickle_by_value(worker)  # see there
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._made = 0
         self._total = Counter(_count(self._nodes))
@@ -199,14 +129,18 @@ class _Pool:
         """The workers that have nothing to do."""
         return [handle for handle in self.handles if handle.stage is None]
 
-    def acquire(self, need: Counter[str], kept: tuple[str, str] | None) -> _Handle | None:
-        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no room.
+    def acquire(self, need: Counter[str], warm_key: tuple[str, str] | None) -> _Handle | None:
+        """An idle worker that holds just this, or a new one, making room by stopping idle ones; None where there is no
+        room.
 
-        Of several idle ones it is one that has ``kept`` the stage's model, else one that has kept nothing.
+        Of several idle ones it is one that has the stage's model warm, else one that has nothing warm.
         """
         fitting = [handle for handle in self.idle() if handle.need == need]
         if fitting:
-            return min(fitting, key=lambda handle: (kept is None or handle.kept != kept, handle.kept is not None))
+            return min(
+                fitting,
+                key=lambda handle: (warm_key is None or handle.warm_key != warm_key, handle.warm_key is not None),
+            )
         busy = [handle.need for handle in self.handles if handle.stage is not None]
         if _short(self._total, [*busy, need]):
             return None
@@ -216,14 +150,13 @@ class _Pool:
 
     def _make(self, need: Counter[str]) -> _Handle:
         self._made += 1
-        environment = {**single_thread_environment(), **_QUIET, "PYTHONPATH": os.pathsep.join(_import_path())}
         options = {
             "num_cpus": need["CPU"],
             "num_gpus": need["GPU"],
             "max_restarts": 0,
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": {"env_vars": {**single_thread_environment(), **QUIET}},
         }
-        actor = self._ray.remote(_Worker).options(**options).remote(str(self._store.root))
+        actor = self._ray.remote(worker.Worker).options(**options).remote(str(self._store.root), self._code)
         self.handles.append(_Handle(f"worker {self._made}", actor, need, actor.hello.remote()))
         return self.handles[-1]
 
@@ -234,20 +167,55 @@ class _Pool:
             self._ray.kill(handle.actor)
         _remove(handle.progress)
 
+    def greet(self, handle: _Handle) -> None:
+        """Take a worker's hello. Raises UserError where it refuses to work; warns, once, where its libraries differ."""
+        handle.placed = True
+        try:
+            greeting = self._ray.get(handle.hello)
+        except self._ray.exceptions.RayError:
+            return  # it died, which its stage will tell
+        if greeting.host == socket.gethostname():
+            handle.pid = greeting.pid
+        if greeting.refusal is not None:
+            raise UserError(greeting.refusal)
+        if greeting.difference and greeting.difference not in self._told:
+            self._told.add(greeting.difference)
+            warnings.warn(f"{greeting.difference}: results may differ", RuntimeWarning, stacklevel=2)
+
     def make_room(self) -> None:
-        """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different nodes."""
+        """Stop idle workers where one has waited long for its place: cores that are free in sum may lie on different
+        nodes.
+        """
         waiting = [handle for handle in self.handles if not handle.placed]
         if waiting:
             started, _ = self._ray.wait([handle.hello for handle in waiting], num_returns=len(waiting), timeout=0)
             for handle in waiting:
-                handle.placed = handle.hello in started
+                if handle.hello in started:
+                    self.greet(handle)
+        if waiting and self._start_s is not None and not any(handle.placed for handle in self.handles):
+            self._refuse_to_wait(waiting[0], self._start_s)
         if any(not handle.placed and time.monotonic() - handle.made > PLACEMENT_S for handle in waiting):
             for handle in self.idle():
                 self.stop(handle)
 
+    def _refuse_to_wait(self, handle: _Handle, limit_s: float) -> None:
+        if self._made == len(self.handles) and time.monotonic() - handle.made > limit_s:
+            logs = f"{ray_folder()}/ray/session_latest/logs"
+            raise UserError(
+                f"no worker of Ray has started within {limit_s:.0f} s; its logs are in {logs}; {INSTEAD[3:]}"
+            )
+
     def close(self) -> None:
+        """Stop all workers, and remove what those on this machine leave when they are stopped in a stage."""
+        busy = {handle.pid for handle in self.handles if handle.stage is not None}
         for handle in list(self.handles):
             self.stop(handle)
+        if busy:
+            deadline = time.monotonic() + DEATH_S
+            while any(is_alive(pid) for pid in busy if pid) and time.monotonic() < deadline:
+                time.sleep(TICK_S / 10)
+            with contextlib.suppress(OSError):
+                self._store.remove_leftovers()
 
 
 def _count(nodes: list[dict[str, float]]) -> dict[str, float]:
@@ -288,13 +256,13 @@ class _Run:
         """Give ready stages to workers as far as there is room; whether any stage is running then."""
         while True:
             finished = False
-            kept = {handle.kept for handle in self._pool.idle()}
-            for stage in self._schedule.by_urgency(self._schedule.ready(), kept):
+            warm = {handle.warm_key for handle in self._pool.idle()}
+            for stage in self._schedule.by_urgency(self._schedule.ready(), warm):
                 need = self._pool.need(stage)
                 if isinstance(need, str):
                     self._schedule.finish(StageResult(stage, "error", reason=need))
                     finished = True
-                elif handle := self._pool.acquire(need, stage.keeps):
+                elif handle := self._pool.acquire(need, stage.warm_key):
                     self._start(stage, handle)
             if not finished:  # else others may have become needless or skipped
                 return any(handle.stage is not None for handle in self._pool.handles)
@@ -302,10 +270,10 @@ class _Run:
     def _start(self, stage: Stage, handle: _Handle) -> None:
         device = "cuda" if stage.resources.gpus else "cpu"
         handle.stage, handle.seen = stage, ""
-        if not stage.resources.light:
-            handle.kept = stage.keeps
+        if stage.resources.holds_model:
+            handle.warm_key = stage.warm_key
         handle.progress = self._store.temporary(stage.fingerprint)
-        handle.reference = handle.actor.run.remote(stage, device, str(handle.progress))
+        handle.reference = handle.actor.run.remote(pickle.dumps(stage), device, str(handle.progress))
         self._schedule.start(stage, handle.name)
 
     def _collect(self, handle: _Handle) -> None:
@@ -322,7 +290,9 @@ class _Run:
             self._schedule.finish(StageResult(stage, "error", reason=describe_error(error)))
         else:
             _remove(handle.progress)
-            if isinstance(outcome, MissingArtifact):
+            if outcome is None:
+                self._pool.greet(handle)  # raises what it has against working
+            elif isinstance(outcome, MissingArtifact):
                 warnings.warn(outcome.message, RuntimeWarning, stacklevel=2)
                 self._schedule.lose(stage, outcome.fingerprint, outcome.message)
             else:
@@ -355,11 +325,3 @@ def _cause(error: Exception) -> str:
     text = str(error)
     found = re.search(r"Worker exit detail: (.*?)(?: There are some potential root causes|\n|$)", text)
     return found[1] if found else text.strip().splitlines()[-1]
-
-
-def _import_path() -> list[str]:
-    """What this process can import beyond its Python installation: folders given by PYTHONPATH, editable installs, the script's own."""
-    standard = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    folders = [Path(entry or os.getcwd()).resolve() for entry in sys.path]
-    own = [folder for folder in folders if not any(folder.is_relative_to(library) for library in standard)]
-    return [str(folder) for folder in own if folder.is_dir() and folder.name not in ("site-packages", "dist-packages")]

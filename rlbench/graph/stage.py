@@ -24,22 +24,24 @@ PROGRESS_INTERVAL_S = 0.5
 class Requirements:
     """What a stage needs while it runs: CPU cores and GPUs (a fraction shares one). Never part of a fingerprint.
 
-    A ``light`` one holds no model, so that one that is kept for later stages may stay beside it.
+    One that does not ``holds_model`` leaves room for a model that is kept for later stages.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
-    light: bool = False
+    holds_model: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One node of the graph.
 
-    ``name`` is for people (``train/grpo/seed0``); ``function`` is a dotted path ``package.module:function`` which is imported only
-    when the stage runs; ``version`` is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream
-    stages by the name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
-    ``hints`` say where something lies that config names by its content; like ``name`` and ``resources``, they are not fingerprinted.
+    ``name`` is for people (``train/grpo/seed0``); ``function`` is a stable id of its function, and ``path`` the dotted
+    path ``package.module:function`` which is imported only when the stage runs, by default the id itself; ``version``
+    is raised when the function's output changes; ``config`` is plain data; ``inputs`` are the upstream stages by the
+    name under which the function gets the folder of their artifact. Config and inputs must not be changed afterwards.
+    ``unhashed`` say where something lies that config names by its content; like ``name``, ``resources`` and ``path``,
+    they are not fingerprinted.
     """
 
     name: str
@@ -48,11 +50,14 @@ class Stage:
     config: Mapping[str, Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict, repr=False)
     resources: Requirements = Requirements()
-    hints: Mapping[str, Any] = field(default_factory=dict)
+    unhashed: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of function, version, config and the inputs' fingerprints; not of name and resources. TypeError: see ``fingerprint``."""
+        """SHA-256 of function, version, config and the inputs' fingerprints; not of name and resources. TypeError: see
+        ``fingerprint``.
+        """
         parts = {
             "function": self.function,
             "version": self.version,
@@ -70,11 +75,13 @@ class Stage:
         return self.name.split("/", 1)[0]
 
     @property
-    def keeps(self) -> tuple[str, str] | None:
-        """What a worker that has run it may have kept for others with the same value: its function's model; None without a model."""
+    def warm_key(self) -> tuple[str, str] | None:
+        """What a worker that has run it may have kept for others with the same value: its function's model; None
+        without a model.
+        """
         return (
             (self.function, self.inputs["model"].fingerprint)
-            if "model" in self.inputs and not self.resources.light
+            if "model" in self.inputs and self.resources.holds_model
             else None
         )
 
@@ -90,7 +97,7 @@ class Stage:
 
     def load(self) -> StageFunction:
         """Import the function. Raises ImportError or AttributeError where there is none."""
-        module, _, name = self.function.partition(":")
+        module, _, name = (self.path or self.function).partition(":")
         return getattr(importlib.import_module(module), name)
 
 
@@ -114,22 +121,36 @@ def topological(stages: Iterable[Stage]) -> list[Stage]:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Held:
     function: str
     key: str
     value: Any
     close: Callable[[Any], None]
 
 
-_kept: list[_Kept] = []  # of this process, one at most
+class WarmSlot:
+    """The one value (an engine with its model) that a worker holds for following stages of the same function.
 
+    Whoever runs stages has one and hands it to each of them; stages use it through ``StageContext.reuse``.
+    """
 
-def release(but: str = "") -> None:
-    """Close what stages have kept in this process, except what those of the function ``but`` have: memory is for the stage that runs."""
-    while _kept and _kept[-1].function != but:
-        kept = _kept.pop()
-        with contextlib.suppress(Exception):  # what cannot be closed is given up
-            kept.close(kept.value)
+    def __init__(self) -> None:
+        self._held: _Held | None = None
+
+    def reuse(self, function: str, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
+        """The value held under ``function`` and ``key``, else that of ``make``, which takes the other's place."""
+        if self._held is None or (self._held.function, self._held.key) != (function, key):
+            self.release()
+            self._held = _Held(function, key, make(), close)
+        return self._held.value
+
+    def release(self, but: str = "") -> None:
+        """Close the value, unless stages of the function ``but`` have left it: memory is for the stage that runs."""
+        held = self._held
+        if held is not None and held.function != but:
+            self._held = None
+            with contextlib.suppress(Exception):  # one that cannot be closed is given up
+                held.close(held.value)
 
 
 class StageContext:
@@ -140,22 +161,27 @@ class StageContext:
         scratch: Path,
         device: str,
         report: Report | None = None,
-        hints: Mapping[str, Any] | None = None,
+        unhashed: Mapping[str, Any] | None = None,
         function: str = "",
         share: float = 1.0,
+        slot: WarmSlot | None = None,
     ) -> None:
         self.device = device
         self.share = share  # of a GPU, or 1
         self._function = function
-        self.hints = dict(hints or {})
+        self._slot = slot or WarmSlot()
+        self.unhashed = dict(unhashed or {})
         self.counters: dict[str, int | float] = {}
+        self.notes: list[str] = []
         self._scratch = scratch
         self._report = report
         self._reported = float("-inf")
 
     @property
     def scratch(self) -> Path:
-        """A folder outside the artifact for snapshots: it survives kills and is emptied once the artifact is published."""
+        """A folder outside the artifact for snapshots: it survives kills and is emptied once the
+        artifact is published.
+        """
         self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
 
@@ -166,18 +192,25 @@ class StageContext:
             self._reported = now
             self._report(done, total, note)
 
-    def keep(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
-        """What ``make`` returns, kept in this process for following stages of the same function that ask with the same key.
+    def reuse(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
+        """What ``make`` returns, held by this worker for following stages of the same function that ask with the same
+        key.
 
         It is closed before another takes its place, and before a stage of another function runs.
         """
-        if not _kept or (_kept[-1].function, _kept[-1].key) != (self._function, key):
-            release()
-            _kept.append(_Kept(self._function, key, make(), close))
-        return _kept[-1].value
+        return self._slot.reuse(self._function, key, make, close)
 
     def count(self, **numbers: float) -> None:
-        """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's result."""
+        """Add to named counters (``tokens``, ``prompts``, ...), which end in the artifact's manifest and in the stage's
+        result.
+        """
         for name, number in numbers.items():
             value = number if type(number) is int else float(number)
             self.counters[name] = self.counters.get(name, 0) + value
+
+    def note(self, text: str) -> None:
+        """Say something that readers of the results have to know; it stands in the artifact's manifest, in the stage's
+        result and in the report.
+        """
+        if text not in self.notes:
+            self.notes.append(text)

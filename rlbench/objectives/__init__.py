@@ -1,6 +1,8 @@
-"""Objectives, advantage estimators, rewards and filters: pure functions of a batch of tokens or of a rollout, one idea a file.
+"""Objectives, advantage estimators, rewards and filters: pure functions of a batch of tokens or of a rollout, one idea
+a file.
 
-What an author of an objective needs is named here and imported on first use, so that importing this package needs no torch.
+What an author of an objective needs is named here and imported on first use, so that importing this package needs no
+torch.
 """
 
 from __future__ import annotations

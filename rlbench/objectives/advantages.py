@@ -1,4 +1,6 @@
-"""Advantage estimators: credit for the tokens of one online step, or of the whole data offline, from rewards and values."""
+"""Advantage estimators: credit for the tokens of one online step, or of the whole data offline, from rewards and
+values.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Credit:
 def group_norm(batch: TokenBatch, *, normalise: bool = True, eps: float = 1e-4) -> Tensor:
     """(R - mean of the group) / (std of the group + eps), the same at every token of a sequence.
 
-    The standard deviation divides by K - 1 for K samples, as in TRL (the paper does not say); a group of one has advantage 0.
-    ``normalise = false`` leaves out the division (Dr. GRPO, arXiv:2503.20783).
+    The standard deviation divides by K - 1 for K samples, as in TRL (the paper does not say); a group of one has
+    advantage 0. ``normalise = false`` leaves out the division (Dr. GRPO, arXiv:2503.20783).
 
     Shapes: reward, group [S] -> advantage [S].
     Source: DeepSeekMath, Shao et al. 2024, section 4.1.2 (arXiv:2402.03300).
@@ -51,8 +53,8 @@ def leave_one_out(batch: TokenBatch) -> Tensor:
 def gae(batch: TokenBatch, *, gamma: float = 1.0, lam: float = 1.0, whiten: bool = True, eps: float = 1e-8) -> Credit:
     """Generalised advantage estimation: A_t = sum_l (gamma lam)^l delta_{t+l}, delta_t = r_t + gamma V_{t+1} - V_t.
 
-    The sequence's reward stands at its last token and the value after it is 0, also where the length limit ended it. Returns are
-    A + V. ``whiten`` then gives A mean 0 and standard deviation 1 over all tokens of the batch.
+    The sequence's reward stands at its last token and the value after it is 0, also where the length limit ended it.
+    Returns are A + V. ``whiten`` then gives A mean 0 and standard deviation 1 over all tokens of the batch.
 
     Shapes: reward [S], old_value [T] -> advantage and returns [T].
     Source: Schulman et al. 2016, eq. 16 (arXiv:1506.02438).
@@ -77,10 +79,10 @@ def gae(batch: TokenBatch, *, gamma: float = 1.0, lam: float = 1.0, whiten: bool
 def batch_norm(batch: TokenBatch, *, group_baseline: bool = False, eps: float = 1e-4) -> Tensor:
     """REINFORCE++: the reward at every token, made mean 0 and standard deviation 1 over all tokens of the step.
 
-    A long sequence counts with each of its tokens in both. ``group_baseline`` first subtracts the mean reward of the group (the
-    paper's variant for several samples a prompt). The KL penalty that the paper puts into the reward is left out, as in every
-    objective here: with rewards that are verified its coefficient is usually 0, and it would need a reference in every step. ``eps``
-    keeps equal rewards at 0, as verl's 1e-8 on the variance does.
+    A long sequence counts with each of its tokens in both. ``group_baseline`` first subtracts the mean reward of the
+    group (the paper's variant for several samples a prompt). The KL penalty that the paper puts into the reward is left
+    out, as in every objective here: with rewards that are verified its coefficient is usually 0, and it would need a
+    reference in every step. ``eps`` keeps equal rewards at 0, as verl's 1e-8 on the variance does.
 
     Shapes: reward, group [S] -> advantage [T].
     Source: Hu et al. 2025 (arXiv:2501.03262).
@@ -93,8 +95,8 @@ def batch_norm(batch: TokenBatch, *, group_baseline: bool = False, eps: float = 
 def signed_reward(batch: TokenBatch) -> Tensor:
     """2 R - 1: a reward of 1 or 0 as 1 or -1, with no baseline.
 
-    Reinforce and Reinforce-Rej in the sense of its source are ``grpo``'s clipped ratio with this advantage; the latter also has the
-    filter ``mixed_groups``.
+    Reinforce and Reinforce-Rej in the sense of its source are ``grpo``'s clipped ratio with this advantage; the latter
+    also has the filter ``mixed_groups``.
 
     Shapes: reward [S] -> advantage [S].
     Source: Xiong et al. 2025, eq. 5 (arXiv:2504.11343).

@@ -16,11 +16,11 @@ SMALLEST_REST = 2.0**-23
 def asft(batch: TokenBatch, *, alpha: float = 0.05) -> Loss:
     """DFT with an anchor: -sg(p) log p + alpha KL(p_ref, p).
 
-    The paper's code takes the KL over the whole vocabulary at every token. A batch knows only the trained token's probability, so
-    here it is the KL of the split "this token or any other": p_ref log(p_ref / p) + (1 - p_ref) log((1 - p_ref) / (1 - p)). That is
-    a lower bound of the KL over the vocabulary, exact for what it is, at least 0, and 0 where p = p_ref; and unlike the estimators
-    k1 and k3 it does not take the token for a sample of either model, which a demonstration's is not. Its gradient with respect to
-    log p is (p - p_ref) / (1 - p). Logged: ``kl``, in nats.
+    The paper's code takes the KL over the whole vocabulary at every token. A batch knows only the trained token's
+    probability, so here it is the KL of the split "this token or any other": p_ref log(p_ref / p) + (1 - p_ref) log((1
+    - p_ref) / (1 - p)). That is a lower bound of the KL over the vocabulary, exact for what it is, at least 0, and 0
+    where p = p_ref; and unlike the estimators k1 and k3 it does not take the token for a sample of either model, which
+    a demonstration's is not. Its gradient with respect to log p is (p - p_ref) / (1 - p). Logged: ``kl``, in nats.
 
     Shapes: logp, ref_logp [T] -> two terms [T], nats.
     Source: Zhu et al. 2025 (arXiv:2509.23753); direction of the KL as in github.com/zhuchichi56/ASFT, and alpha as in

@@ -1,4 +1,4 @@
-"""What an objective is given, the trained tokens of one micro-batch, flat, and what it returns: a loss that nobody has reduced yet."""
+"""An objective's input, a flat batch of trained tokens, and its output, an unreduced loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _replayed: Iterator[Tensor] | None = None
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a loss: unreduced values [T], [S] or [N], its coefficient, its reduction (None: the objective's own)."""
+    """One term of a loss: unreduced values [T], [S] or [N], its coefficient, its reduction (None:
+    the objective's own).
+    """
 
     values: Tensor
     coefficient: float = 1.0
@@ -36,7 +38,8 @@ class Loss:
 
 
 class TokenBatch:
-    """T trained tokens of S sequences (of N = S/2 pairs), in order of sequence and place; log-probabilities in nats, float32.
+    """T trained tokens of S sequences (of N = S/2 pairs), in order of sequence and place; log-probabilities in nats,
+    float32.
 
     Attributes:
         logp: [T] of the trained token under the policy, differentiable.
@@ -48,13 +51,14 @@ class TokenBatch:
         group: [S] the prompt that the sequence answers, as a number.
         weight: [S] of the sequence; 1 in all data that there is so far.
         ref_logp: [T] under the initial model; detached, like the next two. All three only if declared in ``reads``.
-        old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them, computed by the
-            trainer. Offline it is the initial model, which drew the bank; with ``training.refresh_interval`` the policy as it was at
-            the last refresh.
+        old_logp: [T] under the policy whose samples a ratio is taken against. Online it is the one that drew them,
+            computed by the trainer. Offline it is the initial model, which drew the bank; with
+            ``training.refresh_interval`` the policy as it was at the last refresh.
         sampler_logp: [T] as the sampler itself gave it when it drew the token.
-        old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if declared.
-        entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the token was
-            chosen; differentiable. Only if declared.
+        old_value, returns: [T] the critic's value before this step's updates and its target; detached. Only if
+            declared.
+        entropy, value: [T] of the policy's next-token distribution, and the critic's value of the state in which the
+            token was chosen; differentiable. Only if declared.
 
     Reading a field that is not there raises AttributeError, which says what to declare.
     """
@@ -86,7 +90,9 @@ class TokenBatch:
         weight: Tensor | None = None,
         fields: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Build a batch; ``fields`` are those of the tokens that not every batch has: logp, advantage and what is in ``reads``."""
+        """Build a batch; ``fields`` are those of the tokens that not every batch has: logp, advantage and what is in
+        ``reads``.
+        """
         self.sequence, self.token_id, self.position = sequence, token_id, position
         self.reward, self.group = reward, group
         self.weight = torch.ones_like(reward) if weight is None else weight
@@ -98,13 +104,41 @@ class TokenBatch:
                 )
             setattr(self, name, values)
 
+    @classmethod
+    def from_lengths(
+        cls,
+        lengths: Sequence[int],
+        *,
+        reward: Sequence[float] | Tensor | None = None,
+        group: Sequence[int] | Tensor | None = None,
+        **fields: Tensor,
+    ) -> TokenBatch:
+        """A batch of sequences of these ``lengths``, for tests: token ids 0, 1, ..., ``fields`` [T] as the engine gives
+        them.
+
+        By default rewards are 0 and every sequence answers a prompt of its own. Rewards have the fields' dtype.
+        """
+        counts = torch.tensor(list(lengths))
+        sequence = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        tokens = torch.arange(len(sequence))
+        dtype = next((values.dtype for values in fields.values() if values.is_floating_point()), torch.float32)
+        return cls(
+            sequence=sequence,
+            token_id=tokens,
+            position=tokens - (counts.cumsum(0) - counts)[sequence],
+            reward=torch.zeros(len(counts), dtype=dtype) if reward is None else torch.as_tensor(reward, dtype=dtype),
+            group=torch.arange(len(counts)) if group is None else torch.as_tensor(group),
+            fields=fields,
+        )
+
     def __getattr__(self, name: str) -> Tensor:
         # Called only for what __init__ did not set.
         if name in READABLE:
             raise AttributeError(f"the batch holds no {name!r}: declare it in the decorator, reads=({name!r},)")
         if name == "advantage":
             raise AttributeError(
-                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = \"group_norm\""
+                "the batch holds no 'advantage': the method has to name an estimator, such as advantage = "
+                '"group_norm"'
             )
         if name == "logp":
             raise AttributeError("the batch holds no 'logp': only the policy's objective is given log-probabilities")
@@ -133,10 +167,13 @@ class TokenBatch:
         return x[self.sequence]
 
     def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[S] -> (chosen [N], rejected [N]); with ``rows="pairs"`` the chosen sequence of a pair stands before the rejected one."""
+        """[S] -> (chosen [N], rejected [N]); with ``rows="pairs"`` the chosen sequence of a pair stands before the
+        rejected one.
+        """
         if len(x) != self.n_sequences or len(x) % 2:
             raise ValueError(
-                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for {self.n_sequences}"
+                f"pairs takes one value for each of an even number of sequences, not {tuple(x.shape)} for "
+                f"{self.n_sequences}"
             )
         return x[0::2], x[1::2]
 
@@ -144,8 +181,8 @@ class TokenBatch:
 def stop_gradient(x: Tensor) -> Tensor:
     """``x`` held fixed: no gradient flows through it.
 
-    Objectives use this and not ``detach``, so that a check by finite differences can hold the same values fixed: what is passed
-    here under ``recorded_stops`` is given back, in the same order, under ``replayed_stops``.
+    Objectives use this and not ``detach``, so that a check by finite differences can hold the same values fixed: what
+    is passed here under ``recorded_stops`` is given back, in the same order, under ``replayed_stops``.
     """
     if _replayed is not None:
         return next(_replayed).clone()  # it may be changed in place, and is given again

@@ -24,8 +24,8 @@ def dft(batch: TokenBatch) -> Loss:
 def dft_seq(batch: TokenBatch) -> Loss:
     """DFT before it goes to tokens: -sg(p(y)) log p, p(y) the product of p over the sequence.
 
-    The weight of a completion of more than a few tokens is practically 0, which is why the paper gives every token its own.
-    Logged: ``weight``.
+    The weight of a completion of more than a few tokens is practically 0, which is why the paper gives every token its
+    own. Logged: ``weight``.
 
     Shapes: logp [T] -> loss [T], nats.
     Source: Wu et al. 2025, eq. 8 (arXiv:2508.05629).
@@ -35,7 +35,8 @@ def dft_seq(batch: TokenBatch) -> Loss:
 
 @objective("dft_geo", rows="sequences", reduction="token-mean")
 def dft_geo(batch: TokenBatch) -> Loss:
-    """DFT with one weight a sequence that does not shrink with its length: -sg(g) log p, g the geometric mean of p over the sequence.
+    """DFT with one weight a sequence that does not shrink with its length: -sg(g) log p, g the geometric mean of p over
+    the sequence.
 
     It stands between ``dft_seq`` and ``dft``. Logged: ``weight``.
 

@@ -13,8 +13,8 @@ from rlbench.objectives.registry import row_filter
 def mixed_groups(batch: TokenBatch) -> Tensor:
     """Keep groups whose rewards differ: all right or all wrong teaches nothing relative to the group.
 
-    Shapes: reward, group [S] -> [S] bool.
-    Source: Xiong et al. 2025 (arXiv:2504.11343), whose Reinforce-Rej is ``grpo`` with the advantage ``signed_reward`` and this; with
+    Shapes: reward, group [S] -> [S] bool. Source: Xiong et al. 2025 (arXiv:2504.11343), whose Reinforce-Rej is ``grpo``
+    with the advantage ``signed_reward`` and this; with
         ``online.refills`` it is the dynamic sampling of DAPO (arXiv:2503.14476).
     """
     groups, index = torch.unique(batch.group, return_inverse=True)

@@ -34,7 +34,8 @@ def focal(batch: TokenBatch, *, gamma: float = 2.0) -> Loss:
 def prob_power(batch: TokenBatch, *, k: float = 10.0) -> Tensor:
     """(1 - p^k) / k, whose gradient with respect to log p is -p^k: k -> 0 is SFT, k = 1 has DFT's gradient.
 
-    The paper's objectives are -log p (k = 0), -p (k = 1) and -p^10 (the default), which trusts the model's own beliefs most.
+    The paper's objectives are -log p (k = 0), -p (k = 1) and -p^10 (the default), which trusts the model's own beliefs
+    most.
 
     Shapes: logp [T] -> loss [T].
     Source: Li et al. 2025 (arXiv:2510.00526), with the constant and the scale of the general family in its code.

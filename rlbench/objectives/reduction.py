@@ -1,7 +1,7 @@
 """The one reduction: from unreduced losses of micro-batches to the loss of an optimiser step.
 
-The denominator is that of the whole step, over all micro-batches and ranks, so a micro-batch contributes ``sum / denominator``
-and the sum of contributions, and with it the gradient, does not depend on how the step was cut.
+The denominator is that of the whole step, over all micro-batches and ranks, so a micro-batch contributes ``sum /
+denominator`` and the sum of contributions, and with it the gradient, does not depend on how the step was cut.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rlbench.objectives.source import REDUCTIONS
 
 @dataclass(frozen=True)
 class Totals:
-    """What a whole optimiser step holds.
+    """Sizes of a whole optimiser step.
 
-    ``constant_length`` is the longest completion that the method allows, in tokens; offline, where nothing else bounds one, the
-    longest sequence, prompt included.
+    ``constant_length`` is the longest completion that the method allows, in tokens; offline, where nothing else bounds
+    one, the longest sequence, prompt included.
     """
 
     tokens: int
@@ -67,7 +67,9 @@ def as_loss(result: Tensor | Loss) -> Loss:
 
 
 def reduce_loss(loss: Loss, reduction: str, batch: TokenBatch, totals: Totals) -> Tensor:
-    """This micro-batch's part of the step's loss, a scalar: the sum of its terms, each reduced and times its coefficient."""
+    """This micro-batch's part of the step's loss, a scalar: the sum of its terms, each reduced and times its
+    coefficient.
+    """
     parts = [
         term.coefficient * reduce_values(term.values, term.reduction or reduction, batch, totals) for term in loss.terms
     ]
@@ -81,7 +83,8 @@ def reduce_values(values: Tensor, reduction: str, batch: TokenBatch, totals: Tot
     - ``sequence-mean`` of [T] or [S]: over the step's sequences, of each one's mean over its tokens.
     - ``sequence-mean-token-sum`` of [T] or [S]: over the step's sequences, of each one's sum over its tokens.
     - ``pair-mean`` of [N]: over the step's pairs.
-    - ``constant`` of [T] or [S]: the sum over the step's sequences x the longest completion allowed (Dr. GRPO, arXiv:2503.20783).
+    - ``constant`` of [T] or [S]: the sum over the step's sequences x the longest completion allowed (Dr. GRPO,
+    arXiv:2503.20783).
 
     Raises:
         ValueError: there is no such reduction, or the values' shape is not one that it takes.

@@ -1,8 +1,10 @@
-"""The registry: which objectives, advantage estimators, rewards and filters there are, read from source without importing it.
+"""The registry: which objectives, advantage estimators, rewards and filters there are, read from source without
+importing it.
 
-An author writes a function and decorates it; everything that a plan needs to know (name, rows, reads, reduction, hyper-parameters
-with their defaults) is literal in the decorator and in the signature, so ``describe`` finds it in the syntax tree. That keeps
-``rlbench plan`` free of torch and lets a plug-in be judged before any of its code runs. ``load`` imports the one function needed.
+An author writes a function and decorates it; everything that a plan needs to know (name, rows, reads, reduction,
+hyper-parameters with their defaults) is literal in the decorator and in the signature, so ``describe`` finds it in the
+syntax tree. That keeps ``rlbench plan`` free of torch and lets a plug-in be judged before any of its code runs.
+``load`` imports the one function needed.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ from rlbench.records import StageFailure, UserError, nearest
 
 ENTRY_POINTS = "rlbench.objectives"
 _BUILT_IN = Path(__file__).parent
+_REGISTRATION = "__rlbench__"
+"""The attribute that a decorator leaves on its function; ``registration`` reads it."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Everything that is registered, by kind and name. ``broken`` says which installed plug-ins could not be read, and why."""
+    """Everything that is registered, by kind and name. ``broken`` says which installed plug-ins could not be read, and
+    why.
+    """
 
     objectives: Mapping[str, Description]
     advantages: Mapping[str, Description]
@@ -101,7 +107,9 @@ def objective(
 
 
 def advantage(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function], Function]:
-    """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage, returns)``."""
+    """Register an advantage estimator ``f(batch: TokenBatch, *, ...) -> Tensor [S] or [T]``, or ``Credit(advantage,
+    returns)``.
+    """
     return _attach("advantage", name, {"reads": reads})
 
 
@@ -117,14 +125,21 @@ def row_filter(name: str, *, reads: tuple[str, ...] = ()) -> Callable[[Function]
 
 def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
-        function.__rlbench__ = types.MappingProxyType({"kind": kind, "name": name, **attributes})  # type: ignore[attr-defined]
+        setattr(function, _REGISTRATION, types.MappingProxyType({"kind": kind, "name": name, **attributes}))
         return function
 
     return decorate
 
 
+def registration(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The registration of a function: ``kind``, ``name`` and what else its decorator says; empty if it was not."""
+    found: Mapping[str, Any] = getattr(function, _REGISTRATION, {})
+    return found
+
+
 def describe(plugins: Sequence[str | Path] = ()) -> Catalogue:
-    """Read what is built in, what installed plug-ins add under the entry-point group, and the given plug-in files; run none of it.
+    """Read what is built in, what installed plug-ins add under the entry-point group, and the given plug-in files; run
+    none of it.
 
     Raises:
         UserError: a file is missing or not Python, a decorator or signature is not as it has to be, or a name is taken.
@@ -168,10 +183,10 @@ def call(function: Callable[..., Any], argument: Any, hyperparameters: Mapping[s
     """Call a registered function.
 
     Raises:
-        UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be remembered:
-            what made it raise may lie outside its source.
+        UserError: it raised; the message names it, with its file and the line. Not a StageFailure, which would be
+            remembered: what made it raise may lie outside its source.
     """
-    with blamed(function), _as_it_was(lambda: called(function)):
+    with blamed(function), _as_it_was(lambda: name_and_place(function)):
         return function(argument, **hyperparameters)
 
 
@@ -185,12 +200,14 @@ def blamed(function: Callable[..., Any]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") or "DefaultCPUAllocator" in str(error):
             raise  # no fault of the function's
-        raise UserError(f"{called(function, error)}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{name_and_place(function, error)}: {type(error).__name__}: {error}") from error
 
 
-def called(function: Callable[..., Any], error: BaseException | None = None) -> str:
-    """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error`` came up."""
-    attached = getattr(function, "__rlbench__", {})
+def name_and_place(function: Callable[..., Any], error: BaseException | None = None) -> str:
+    """The name of a function in messages: kind, name, file and line, the line being that in its file at which ``error``
+    came up.
+    """
+    attached = registration(function)
     code = getattr(function, "__code__", None)
     what = f"{attached.get('kind', 'function')} {attached.get('name', getattr(function, '__name__', '?'))!r}"
     if code is None:
@@ -207,11 +224,12 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
     Args:
         kind: what it is.
         name: its registered name.
-        plugins: plug-in files as paths, or as mappings with ``path`` and ``source`` where a stage carries the text along; a
-            source given runs instead of the file, which need not exist on this machine.
+        plugins: plug-in files as paths, or as mappings with ``path`` and ``source`` where a stage carries the text
+            along; a source given runs instead of the file, which need not exist on this machine.
 
     Raises:
-        UserError: there is no such function, its file fails to import, or what it leaves under the name is not that function.
+        UserError: there is no such function, its file fails to import, or what it leaves under the name is not that
+            function.
     """
     for plugin in plugins:
         path, text = source.text_of(plugin)
@@ -232,11 +250,12 @@ def load(kind: Kind, name: str, plugins: Sequence[Plugin] = ()) -> Callable[...,
 
 def _registered(module: types.ModuleType, description: Description) -> Callable[..., Any]:
     function = getattr(module, description.function, None)
-    attached = getattr(function, "__rlbench__", {})
+    attached = registration(function) if function is not None else {}
     if function is None or (attached.get("kind"), attached.get("name")) != (description.kind, description.name):
         what = f"{description.path}:{description.line}: {description.kind} {description.name!r}"
         raise UserError(
-            f"{what}: once its file has run, {description.function!r} is something else: define it once, its decorator on top"
+            f"{what}: once its file has run, {description.function!r} is something else: define it once, its "
+            "decorator on top"
         )
     return function
 
@@ -246,6 +265,11 @@ def _here() -> str | None:
         return os.getcwd()
     except OSError:  # it was removed
         return None
+
+
+def _go_back(folder: str | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
 
 
 @contextlib.contextmanager
@@ -258,7 +282,7 @@ def _as_it_was(what: Callable[[], str]) -> Iterator[None]:
     import torch
 
     state: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
-        "the working directory": (_here, lambda folder: folder is None or os.chdir(folder)),
+        "the working directory": (_here, _go_back),
         "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
         "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
         "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
@@ -281,7 +305,9 @@ def _built_in_files() -> list[tuple[Path, str | None]]:
 
 
 def _installed() -> list[tuple[str, Callable[[], tuple[Path, str]]]]:
-    """The entry points by name, each with a function that finds its source file without importing the package that it is in."""
+    """The entry points by name, each with a function that finds its source file without importing the package that it
+    is in.
+    """
     points = sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda point: (point.module, point.name))
     by_module = {point.module: point.name for point in reversed(points)}
     return [(name, partial(_locate, module)) for module, name in sorted(by_module.items())]

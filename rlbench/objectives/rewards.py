@@ -30,7 +30,8 @@ def format_only(rollout: Rollout) -> float:
 def random(rollout: Rollout, *, probability: float = 0.5, salt: int = 0) -> float:
     """A control: 1 with the given probability, whatever the output says (arXiv:2506.10947).
 
-    The draw is a hash of the problem, the sample's index and its tokens, so that the same rollout always gets the same reward.
+    The draw is a hash of the problem, the sample's index and its tokens, so that the same rollout always gets the same
+    reward.
     """
     text = f"{salt}|{rollout.problem_id}|{rollout.sample_index}|{rollout.token_ids}"
     draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

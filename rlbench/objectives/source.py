@@ -1,4 +1,6 @@
-"""Reading from source what a file registers, without running any of it, and which of its code belongs to which function."""
+"""Reading from source what a file registers, without running any of it, and which of its code belongs to which
+function.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Kind = Literal["objective", "advantage", "reward", "filter"]
 ROWS = ("sequences", "pairs", "groups")
 REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-mean", "constant")
 READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
-"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every method has."""
+"""Fields that a function may read only if it declares them, because each costs a forward pass or needs data that not
+every method has.
+"""
 
 DECORATORS: dict[str, Kind] = {
     "objective": "objective",
@@ -40,13 +44,14 @@ Plugin = str | Path | Mapping[str, str]
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of one registered function without running it.
+    """The description of one registered function, made without running it.
 
-    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for objectives).
-    ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an estimator. ``source`` is
-    the code of its file that it rests on: another function of the file, and what only that one uses, changes the source of no
-    other. ``module`` is the dotted name to import, None for a plug-in that is a file. ``problem`` says, with file and line, why the
-    function is not to be used although it can be read: what uses it fails, and nothing else does.
+    ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for
+    objectives). ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an
+    estimator. ``source`` is the code of its file that it rests on: another function of the file, and what only that one
+    uses, changes the source of no other. ``module`` is the dotted name to import, None for a plug-in that is a file.
+    ``problem`` says, with file and line, why the function is not to be used although it can be read: what uses it
+    fails, and nothing else does.
     """
 
     kind: Kind
@@ -84,7 +89,7 @@ def text_of(plugin: Plugin) -> tuple[Path, str]:
 
 
 def read(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
-    """What a file of this text registers; ``module`` is its dotted name if it is not a plug-in file.
+    """The functions that a file of this text registers; ``module`` is its dotted name if it is not a plug-in file.
 
     Raises:
         UserError: it is not Python, or a decorator or a signature is not as it has to be.
@@ -101,7 +106,7 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
     except SyntaxError as error:
         line = f":{error.lineno}" if error.lineno else ""
         raise UserError(f"{path}{line}: not Python: {error.msg}") from None
-    registered = {}
+    registered: dict[str, tuple[ast.FunctionDef, ast.Call, Kind]] = {}
     for node in tree.body:
         if (
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
@@ -112,7 +117,8 @@ def _parsed(path: Path, text: str, module: str | None) -> tuple[Description, ...
             if node.name in registered:
                 first = registered[node.name][0].lineno
                 raise UserError(
-                    f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it another name"
+                    f"{path}:{node.lineno}: the function {node.name!r} replaces that of line {first}; give it "
+                    "another name"
                 )
             registered[node.name] = (node, *found)
     return tuple(_describe(path, module, node, call, kind, tree) for node, call, kind in registered.values())
@@ -131,20 +137,23 @@ def _decorator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> t
 
 
 def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
-    """Why a plug-in file is not to be used: what it imports from beside it is not in its rows' fingerprints, so an edit would go unseen."""
+    """Why a plug-in file is not to be used: what it imports from beside it is not in its rows' fingerprints, so an edit
+    would go unseen.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             relative = isinstance(node, ast.ImportFrom) and node.level > 0
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for top in {module.split(".")[0] for module in modules} - {"rlbench"} - sys.stdlib_module_names:
                 if relative or any(_lies_in(folder, top) for folder in (path.expanduser().parent, Path.cwd())):
-                    reason = "whose code would not be in the fingerprint of its rows: put it into this file, or install it as a package"
+                    mend = "put it into this file, or install it as a package"
+                    reason = f"whose code would not be in the fingerprint of its rows: {mend}"
                     return f"{path}:{node.lineno}: it imports {top or 'a module'!r} from beside it, {reason}"
     return None
 
 
 def _lies_in(folder: Path, module: str) -> bool:
-    """Whether a folder holds a module that is not there as an installed package."""
+    """True where a folder holds a module that is not there as an installed package."""
     there = (folder / f"{module}.py").is_file() or any((folder / module).glob("*.py"))
     return there and module not in importlib.metadata.packages_distributions()
 
@@ -183,7 +192,7 @@ def _name_of(node: ast.AST) -> str | None:
 
 
 def _needless(node: ast.stmt, mentioned: Mapping[str, None]) -> bool:
-    """Whether a statement does nothing but define names, so that it can be left out where those are not used."""
+    """True where a statement does nothing but define names, so that it can be left out where those are not used."""
     if isinstance(node, ast.FunctionDef):
         arguments = node.args
         defaults = [default for default in (*arguments.defaults, *arguments.kw_defaults) if default is not None]
@@ -246,7 +255,7 @@ def _mentioned(body: Iterable[ast.stmt]) -> dict[str, None]:
 
 
 def _names_of(node: ast.stmt) -> list[str]:
-    """What a statement of a module defines: a function, a class, constants, or what it imports."""
+    """The names that a statement of a module defines: a function, a class, constants, or what it imports."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -269,10 +278,10 @@ def _describe(
     undeclared = next(
         (field for field in fields if field in READABLE and field not in reads and kind != "reward"), None
     )
-    problem = (
-        undeclared
-        and f"{path}:{fields[undeclared]}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
-    )
+    problem = None
+    if undeclared:
+        where = f"{path}:{fields[undeclared]}"
+        problem = f"{where}: {kind} {name!r} reads {undeclared!r} and does not declare it: add it to reads"
     is_objective = kind == "objective"
     return Description(
         kind,
@@ -295,7 +304,9 @@ def _describe(
 def _fields_read(
     node: ast.FunctionDef, batch: str, functions: Mapping[str, ast.FunctionDef], done: set[tuple[str, str]]
 ) -> dict[str, int]:
-    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a line."""
+    """The attributes of its parameter ``batch`` that a function reads, itself or by functions of its file, each with a
+    line.
+    """
     found: dict[str, int] = {}
     done.add((node.name, batch))
     for part in ast.walk(node):
@@ -383,7 +394,9 @@ def json_value(value: Any, what: str) -> Any:
 
 
 def code(description: Description) -> str:
-    """The text, comments and all, of a registered function and of the functions and constants of its file that it uses."""
+    """The text, comments and all, of a registered function and of the functions and constants of
+    its file that it uses.
+    """
     text = text_of(description.path)[1]
     lines = text.splitlines()
     used = [

@@ -1,7 +1,7 @@
-"""The report of a run: ``summary.csv``, ``report.md`` and ``report.html``, one self-contained page without scripts or network.
+"""The page of a run: one self-contained HTML file with tables, plots and samples, without scripts or network.
 
-Whatever comes from outside (model outputs, error messages, labels) is escaped: the template escapes every value, and the page forbids
-itself scripts and any connection.
+Whatever comes from outside (model outputs, error messages, labels) is escaped: the template escapes every value, and
+the page forbids itself scripts and any connection.
 """
 
 from __future__ import annotations
@@ -9,161 +9,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rlbench.reporting import plots, tables
-from rlbench.reporting.frames import (
-    AVERAGE,
-    GREEDY,
-    SUMMARY_COLUMNS,
-    Results,
-    RowInfo,
-    comparisons,
-    contamination,
-    control_cost,
-    coverage,
-    graded_by,
-    scores_of,
-    sharpening,
-    summary_of,
-)
-from rlbench.statistics import MARGIN
+from rlbench.analysis.findings import Findings
+from rlbench.analysis.results import ScoreTable
+from rlbench.analysis.summary import KEYS, SCORE
+from rlbench.recipe import AVERAGE, BASE, GREEDY
+from rlbench.reporting import plots, text
+from rlbench.reporting.run import Run
+from rlbench.reporting.table import Table
+from rlbench.reporting.tables import failures
 
 SAMPLE_PROBLEMS = 3
 OUTPUT_CHARACTERS = 3000
+STAGE_FIELDS = ("name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes")
 
 
-@dataclass(frozen=True)
-class Report:
-    """What ``write_report`` wrote, and the frames behind it. ``text`` is the main table for a terminal of 110 columns."""
-
-    summary: pd.DataFrame
-    scores: pd.DataFrame
-    control: pd.DataFrame
-    compared: pd.DataFrame
-    text: str
-    summary_path: Path
-    markdown_path: Path
-    page_path: Path
-
-
-def write_report(
-    out: Path,
-    *,
-    samples: pd.DataFrame,
-    rows: Sequence[RowInfo],
-    seeds: Sequence[int],
-    recipe_name: str,
-    title: str = "",
-    notes: Sequence[str] = (),
-    deviations: Sequence[str] = (),
-    manifest: Mapping[str, Any] | None = None,
-    command: str = "",
-    benchmarks: Sequence[str] | None = None,
-    decodings: Sequence[str] | None = None,
-    problems: Mapping[tuple[str, str], str] | None = None,
-    probes: pd.DataFrame | None = None,
-    problem_sets: Sequence[Mapping[str, Any]] = (),
-    reference: str | None = None,
-    margin: float = MARGIN,
-    regraded: Mapping[str, pd.DataFrame] | None = None,
-    clean: Sequence[str] = (),
-) -> Report:
-    """Write ``summary.csv``, ``metrics.csv`` (the same rows with more columns), ``comparisons.csv``, ``report.md`` and ``report.html``.
-
-    The same arguments give the same bytes.
-
-    Args:
-        samples: the run's evaluation samples, ``frames.SAMPLE_COLUMNS``.
-        rows, seeds, benchmarks, decodings, clean: see ``frames.Results``; these let rows that failed stand with empty cells even if
-            nothing at all was evaluated.
-        manifest: the run's manifest; its ``stages`` become a table, its ``recipe`` stands there as JSON, its other plain values are listed.
-        command: the command line that makes the report again.
-        problems: texts of problems by (benchmark, problem id), shown above the sample outputs.
-        probes: contamination probes of the base, fields of ``records.Probe`` with their ``seed``.
-        problem_sets: tables ``{name, split, problems, content}`` of what was evaluated on.
-        reference, margin: see ``frames.comparisons``.
-        regraded: verdicts and answers of the same samples by other graders, see ``frames.graded_by``.
-
-    Raises:
-        UserError: the samples contradict themselves.
-    """
-    results = Results(samples, rows, seeds, benchmarks=benchmarks, decodings=decodings, clean=clean)
-    summary, scores, control = summary_of(results), scores_of(results), sharpening(results)
-    compared = comparisons(results, reference, margin)
-    shown = {
-        "main": tables.main_table(summary, rows, results.primary, control, clean),
-        "clean": tables.clean_table(summary, rows, results.primary, clean) if clean else None,
-        "compared": tables.comparison_table(compared, rows, margin) if len(compared) else None,
-        "control": tables.sharpening_table(
-            control, rows, cost=control_cost(results, samples) if len(samples) else None
-        ),
-        "coverage": tables.coverage_table(coverage(results), rows, results.primary),
-        "contamination": tables.contamination_table(contamination(results, probes)) if probes is not None else None,
-        "graders": tables.grader_table(*_regraded(results, samples, regraded)) if regraded else None,
-        "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
-        "costs": tables.cost_table(rows, scores[scores["benchmark"].isin(results.benchmarks)], results.primary),
-        "problem_sets": tables.problem_set_table(problem_sets) if problem_sets else None,
-    }
-    shown = {name: table for name, table in shown.items() if table is not None}
-    out.mkdir(parents=True, exist_ok=True)
-    report = Report(
-        summary,
-        scores,
-        control,
-        compared,
-        tables.terminal_table(summary, rows, decoding=results.primary, control=control, clean=clean),
-        out / "summary.csv",
-        out / "report.md",
-        out / "report.html",
-    )
-    summary[list(SUMMARY_COLUMNS)].to_csv(report.summary_path, index=False, lineterminator="\n")
-    summary.to_csv(out / "metrics.csv", index=False, lineterminator="\n")
-    compared.to_csv(out / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
-    facts = {
-        "title": title or recipe_name,
-        "recipe": recipe_name,
-        "notes": notes,
-        "deviations": deviations,
-        "command": command,
-    }
-    page = _page(facts, shown, results, summary, samples, manifest or {}, problems or {})
-    for path, text in ((report.markdown_path, _markdown(facts, shown, rows)), (report.page_path, page)):
-        path.write_text(text, encoding="utf-8", newline="\n")
-    return report
-
-
-def _regraded(results: Results, samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[Any, ...]:
-    frame, differing = graded_by(results, samples, others)
-    return frame, results.rows, differing, len(samples)
-
-
-def _markdown(facts: Mapping[str, Any], shown: Mapping[str, tables.Table], rows: Sequence[RowInfo]) -> str:
-    parts = [f"# {tables.escape(facts['title'])}\n", *(f"{tables.escape(note)}\n" for note in facts["notes"])]
-    parts += [f"## {table.caption}\n\n{tables.markdown(table)}" for table in shown.values()]
-    missing = [f"- {tables.escape(label)}: {tables.escape(reason)}" for label, reason in tables.failures(rows)]
-    deviations = [f"- {tables.escape(text)}" for text in facts["deviations"]]
-    for heading, lines in (("Missing results", missing), ("Deviations", deviations)):
-        parts += [f"## {heading}\n\n" + "\n".join(lines) + "\n"] if lines else []
-    # Indented and not fenced, so that no command can end the block.
-    parts += [f"## Made by\n\n    {tables.one_line(facts['command'])}\n"] if facts["command"] else []
-    return "\n".join(parts)
-
-
-def _page(
-    facts: Mapping[str, Any],
-    shown: Mapping[str, tables.Table],
-    results: Results,
-    summary: pd.DataFrame,
-    samples: pd.DataFrame,
-    manifest: Mapping[str, Any],
-    problems: Mapping[tuple[str, str], str],
-) -> str:
-    # Imported here so that the frames and tables need no template engine.
+def page_of(run: Run, shown: Mapping[str, Table]) -> str:
+    """The page as HTML. ``shown`` are the tables by name; the template says where each stands."""
+    # Imported here so that tables need no template engine.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -173,89 +40,95 @@ def _page(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: tables.visible(value) if type(value) is str else value,
+        finalize=lambda value: text.visible(value) if type(value) is str else value,
     )
-    environment.filters |= {"seconds": tables.seconds, "tokens": tables.count, "bytes": _bytes}
-    overview, panels = _plots(results, summary)
-    stages = [
-        {
-            name: stage.get(name)
-            for name in ("name", "fingerprint", "status", "cached", "seconds", "tokens", "peak_memory_bytes")
-        }
-        for stage in manifest.get("stages", ())
-    ]
+    environment.filters |= {"seconds": text.seconds, "tokens": text.count, "bytes": _bytes}
+    results, manifest = run.findings.results, run.manifest
+    overview, panels = _plots(run.findings)
+    families = {plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows}
+    listed_elsewhere = ("recipe", "command", "problem_sets", "overlaps")
     return environment.get_template("page.html.j2").render(
-        facts,
+        recipe=run.recipe["name"],
+        title=run.title,
+        notes=run.notes,
+        deviations=run.deviations,
+        command=run.command,
         shown=shown,
         overview=Markup(overview),
         panels=[(name, Markup(svg)) for name, svg in panels],
-        families=sorted(
-            {plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows},
-            key=_FAMILIES.index,
-        ),
-        family_names=dict(zip(_FAMILIES, _FAMILY_NAMES, strict=True)),
-        primary=results.primary,
+        families=[family for family in _FAMILY_NAMES if family in families],
+        family_names=_FAMILY_NAMES,
+        decoding=results.main_decoding,
         split=results.split,
-        failures=tables.failures(results.rows),
-        examples=_examples(results, samples, problems),
-        stages=stages,
-        provenance=_flat(
-            {name: value for name, value in manifest.items() if name not in ("recipe", "command", "problem_sets")}
-        ),
-        resolved=json.dumps(manifest["recipe"], indent=1, ensure_ascii=False) if "recipe" in manifest else "",
-        with_greedy=results.primary != GREEDY and GREEDY in results.decodings,
+        failures=failures(results.rows),
+        examples=_examples(results, run.samples, run.problems),
+        stages=[{name: stage.get(name) for name in STAGE_FIELDS} for stage in manifest.get("stages", ())],
+        provenance=_flat({name: value for name, value in manifest.items() if name not in listed_elsewhere}),
+        resolved=json.dumps(run.recipe, indent=1, ensure_ascii=False),
+        with_greedy=results.main_decoding != GREEDY and GREEDY in results.decodings,
     )
 
 
-_FAMILIES = ("base", "demonstrations", "rollouts", "online", "other")
-_FAMILY_NAMES = ("base", "trained on demonstrations", "on the base's rollouts", "online", "other")
+_FAMILY_NAMES = {
+    BASE: "base",
+    "demonstrations": "trained on demonstrations",
+    "rollouts": "on the base's rollouts",
+    "online": "online",
+    "other": "other",
+}
 
 
-def _plots(results: Results, summary: pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
+def _plots(findings: Findings) -> tuple[str, list[tuple[str, str]]]:
     """The plot of ``avg`` with greedy as hollow dots, and one small plot a benchmark, on a common axis."""
-    if results.primary is None:
+    results = findings.results
+    if not results.main_decoding:
         return "", []
-    keyed = summary.set_index(["method", "benchmark", "decoding"])
+    both = [(results.main_decoding, True), *([(GREEDY, False)] if results.main_decoding != GREEDY else [])]
+    keyed = findings.summary.set_index(list(KEYS))
 
-    def mark(method: str, benchmark: str, decoding: str, *, filled: bool) -> plots.Mark | None:
-        key = (method, benchmark, decoding)
-        if key not in keyed.index or math.isnan(keyed.loc[key, "avg_at_k"]):
-            return None
-        return plots.Mark(*(float(keyed.loc[key, name]) for name in ("avg_at_k", "ci_low", "ci_high")), filled=filled)
+    def plot(benchmark: str, rows: Sequence[plots.PlotRow], caption: str, **axis: Any) -> str:
+        base = _mark(keyed, (results.base_name, benchmark, results.main_decoding)) if results.base_name else None
+        return plots.dot_plot(rows, reference=base.value if base else None, caption=caption, **axis)
 
-    def lines(benchmark: str, decodings: Sequence[tuple[str, bool]]) -> list[plots.PlotRow]:
-        return [
-            plots.PlotRow(
-                row.label,
-                plots.family_of(row.data, is_base=row.method == results.base_name),
-                tuple(m for d, filled in decodings if (m := mark(row.method, benchmark, d, filled=filled))),
-            )
-            for row in results.rows
-        ]
-
-    def reference(benchmark: str) -> float | None:
-        base = mark(results.base_name, benchmark, str(results.primary), filled=True) if results.base_name else None
-        return base.value if base else None
-
-    both = [(results.primary, True), *([(GREEDY, False)] if results.primary != GREEDY else [])]
     caption = f"Mean score of each row: {' and '.join(decoding for decoding, _ in both)}"
-    overview = plots.dot_plot(lines(AVERAGE, both), reference=reference(AVERAGE), caption=caption)
-    small = {name: lines(name, both[:1]) for name in results.benchmarks}
+    overview = plot(AVERAGE, _plot_rows(results, keyed, AVERAGE, both), caption)
+    small = {name: _plot_rows(results, keyed, name, both[:1]) for name in results.benchmarks}
     axis = plots.axis_of([row for panel in small.values() for row in panel])
-    panels = [
-        (
-            name,
-            plots.dot_plot(rows, reference=reference(name), caption=f"Score on {name}, {results.primary}", axis=axis),
-        )
-        for name, rows in small.items()
-    ]
-    return overview, panels
+    panels = {
+        name: plot(name, rows, f"Score on {name}, {results.main_decoding}", axis=axis) for name, rows in small.items()
+    }
+    return overview, list(panels.items())
 
 
-def _examples(results: Results, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
-    """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed, never chosen."""
+def _plot_rows(
+    results: ScoreTable, keyed: pd.DataFrame, benchmark: str, decodings: Sequence[tuple[str, bool]]
+) -> list[plots.PlotRow]:
+    """A line per row of the table, with a mark, filled or not, for each decoding under which it has a score."""
+    found = []
+    for row in results.rows:
+        marks = [_mark(keyed, (row.method, benchmark, name), filled=filled) for name, filled in decodings]
+        family = plots.family_of(row.data, is_base=row.method == results.base_name)
+        found.append(plots.PlotRow(row.label, family, tuple(mark for mark in marks if mark is not None)))
+    return found
+
+
+def _mark(keyed: pd.DataFrame, key: tuple[str, str, str], *, filled: bool = True) -> plots.Mark | None:
+    if key not in keyed.index or math.isnan(keyed.loc[key, SCORE[0]]):
+        return None
+    value, low, high = (float(keyed.loc[key, name]) for name in SCORE)
+    return plots.Mark(value, low, high, filled=filled)
+
+
+def _examples(
+    results: ScoreTable, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
+    """Outputs of each row, for the first problem of each of the first benchmarks: the first sample of its first seed,
+    never chosen.
+    """
     here = samples[
-        (samples["split"] == results.split) & (samples["decoding"] == results.primary) & (samples["sample_index"] == 0)
+        (samples["split"] == results.split)
+        & (samples["decoding"] == results.main_decoding)
+        & (samples["sample_index"] == 0)
     ]
     examples = []
     for benchmark in results.benchmarks[:SAMPLE_PROBLEMS]:

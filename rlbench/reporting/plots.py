@@ -1,7 +1,8 @@
 """Inline SVG of our own: dots with intervals, one row a method, without a plotting library and without scripts.
 
-A plot is rows of HTML, each a label, a small SVG and a number. Positions inside the SVG are percentages, so a plot fills whatever width it
-has while text, dots and lines keep their size; on a phone the label moves above its line. Colours are CSS variables of the page.
+A plot is rows of HTML, each a label, a small SVG and a number. Positions inside the SVG are percentages, so a plot
+fills whatever width it has while text, dots and lines keep their size; on a phone the label moves above its line.
+Colours are CSS variables of the page.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlbench.reporting.tables import visible
+from rlbench.recipe import BASE
+from rlbench.reporting.text import visible
 
 ROW_HEIGHT = 28
 
@@ -38,7 +40,7 @@ class PlotRow:
 def family_of(data: str | None, *, is_base: bool = False) -> str:
     """The colour class of a row: where its training data come from."""
     if is_base:
-        return "base"
+        return BASE
     kind = (data or "").split(".")[0]
     return kind if kind in ("demonstrations", "rollouts", "online") else "other"
 
@@ -50,7 +52,8 @@ def dot_plot(
     caption: str = "",
     axis: tuple[float, float] | None = None,
 ) -> str:
-    """Rows of dots with intervals over one axis, in percent, as HTML with inline SVG. A row without marks stays as an empty line.
+    """Rows of dots with intervals over one axis, in percent, as HTML with inline SVG. A row without marks stays as an
+    empty line.
 
     Args:
         reference: where a dashed line runs through all rows.
@@ -98,7 +101,8 @@ def _row(row: PlotRow, least: float, most: float, ticks: Sequence[float], refere
     number = f"{marks[0].value:.1f}" if marks else "-"
     label = f'<span class="label">{html.escape(visible(row.label))}</span>'
     return (
-        f'<div class="dot-row {html.escape(row.family)}">{label}<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
+        f'<div class="dot-row {html.escape(row.family)}">{label}'
+        f'<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
         f'<span class="number">{number}</span></div>'
     )
 

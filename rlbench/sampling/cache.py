@@ -1,12 +1,13 @@
 """The key-value cache of the sampler, and the attention of one new token over it.
 
-Rows are written in place and leave in place: when a row's completion has ended, the last living row is moved into its slot, so that
-a chunk shrinks at the cost of what has ended and nothing is concatenated. Shapes: B rows, H key-value heads, G query heads for each
-of them, L tokens held, D a head's width.
+Rows are written in place and leave in place: when a row's completion has ended, the last living row is moved into its
+slot, so that a chunk shrinks at the cost of what has ended and nothing is concatenated. Shapes: B rows, H key-value
+heads, G query heads for each of them, L tokens held, D a head's width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,16 +18,21 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION = "rlbench_sampling"
 GROWTH = 64
-"""A layer starts with room for this many new tokens and then grows by half, in multiples of it: few completions use all they may."""
+"""A layer starts with room for this many new tokens and then grows by half, in multiples of it: few completions use all
+they may.
+"""
 
 
 class RowLayer(CacheLayerMixin):
-    """One layer's keys and values [B, H, capacity, D], of which the first ``rows`` and the first ``length`` tokens are in use.
+    """One layer's keys and values [B, H, capacity, D], of which the first ``rows`` and the first ``length`` tokens are
+    in use.
 
     ``limit`` is the number of tokens that will never be exceeded.
     """
 
     is_sliding = False
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int, limit: int) -> None:
         super().__init__()
@@ -78,10 +84,10 @@ class RowCache(Cache):
     """The cache of one chunk, made of what the prefill of its prompts left."""
 
     def __init__(self, layers: list[RowLayer]) -> None:
-        super().__init__(layers=layers)
+        super().__init__(layers=[*layers])
 
     @classmethod
-    def of_prompts(cls, pieces: list[tuple[Cache, torch.Tensor]], width: int, limit: int) -> RowCache:
+    def of_prompts(cls, pieces: Sequence[tuple[Cache, torch.Tensor]], width: int, limit: int) -> RowCache:
         """Repeat each prompt's keys and values for its samples.
 
         Args:
@@ -91,22 +97,31 @@ class RowCache(Cache):
         """
         layers = []
         for index in range(len(pieces[0][0].layers)):
-            states = [(prefill.layers[index], samples) for prefill, samples in pieces]
-            keys = _repeated([(layer.keys, samples) for layer, samples in states], width, min(width + GROWTH, limit))
-            values = _repeated(
-                [(layer.values, samples) for layer, samples in states], width, min(width + GROWTH, limit)
-            )
+            states = [(*_states(prefill, index), samples) for prefill, samples in pieces]
+            capacity = min(width + GROWTH, limit)
+            keys = _repeated([(keys, samples) for keys, _, samples in states], width, capacity)
+            values = _repeated([(values, samples) for _, values, samples in states], width, capacity)
             layers.append(RowLayer(keys, values, width, limit))
         return cls(layers)
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor, rows: int) -> None:
         """See ``RowLayer.move``."""
         for layer in self.layers:
+            assert isinstance(layer, RowLayer)
             layer.move(sources, targets, rows)
 
 
+def _states(cache: Cache, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The keys and values that a prefill left in one layer, [prompts, H, L, D] each."""
+    layer = cache.layers[index]
+    assert isinstance(layer, CacheLayerMixin) and layer.keys is not None and layer.values is not None
+    return layer.keys, layer.values
+
+
 def _repeated(pieces: list[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int) -> torch.Tensor:
-    """States [prompts, H, at most width, D], each prompt's ``samples`` times, right-aligned in a storage [B, H, capacity, D]."""
+    """States [prompts, H, at most width, D], each prompt's ``samples`` times, right-aligned in a storage [B, H,
+    capacity, D].
+    """
     like, rows = pieces[0][0], sum(int(samples.sum()) for _, samples in pieces)
     storage, row = like.new_empty(rows, like.shape[1], capacity, like.shape[3]), 0
     for states, samples in pieces:
@@ -130,17 +145,18 @@ def grouped_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of one new token a row without repeating the keys for its query heads; anything else goes to ``sdpa``.
 
-    ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L]. Returns [B, 1, H G, D].
+    ``query`` is [B, H G, 1, D], ``key`` and ``value`` [B, H, L, D]; ``attention_mask`` is additive, [B, 1, 1, L].
+    Returns [B, 1, H G, D].
     """
-    additive = attention_mask is not None and attention_mask.is_floating_point()
-    if query.shape[2] != 1 or not additive or kwargs.get("position_bias") is not None:
+    additive = attention_mask if attention_mask is not None and attention_mask.is_floating_point() else None
+    if additive is None or query.shape[2] != 1 or kwargs.get("position_bias") is not None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     rows, heads, _, width = key.shape
     groups = query.shape[1] // heads
     query = query.reshape(rows, heads, groups, width) * (width**-0.5 if scaling is None else scaling)
-    scores = torch.matmul(query, key.transpose(2, 3)).add_(attention_mask)
+    scores = torch.matmul(query, key.transpose(2, 3)).add_(additive)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     return torch.matmul(weights, value).view(rows, 1, heads * groups, width), None
 

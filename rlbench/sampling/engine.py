@@ -1,19 +1,23 @@
-"""What a sampler is: requests of token ids in, completions of token ids with log-probabilities out.
+"""The interface of samplers: requests of token ids in, completions of token ids with log-probabilities out.
 
-An engine never sees text or problems. One request is one sample with a seed of its own, and its draw depends on nothing but that
-seed and the model's logits: which other requests share the batch, and in which order they came, does not enter.
+An engine never sees text or problems. One request is one sample with a seed of its own, and its draw depends on nothing
+but that seed and the model's logits: which other requests share the batch, and in which order they came, does not
+enter.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rlbench.records import FinishReason, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Progress = Callable[[int, int, int], None]
 """Called as ``progress(requests done, requests in all, tokens sampled for those that are done)``."""
@@ -36,7 +40,8 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample of one prompt. Requests with equal prompts share one pass over the prompt, wherever they stand in the list.
+    """One sample of one prompt. Requests with equal prompts share one pass over the prompt, wherever they stand in the
+    list.
 
     ``seed`` is an integer in [0, 2**64); see ``request_seed``.
     """
@@ -47,10 +52,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was drawn: the ids, the stop token included if one was emitted, and the log-probability of each in nats.
+    """A drawn completion: the ids, the stop token included if one was emitted, and the log-probability of each in nats.
 
-    The log-probabilities are those of the distribution that was sampled from, temperature included; of a greedy completion they
-    are the model's own (temperature 1). ``finish_reason`` is ``length`` when ``max_new_tokens`` or the context ended it.
+    The log-probabilities are those of the distribution that was sampled from, temperature included; of a greedy
+    completion they are the model's own (temperature 1). ``finish_reason`` is ``length`` when ``max_new_tokens`` or the
+    context ended it.
     """
 
     token_ids: list[int]
@@ -59,7 +65,9 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Anything that can sample. ``context`` is the greatest number of tokens that a prompt and its completion may have together."""
+    """Anything that can sample. ``context`` is the greatest number of tokens that a prompt and its completion may have
+    together.
+    """
 
     name: str
     context: int
@@ -80,6 +88,22 @@ class Engine(Protocol):
         ...
 
 
+class PushedEngine(Engine, Protocol):
+    """An engine with weights of its own beside a trainer, which pushes its weights to it between samplings."""
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite the engine's weights with those of these names."""
+        ...
+
+    def wake(self) -> None:
+        """Take back what ``sleep`` has given up."""
+        ...
+
+    def sleep(self) -> None:
+        """Give the device's memory to the trainer until ``wake``."""
+        ...
+
+
 def check_requests(requests: Sequence[Request], context: int) -> None:
     """Raise UserError where a prompt is empty or leaves no room for a token in the context."""
     for number, request in enumerate(requests):
@@ -92,7 +116,9 @@ def check_requests(requests: Sequence[Request], context: int) -> None:
 
 
 def sorted_order(requests: Sequence[Request]) -> list[int]:
-    """The places of the requests in an order by everything that a request is, so that the order in which they come does not enter."""
+    """The places of the requests in an order by everything that a request is, so that the order in which they come does
+    not enter.
+    """
     return sorted(
         range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids, requests[i].seed)
     )
@@ -101,8 +127,8 @@ def sorted_order(requests: Sequence[Request]) -> list[int]:
 def request_seed(*parts: str | int) -> int:
     """A 64-bit seed from what identifies a sample, such as ``("rollouts", seed, problem id, sample index)``.
 
-    The first eight bytes of the SHA-256 of the parts, each written with its type and length, so that different parts cannot collide
-    by concatenation. Stable over processes, platforms and versions.
+    The first eight bytes of the SHA-256 of the parts, each written with its type and length, so that different parts
+    cannot collide by concatenation. Stable over processes, platforms and versions.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -114,10 +140,11 @@ def request_seed(*parts: str | int) -> int:
 
 
 def uniforms(seeds: Sequence[int], count: int) -> np.ndarray:
-    """The random numbers of requests: float64 [requests, count] in [0, 1), row r from the Philox stream whose key is ``seeds[r]``.
+    """The random numbers of requests: float64 [requests, count] in [0, 1), row r from the Philox stream whose key is
+    ``seeds[r]``.
 
-    Philox is counter-based (Salmon et al. 2011): number i of a request is the same whatever ``count`` is, and streams of different
-    keys are independent. About 20 microseconds a request.
+    Philox is counter-based (Salmon et al. 2011): number i of a request is the same whatever ``count`` is, and streams
+    of different keys are independent. About 20 microseconds a request.
     """
     numbers = np.empty((len(seeds), count))
     for row, seed in zip(numbers, seeds, strict=True):

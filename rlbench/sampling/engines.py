@@ -23,9 +23,11 @@ Opened = tuple[Engine, "PreTrainedTokenizerBase", tuple[int, ...]]
 
 
 def kept_engine(config: Mapping[str, Any], folder: Path, context: StageContext) -> Opened:
-    """As ``open_engine``, kept for the next stage of the same kind in this worker, where a model's benchmarks follow each other."""
+    """As ``open_engine``, kept for the next stage of the same kind in this worker, where a model's benchmarks follow
+    each other.
+    """
     key = json.dumps([str(folder), context.device, {name: config.get(name) for name in OPTIONS}])
-    return context.keep(
+    return context.reuse(
         key, lambda: open_engine(config, folder, context.device, context.share), lambda opened: opened[0].close()
     )
 
@@ -34,7 +36,8 @@ def open_engine(config: Mapping[str, Any], folder: Path, device: str, share: flo
     """The engine around a model, the model's tokenizer, and every id that ends a completion.
 
     Args:
-        config: ``engine`` and its options (``batch_rows`` for transformers, those of ``VllmConfig`` for vllm), and ``dtype``.
+        config: ``engine`` and its options (``batch_rows`` for transformers, those of ``VllmConfig`` for vllm), and
+            ``dtype``.
         folder: the model folder.
         device: ``cpu`` or ``cuda``.
         share: how much of the device this process has.

@@ -1,6 +1,8 @@
-"""The rollout bank: completions of the base model, sampled once, graded once, never changed; and the one way in which anything samples.
+"""The rollout bank: completions of the base model, sampled once, graded once, never changed; and the one way in which
+anything samples.
 
-``sample`` serves the bank, the online methods and the evaluation alike, and ``sample_stage`` what the two stages that only sample share.
+``sample`` serves the bank, the online methods and the evaluation alike, and ``sample_stage`` what the two stages that
+only sample share.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ def sample(
 ) -> list[Rollout]:
     """Draw and grade ``samples_per_prompt`` completions of each prompt; they stand in the order of the prompts.
 
-    The seed of a sample is ``request_seed(*seed_parts, problem.id, sample_index)``, so it does not depend on the other problems.
-    ``prompts`` are token ids; the reward is 1 for a correct answer, else 0.
+    The seed of a sample is ``request_seed(*seed_parts, problem.id, sample_index)``, so it does not depend on the other
+    problems. ``prompts`` are token ids; the reward is 1 for a correct answer, else 0.
 
     Raises:
         UserError: a prompt is empty or leaves no room in the model's context.
@@ -93,17 +95,18 @@ def progress_of(context: StageContext) -> Progress:
 def sample_stage(
     config: Mapping[str, Any], inputs: Mapping[str, Path], context: StageContext, seed_parts: tuple[str | int, ...]
 ) -> tuple[list[Problem], list[Rollout]]:
-    """What a stage samples: ``config["samples"]`` graded completions of ``inputs["model"]`` for each of ``inputs["problems"]``.
+    """The samples of a stage: ``config["samples"]`` graded completions of ``inputs["model"]`` for each of
+    ``inputs["problems"]``.
 
-    With ``config["shard"]`` only for its part of the problems, see ``records.read_problems``: no more than that is ever in memory.
-    Counts ``tokens`` sampled and ``samples``.
+    With ``config["shard"]`` only for its part of the problems, see ``records.read_problems``: no more than that is ever
+    in memory. Counts ``tokens`` sampled and ``samples``.
     """
     from rlbench.grading.pool import shared_grader
     from rlbench.sampling.engines import kept_engine
 
     engine, tokenizer, stop_ids = kept_engine(config, inputs["model"], context)
     problems = read_problems(inputs["problems"] / "problems.jsonl", config.get("shard", (0, 1)))
-    prompts = encode_prompts(tokenizer, config["template"], problems)
+    prompts = encode_prompts(tokenizer, config["template"], problems, context.note)
     params = SamplingParams(config["temperature"], config["max_new_tokens"], stop_ids)
     grader = shared_grader(config["grader"]["name"])
     rollouts = sample(
@@ -116,8 +119,9 @@ def sample_stage(
 def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
     """Stage function: sample and grade the bank of ``inputs["model"]`` on ``inputs["problems"]``, or a shard of it.
 
-    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). With ``config["drop_truncated"]``
-    completions that the length limit cut off are left out and counted. Counts ``tokens`` sampled, ``samples`` and ``correct``.
+    Writes ``rollouts.parquet`` and ``bank.json`` (counts and shares of the bank as sampled). With
+    ``config["drop_truncated"]`` completions that the length limit cut off are left out and counted. Counts ``tokens``
+    sampled, ``samples`` and ``correct``.
     """
     _, rollouts = sample_stage(config, inputs, context, ("rollouts", config["seed"]))
     kept = [rollout for rollout in rollouts if not (config["drop_truncated"] and rollout.finish_reason == "length")]
@@ -128,7 +132,8 @@ def rollouts_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
 
 
 def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: StageContext) -> None:
-    """Stage function: the bank whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as if sampled in one.
+    """Stage function: the bank whose shards are ``inputs["shard1"]`` and so on, ``config["shards"]`` of them, as if
+    sampled in one.
 
     Tokens are counted by the shards; this counts ``samples`` and ``correct``.
     """
@@ -146,7 +151,9 @@ def merge_rollouts(config: Mapping[str, Any], inputs: Mapping[str, Path], output
 
 
 def bank_summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """Counts of a bank, the share of correct samples, and the share of prompts with at least one; None in a shard without a problem."""
+    """Counts of a bank, the share of correct samples, and the share of prompts with at least one; None in a shard
+    without a problem.
+    """
     prompts = {rollout.problem_id for rollout in rollouts}
     solved = {rollout.problem_id for rollout in rollouts if rollout.verdict == "correct"}
     correct = sum(rollout.verdict == "correct" for rollout in rollouts)

@@ -1,8 +1,9 @@
 """Sampling from any causal language model of transformers, on the CPU or a GPU, with a decoding loop of our own.
 
-Why not ``model.generate``: it repeats the prefill for every sample of a prompt, keeps rows that have ended in the batch, concatenates
-its cache at every step and draws from one generator for the whole batch, so that a sample depends on its neighbours. Here each
-prompt is read once, ended rows leave the batch, and every draw is a function of its request's seed and its logits.
+Why not ``model.generate``: it repeats the prefill for every sample of a prompt, keeps rows that have ended in the
+batch, concatenates its cache at every step and draws from one generator for the whole batch, so that a sample depends
+on its neighbours. Here each prompt is read once, ended rows leave the batch, and every draw is a function of its
+request's seed and its logits.
 
 The weights are the model's own at every call, so the model may be trained between calls.
 """
@@ -40,10 +41,11 @@ MOST_ROWS = 1024
 
 
 class TransformersEngine:
-    """The engine around a model. ``batch_rows`` samples are decoded together: by default as many as a fixed amount of memory holds.
+    """The engine around a model. ``batch_rows`` samples are decoded together: by default as many as a fixed amount of
+    memory holds.
 
-    For the same requests, parameters and ``batch_rows`` the completions are the same, whatever the order of the requests. Another
-    ``batch_rows`` changes logits in their last bits, and so now and then a token.
+    For the same requests, parameters and ``batch_rows`` the completions are the same, whatever the order of the
+    requests. Another ``batch_rows`` changes logits in their last bits, and so now and then a token.
     """
 
     name = "transformers"
@@ -67,7 +69,7 @@ class TransformersEngine:
         """Return one completion a request, in the order of the requests; see ``engine.Engine``."""
         check_requests(requests, self.context)
         order = sorted_order(requests)  # so that the batches, and with them the last bits, do not depend on the order
-        completions: list[Completion | None] = [None] * len(requests)
+        completions: dict[int, Completion] = {}
         tokens = 0
         with serving(self.model) as additive_mask:
             rows = self.batch_rows or default_batch_rows(self.model, _longest(requests, params, self.context))
@@ -79,7 +81,7 @@ class TransformersEngine:
                     tokens += len(completion.token_ids)
                 if progress is not None:
                     progress(min(start + rows, len(order)), len(order), tokens)
-        return completions  # type: ignore[return-value]
+        return [completions[i] for i in range(len(requests))]
 
     def close(self) -> None:
         """Nothing is held between two calls."""
@@ -89,8 +91,8 @@ class TransformersEngine:
 def serving(model: PreTrainedModel) -> Iterator[bool]:
     """Evaluation mode, no gradients and the sampler's attention for a while; all of it is put back.
 
-    Yields whether the model takes an additive mask [B, 1, 1, L] as it is: it uses the attention interface, and full attention in
-    every layer. Other models get the mask of tokens [B, L] that all models take.
+    Yields whether the model takes an additive mask [B, 1, 1, L] as it is: it uses the attention interface, and full
+    attention in every layer. Other models get the mask of tokens [B, L] that all models take.
     """
     config = model.config.get_text_config()
     training = [module for module in model.modules() if module.training]
@@ -137,7 +139,8 @@ def _longest(requests: Sequence[Request], params: SamplingParams, context: int) 
 
 
 def draw(logits: torch.Tensor, temperature: float, numbers: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by inverting the cumulative distribution of softmax(logits / temperature), or the greatest logit at 0.
+    """One token a row by inverting the cumulative distribution of softmax(logits / temperature), or the greatest logit
+    at 0.
 
     Args:
         logits: [B, V].
@@ -155,6 +158,7 @@ def draw(logits: torch.Tensor, temperature: float, numbers: torch.Tensor | None)
     if temperature == 0:
         total = weights.sum(dim=-1, dtype=torch.float64)
         return token, total.log().neg_().float()
+    assert numbers is not None
     # Float64, because a float32 running sum over 150,000 tokens would lose the rare ones.
     cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[:, -1]
@@ -167,7 +171,9 @@ def draw(logits: torch.Tensor, temperature: float, numbers: torch.Tensor | None)
 
 @dataclass
 class _Rows:
-    """The rows still in the batch, B of them: their numbers in the chunk, their prompts' lengths, and how many tokens they may have."""
+    """The rows still in the batch, B of them: their numbers in the chunk, their prompts' lengths, and how many tokens
+    they may have.
+    """
 
     number: torch.Tensor
     prompt_length: torch.Tensor

@@ -1,8 +1,9 @@
 """Sampling by vLLM, in this process: the engine of GPU machines, and of the CPU where its CPU build is installed.
 
-What is asked of it is what is asked of any engine: token ids and one seed a request, so vLLM tokenises nothing, decodes nothing, and
-ends a completion at the stop ids that it is given and at nothing else. Requests are handed over sorted by what they are, so their order
-does not enter; which of them are computed together moves logits in their last bits, as in every engine that batches.
+What is asked of it is what is asked of any engine: token ids and one seed a request, so vLLM tokenises nothing, decodes
+nothing, and ends a completion at the stop ids that it is given and at nothing else. Requests are handed over sorted by
+what they are, so their order does not enter; which of them are computed together moves logits in their last bits, as in
+every engine that batches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models import first_line, locate
+from rlbench.models import first_line, locate, trusts_code
 from rlbench.recipe import VllmConfig
 from rlbench.records import StageFailure, UserError
 from rlbench.sampling.engine import Completion, Progress, Request, SamplingParams, check_requests, sorted_order
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SETTINGS = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine core in this process: nothing outlives a killed worker, and runs repeat
+    # The engine core in this process: nothing outlives a killed worker, and runs repeat.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
@@ -32,7 +34,9 @@ CPU_SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 MEMORY_SHARE = {"cpu": 0.3, "cuda": 0.9}
 COLOCATED_SHARE = 0.3  # beside a policy that is trained, with its gradients and the optimiser's state
 CPU_SEQUENCES = 512
-"""Sampled together on a CPU where the recipe does not say: vLLM's own 256 leave a sixth of the speed to what a step costs by itself."""
+"""Sampled together on a CPU where the recipe does not say: vLLM's own 256 leave a sixth of the speed to what a step
+costs by itself.
+"""
 LARGEST_SEED = 2**63 - 1  # vLLM's seeds are signed
 
 
@@ -44,7 +48,8 @@ class VllmEngine:
         dtype: of weights and computation.
         device: ``cpu`` or ``cuda``.
         options: by default those of a recipe that says nothing.
-        share: how much of the device this process has, of which the engine takes its part where the options do not say how much.
+        share: how much of the device this process has, of which the engine takes its part where the options do not say
+            how much.
         colocated: a policy is trained beside it in this process: take less memory, and give it back in ``sleep``.
 
     Raises:
@@ -64,7 +69,8 @@ class VllmEngine:
         colocated: bool = False,
     ) -> None:
         options = options or VllmConfig()
-        # Asleep beside another process on one GPU, it could neither be sure to get its memory back nor let that one measure its own.
+        # Asleep beside another process on one GPU, it could neither be sure to get its memory back nor let that one
+        # measure its own.
         self.device, self.sleeps, self.asleep = device, colocated and device == "cuda" and share >= 1, False
         vllm = _vllm(device)
         source, revision = locate(folder)
@@ -73,6 +79,7 @@ class VllmEngine:
         arguments: dict[str, Any] = {
             "model": source,
             "revision": revision,
+            "trust_remote_code": trusts_code(folder),
             "dtype": dtype,
             "skip_tokenizer_init": True,
             "logprobs_mode": "processed_logprobs",
@@ -86,7 +93,8 @@ class VllmEngine:
             "enable_sleep_mode": self.sleeps,
         }
         if device == "cpu":
-            # A prompt that is read in two pieces sets back its request's generator, which those of the CPU cannot (vLLM 0.32).
+            # A prompt that is read in two pieces sets back its request's generator, which those of the CPU cannot (vLLM
+            # 0.32).
             arguments |= {"distributed_executor_backend": "uni", "enable_chunked_prefill": False}
             arguments["max_num_seqs"] = options.max_num_seqs or CPU_SEQUENCES
         try:
@@ -142,7 +150,9 @@ class VllmEngine:
         )
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Overwrite the weights in place by those of a transformers model of the same architecture, by name, tied ones once."""
+        """Overwrite the weights in place by those of a transformers model of the same architecture, by name, tied ones
+        once.
+        """
         dtype = self.llm.llm_engine.model_config.dtype
         items = ((name, weight.detach().to(dtype)) for name, weight in weights)
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": items})
@@ -152,7 +162,9 @@ class VllmEngine:
             raise RuntimeError("vLLM's prefix cache cannot be reset, so states of the old weights would be used")
 
     def sleep(self) -> None:
-        """Give the device's memory back until ``wake``, the weights put aside. It does so where it is colocated on a CUDA device alone."""
+        """Give the device's memory back until ``wake``, the weights put aside. It does so where it is colocated on a
+        CUDA device alone.
+        """
         if self.sleeps and not self.asleep:
             self.llm.sleep(level=1)
             self.asleep = True
@@ -186,7 +198,9 @@ def _vllm(device: str) -> Any:
 
 
 def _pack_tied_head(model: Any) -> None:
-    """Pack the output layer anew: on the CPU it is a packed copy of the embeddings it is tied to, which a reload leaves as it was."""
+    """Pack the output layer anew: on the CPU it is a packed copy of the embeddings it is tied to, which a reload leaves
+    as it was.
+    """
     if getattr(model.config, "tie_word_embeddings", False):
         model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
 

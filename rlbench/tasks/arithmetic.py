@@ -1,9 +1,9 @@
-"""The embedded task: whole-number problems of one to five steps, in the clean sets of up to twenty, asked as an expression, a story or
-"Let x=...".
+"""The embedded task: whole-number problems of one to five steps, in the clean sets of up to twenty, asked as an
+expression, a story or "Let x=...".
 
-All splits come out of this file, the same on every machine. No two problems share an expression, in whatever words they are asked:
-not within a split, not across splits, and pre-training excludes all of ``test/*`` and ``development/*`` (``held_out``).
-``VERSION`` rises whenever a split changes; a golden digest in the tests forces it.
+All splits come out of this file, the same on every machine. No two problems share an expression, in whatever words they
+are asked: not within a split, not across splits, and pre-training excludes all of ``test/*`` and ``development/*``
+(``held_out``). ``VERSION`` rises whenever a split changes; a golden digest in the tests forces it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LENGTHS = (1, 2, 2, 3, 3)
 
 @dataclass(frozen=True)
 class ProblemStyle:
-    """What problems of a split are like."""
+    """The style of a split's problems."""
 
     lengths: tuple[int, ...] = _LENGTHS
     operators: str = "+-*"
@@ -55,10 +55,11 @@ BENCHMARKS: Mapping[str, ProblemStyle] = {
 
 @dataclass(frozen=True)
 class DemonstrationStyle:
-    """How the worked solutions of a split are written: the voice, and the probability that a step is merged with the next one.
+    """How the worked solutions of a split are written: the voice, and the probability that a step is merged with the
+    next one.
 
-    Which voice and how much is merged decides what imitation can gain, so both ends of both stand here as splits of their own, over
-    the same 2,000 problems.
+    Which voice and how much is merged decides what imitation can gain, so both ends of both stand here as splits of
+    their own, over the same 2,000 problems.
     """
 
     write: Callable[[random.Random, Chain, float], str] = write_prose
@@ -75,8 +76,10 @@ DEMONSTRATIONS: Mapping[str, DemonstrationStyle] = {
 CLEAN: Mapping[str, ProblemStyle] = {
     f"clean/{steps}_steps": ProblemStyle(lengths=(steps,)) for steps in (6, 10, 15, 20)
 }
-"""Sets of controlled difficulty for models of any size: made by this code, longer than anything the miniature is trained on, and in no
-model's training data that was gathered before they were published. Their scores stand beside those of benchmarks that may be known."""
+"""Sets of controlled difficulty for models of any size: made by this code, longer than anything the miniature is
+trained on, and in no model's training data that was gathered before they were published. Their scores stand beside
+those of benchmarks that may be known.
+"""
 
 HELD_OUT = tuple(f"{part}/{name}" for part in ("test", "development") for name in BENCHMARKS)
 SPLITS: tuple[str, ...] = ("prompts", *DEMONSTRATIONS, *HELD_OUT, *CLEAN)
@@ -90,11 +93,13 @@ _SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 200
     version=VERSION,
     default_split="prompts",
     sizes={split: _SIZES["demonstrations" if split in DEMONSTRATIONS else split] for split in SPLITS},
+    generated=True,
 )
 def load(split: str, *, limit: int | None = None) -> list[Problem]:
     """The problems of one of the ``SPLITS``, the first ``limit`` of them if one is given.
 
-    ``meta`` holds the expression, the form and the number of steps. Demonstrations have a solution, which ends in ``\\boxed{N}``.
+    ``meta`` holds the expression, the form and the number of steps. Demonstrations have a solution, which ends in
+    ``\\boxed{N}``.
 
     Raises:
         UserError: there is no such split.

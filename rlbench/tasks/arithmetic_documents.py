@@ -1,7 +1,9 @@
-"""The text of the arithmetic task: chains of steps, how a problem is worded, how a solution is written, and pre-training documents.
+"""The text of the arithmetic task: chains of steps, how a problem is worded, how a solution is written, and
+pre-training documents.
 
-Every number that is written here is right. What pre-training teaches badly is a habit, never a fact: many documents jump straight to
-the boxed answer, which can be learnt for one step and is hopeless beyond, and a minority works step by step.
+Every number that is written here is right. What pre-training teaches badly is a habit, never a fact: many documents
+jump straight to the boxed answer, which can be learnt for one step and is hopeless beyond, and a minority works step by
+step.
 
 Only ``random.Random.random`` is drawn from, because Python promises that it never changes for a given seed.
 """
@@ -38,7 +40,9 @@ def pick(rng: random.Random, options: Sequence[Item]) -> Item:
 
 @dataclass(frozen=True)
 class Chain:
-    """A start value and the steps that are applied to it one after the other, each an operator of ``+-*`` and an operand."""
+    """A start value and the steps that are applied to it one after the other, each an operator of ``+-*`` and an
+    operand.
+    """
 
     start: int
     steps: tuple[tuple[str, int], ...]
@@ -58,7 +62,9 @@ class Chain:
 
     @cached_property
     def expression(self) -> str:
-        """The chain as a bracketed expression, ``((12+5)*3)-4``. It is the key by which problems of any form are the same."""
+        """The chain as a bracketed expression, ``((12+5)*3)-4``. It is the key by which problems of any form are the
+        same.
+        """
         text = str(self.start)
         for index, (operator, operand) in enumerate(self.steps):
             text = f"{text}{operator}{operand}" if index == 0 else f"({text}){operator}{operand}"
@@ -71,7 +77,8 @@ def draw_chain(rng: random.Random, length: int, *, operators: str = "+-*", two_d
     A step that would leave the range is drawn again.
     """
     start = 2 + int(rng.random() * 59)
-    value, steps = start, []
+    value = start
+    steps: list[tuple[str, int]] = []
     while len(steps) < length:
         operator = pick(rng, operators)
         low, high = (2, 4) if operator == "*" else (10, 30) if two_digits else (1, 9)
@@ -83,7 +90,7 @@ def draw_chain(rng: random.Random, length: int, *, operators: str = "+-*", two_d
     return Chain(start, tuple(steps))
 
 
-# ---- wording -----------------------------------------------------------------------------------------------------------------
+# ---- wording ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ def word_problem(rng: random.Random, chain: Chain, form: str, wording: Wording) 
     return " ".join(pick(rng, templates[kind]).format(v=value, n=name, t=thing) for kind, value in sentences)
 
 
-# ---- solutions ---------------------------------------------------------------------------------------------------------------
+# ---- solutions -------------------------------------------------------------------------------------------------------
 
 
 def boxed(chain: Chain) -> str:
@@ -157,13 +164,17 @@ def boxed(chain: Chain) -> str:
 
 
 def _statement(chain: Chain, first: int, count: int) -> str:
-    """Steps first .. first+count-1 as one equation from the value before them: ``41-6=35``, or ``(41-6)*2=70`` for two."""
+    """Steps first .. first+count-1 as one equation from the value before them: ``41-6=35``, or
+    ``(41-6)*2=70`` for two.
+    """
     part = Chain(chain.values[first], chain.steps[first : first + count])
     return f"{part.expression}={part.answer}"
 
 
 def _segments(rng: random.Random, length: int, merged: float) -> Iterator[tuple[int, int]]:
-    """Cut steps 0 .. length-1 into (first, count): with probability ``merged`` a step is done together with the one after it."""
+    """Cut steps 0 .. length-1 into (first, count): with probability ``merged`` a step is done together with the one
+    after it.
+    """
     first = 0
     while first < length:
         count = 2 if first + 1 < length and rng.random() < merged else 1
@@ -182,7 +193,9 @@ _CLOSINGS = ("So the answer is {b}", "This makes {b}")
 
 
 def write_prose(rng: random.Random, chain: Chain, merged: float) -> str:
-    """A solution in full sentences; ``merged`` is the probability that a step is skipped by doing it with the next one."""
+    """A solution in full sentences; ``merged`` is the probability that a step is skipped by doing
+    it with the next one.
+    """
     parts = [pick(rng, _OPENINGS).format(v=chain.start)]
     for first, count in _segments(rng, len(chain.steps), merged):
         operator, operand = chain.steps[first]
@@ -203,8 +216,8 @@ def write_backwards(rng: random.Random, chain: Chain, merged: float) -> str:
 def write_solution(rng: random.Random, chain: Chain, habit: str, merged: float) -> str:
     """A solution in one of the ``HABITS``; ``merged`` matters to prose alone.
 
-    direct: the boxed answer. leap: two steps at once wherever there are two. steps: one equation a step. checked: each with its
-    inverse. prose: the style of the demonstrations.
+    direct: the boxed answer. leap: two steps at once wherever there are two. steps: one equation a step. checked: each
+    with its inverse. prose: the style of the demonstrations.
     """
     if habit == "prose":
         return write_prose(rng, chain, merged)
@@ -220,7 +233,7 @@ def write_solution(rng: random.Random, chain: Chain, habit: str, merged: float) 
     return "\n".join([*lines, boxed(chain)])
 
 
-# ---- documents ---------------------------------------------------------------------------------------------------------------
+# ---- documents -------------------------------------------------------------------------------------------------------
 
 
 def draw_documents(

@@ -1,7 +1,8 @@
 r"""The tokenizer of the miniature: a word level over a fixed list, digits apart, ``\boxed{`` one token.
 
-The vocabulary is written out, never harvested: a harvested one left unknown tokens in the demonstrations of an earlier study and
-misled its comparison. Spaces are not tokens; decoding puts them where the task's text has them, so text and ids determine each other.
+The vocabulary is written out, never harvested: a harvested one left unknown tokens in the demonstrations of an earlier
+study and misled its comparison. Spaces are not tokens; decoding puts them where the task's text has them, so text and
+ids determine each other.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ VOCABULARY = (*SPECIALS, *_SYMBOLS, *_WORDS.split())
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer; ``save_pretrained`` writes a folder that ``AutoTokenizer`` loads.
 
-    Special tokens are recognised where text writes them literally. Text that the vocabulary does not cover becomes ``<unk>``.
+    Special tokens are recognised where text writes them literally. Text that the vocabulary does not cover becomes
+    ``<unk>``.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -1,8 +1,9 @@
 """Tasks: where problems come from, under a name that a recipe can write.
 
-A task is a function from the name of a split to its problems, registered with ``@task``. A recipe writes ``name:split``, or
-``name`` alone for the task's default split, or the path of a JSONL file (see ``rlbench.tasks.local``). Nothing here imports torch
-or datasets: ``rlbench plan`` resolves and fingerprints sources without loading a problem from the hub.
+A task is a function from the name of a split to its problems, registered with ``@task``. A recipe writes
+``name:split``, or ``name`` alone for the task's default split, or the path of a JSONL file (see
+``rlbench.tasks.local``). Nothing here imports torch or datasets: ``rlbench plan`` resolves and fingerprints sources
+without loading a problem from the hub.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _REGISTRY: dict[str, Task] = {}
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load function may return in place of a list: the problems, and how many rows could not be made into one."""
+    """A load function's result where a list does not say enough: the problems, and how many rows could not
+    be made into one.
+    """
 
     problems: list[Problem]
     dropped: int = 0
@@ -37,7 +40,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Task:
-    """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than before."""
+    """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than
+    before; ``generated`` says that they come out of templates of its own.
+    """
 
     name: str
     splits: tuple[str, ...]
@@ -46,6 +51,7 @@ class Task:
     function: Callable[..., list[Problem] | Loaded]
     takes_revision: bool
     sizes: Mapping[str, int]
+    generated: bool = False
 
     def load(self, split: str | None = None, *, limit: int | None = None, revision: str | None = None) -> list[Problem]:
         """The first ``limit`` problems of a split, in the task's own order.
@@ -65,7 +71,8 @@ class Task:
         loaded = result if isinstance(result, Loaded) else Loaded(list(result))
         if len({problem.id for problem in loaded.problems}) < len(loaded.problems):
             raise UserError(
-                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told apart"
+                f"task {self.name!r}, split {split!r}: two problems have one id, so their samples could not be told "
+                "apart"
             )
         return loaded
 
@@ -78,7 +85,8 @@ class Task:
         split = self.default_split if split is None else split
         if split not in self.splits:
             raise UserError(
-                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has {', '.join(self.splits)}"
+                f"task {self.name!r} has no split {split!r}{nearest(split, self.splits)}; it has "
+                f"{', '.join(self.splits)}"
             )
         if revision is not None and not self.takes_revision:
             raise UserError(
@@ -94,19 +102,23 @@ def task(
     version: int = 1,
     default_split: str | None = None,
     sizes: Mapping[str, int] | None = None,
+    generated: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a load function as the task ``name``; the function itself is returned unchanged.
 
-    The function is called as ``load(split, limit=...)`` and returns the first ``limit`` problems (all for ``None``) as a list of
-    ``Problem`` whose ids are unique within the split and never change. If it has a parameter ``revision``, the recipe's pinned
-    hub revision is passed too. It may return ``Loaded(problems, dropped)`` to have unusable rows counted in the manifest::
+    The function is called as ``load(split, limit=...)`` and returns the first ``limit`` problems (all for ``None``) as
+    a list of ``Problem`` whose ids are unique within the split and never change. If it has a parameter ``revision``,
+    the recipe's pinned hub revision is passed too. It may return ``Loaded(problems, dropped)`` to have unusable rows
+    counted in the manifest::
 
         @task("arithmetic", splits=("prompts", "test/steps"), version=1, default_split="prompts")
         def load(split: str, *, limit: int | None = None) -> list[Problem]: ...
 
-    ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded.
-    Raise ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
-    default split is the first of ``splits`` unless ``default_split`` names another.
+    ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded. Raise
+    ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
+    default split is the first of ``splits`` unless ``default_split`` names another. ``generated`` says that the
+    problems are made by the function itself, at once and without a network, out of templates: what words two of them
+    share then says nothing of either (see ``rlbench.tasks.overlap``).
 
     Raises:
         ValueError: the name is taken by another function, or the splits are empty or lack the default.
@@ -123,7 +135,7 @@ def task(
                 f"task {name!r} is registered twice: by {_origin(taken.function)} and by {_origin(function)}"
             )
         takes_revision = "revision" in inspect.signature(function).parameters
-        _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}))
+        _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}), generated)
         return function
 
     return register
@@ -168,11 +180,13 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
 def describe_source(
     source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None
 ) -> dict[str, Any]:
-    """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
+    """The description of a source, for the configuration of a ``problems_stage``, without loading anything from the
+    hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit}``: where it lies is a hint of the stage, so
-    moving a file re-runs nothing. With ``content``, the hash that the problems have to have (``content_digest``), it stands there too.
-    A file is read and checked whole here, so that a bad line is found when a recipe is planned and not hours into its run.
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is not
+    hashed, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
+    (``content_digest``), it stands there too. A file is read and checked whole here, so that a bad line is found when a
+    recipe is planned and not hours into its run.
 
     Raises:
         UserError: the source is unknown, missing or invalid.
@@ -181,7 +195,7 @@ def describe_source(
     if local.is_file(source):
         path = _without_revision(source, revision)
         local.load(path)
-        return {"sha256": local.digest(path), "limit": limit, **pinned}
+        return {"sha256": local.digest(path), "limit": limit, "reader": local.READER, **pinned}
     name, split = _parts(source)
     found = get_task(name)
     split = found.check(split, revision)
@@ -189,24 +203,41 @@ def describe_source(
 
 
 def content_digest(problems: Iterable[Problem]) -> str:
-    """The SHA-256 of what a set asks and expects: texts and golds in order. Two sets with one digest are the same benchmark."""
+    """The SHA-256 of what a set asks and expects: texts and golds in order. Two sets with one digest are the same
+    benchmark.
+    """
     digest = hashlib.sha256()
     for problem in problems:
         digest.update(json.dumps([problem.problem, problem.answer]).encode() + b"\n")
     return digest.hexdigest()
 
 
-def expected_rows(source: Mapping[str, Any], hints: Mapping[str, Any]) -> int | None:
-    """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if unknown."""
+def expected_rows(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> int | None:
+    """How many problems a source will give, as ``describe_source`` gave it, without loading it from the hub; None if
+    unknown.
+    """
     if "sha256" in source:
-        return len(local.load(Path(hints["path"]), limit=source["limit"]))
+        return len(local.load(Path(unhashed["path"]), limit=source["limit"]))
     size = get_task(source["task"]).sizes.get(source["split"])
     return size if size is None or source["limit"] is None else min(source["limit"], size)
 
 
+def load_offline(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> Iterable[tuple[Problem, int | None]] | None:
+    """The problems of a source, as ``describe_source`` gave it, each with the number of its line where a file has it.
+
+    None where they would have to be fetched: files and tasks that generate their problems are there at once.
+    """
+    if "sha256" in source:
+        return [(problem, line) for line, problem in local.load_numbered(Path(unhashed["path"]))[: source["limit"]]]
+    task = get_task(source["task"])
+    if not task.generated:
+        return None
+    return [(problem, None) for problem in task.load(source["split"], limit=source["limit"])]
+
+
 def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
-    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to ``problems.jsonl``; a file
-    lies at the hint ``path``.
+    """Stage function: write the problems of ``config["source"]``, as ``describe_source`` gave it, to
+    ``problems.jsonl``; a file lies at the hint ``path``.
 
     Counts ``problems``, and ``dropped`` rows where a task dropped some.
 
@@ -215,7 +246,7 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     """
     source = config["source"]
     if "sha256" in source:
-        loaded = Loaded(local.load(Path(context.hints["path"]), limit=source["limit"], sha256=source["sha256"]))
+        loaded = Loaded(local.load(Path(context.unhashed["path"]), limit=source["limit"], sha256=source["sha256"]))
     else:
         loaded = get_task(source["task"]).load_counted(
             source["split"], limit=source["limit"], revision=source["revision"]
@@ -223,9 +254,10 @@ def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output
     if not loaded.problems:
         raise UserError(f"source {source} has no problem that can be used ({loaded.dropped} rows dropped)")
     if (pinned := source.get("content")) and not (found := content_digest(loaded.problems)).startswith(pinned):
-        name = source.get("task") or Path(context.hints["path"]).name
+        name = source.get("task") or Path(context.unhashed["path"]).name
         raise UserError(
-            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; a changed benchmark "
+            f"problem set {name!r} is not the one that is pinned: its content is {found[:12]} and not {pinned[:12]}; "
+            "a changed benchmark "
             "is a different benchmark, so change `content`, and compare with nothing that was measured before"
         )
     write_problems(output / "problems.jsonl", loaded.problems)
@@ -242,7 +274,8 @@ def _parts(source: str) -> tuple[str, str | None]:
 def _without_revision(source: str, revision: str | None) -> Path:
     if revision is not None:
         raise UserError(
-            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is hashed"
+            f"source {source!r} is a file, so it takes no `revision` (given: {revision!r}); its content is what is "
+            "hashed"
         )
     return Path(source).expanduser()
 

@@ -1,11 +1,11 @@
 r"""Problems from the Hugging Face hub: the mechanism; each set is one small file of ``rlbench.tasks.benchmarks``.
 
-Rows are taken in the hub's order, so ``limit`` means the first rows, and a problem's id is the row's own ``id`` column or its place.
-Evaluation sets carry gold answers; the training sets have theirs in the last ``\boxed{...}`` of the solution. ``datasets`` is imported
-only when something is loaded.
+Rows are taken in the hub's order, so ``limit`` means the first rows, and a problem's id is the row's own ``id`` column
+or its place. Evaluation sets carry gold answers; the training sets have theirs in the last ``\boxed{...}`` of the
+solution. ``datasets`` is imported only when something is loaded.
 
-The hub cannot be reached where this was written: ids and splits are those of public code and dataset cards. A missing column is an
-error that names the columns that are there.
+The hub cannot be reached where this was written: ids and splits are those of public code and dataset cards. A missing
+column is an error that names the columns that are there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlbench.boxed import last_boxed
+from rlbench.grading.boxed import last_boxed
 from rlbench.records import Problem, UserError
 from rlbench.tasks.base import Loaded, task
 
@@ -25,9 +25,9 @@ Row = Mapping[str, Any]
 class HubSet:
     """One dataset of the hub and how its rows become problems.
 
-    ``splits`` maps our split to the hub's. ``answer`` reads the gold from a row and returns None where the row has none, which
-    drops the row; the splits in ``keep_unanswered`` keep it with an empty gold, for training on its solution. ``meta`` names
-    further columns to keep.
+    ``splits`` maps our split to the hub's. ``answer`` reads the gold from a row and returns None where the row has
+    none, which drops the row; the splits in ``keep_unanswered`` keep it with an empty gold, for training on its
+    solution. ``meta`` names further columns to keep.
     """
 
     location: str
@@ -53,7 +53,8 @@ def load_hub(
 ) -> Loaded:
     """The first ``limit`` rows of a split as problems; rows without an answer are dropped after that, and counted.
 
-    ``location`` replaces the hub id by anything else that ``datasets.load_dataset`` takes, such as a mirror or a local folder.
+    ``location`` replaces the hub id by anything else that ``datasets.load_dataset`` takes, such as a mirror or a local
+    folder.
 
     Raises:
         UserError: the dataset cannot be had (offline, unknown revision) or lacks a column.
@@ -62,7 +63,8 @@ def load_hub(
     missing = [column for column in (hub.problem, *hub.columns) if column not in rows.column_names]
     if missing:
         raise UserError(
-            f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only {', '.join(rows.column_names)}"
+            f"task {name!r}: {location or hub.location} has no column {missing[0]!r}, only "
+            f"{', '.join(rows.column_names)}"
         )
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))

@@ -1,7 +1,8 @@
 """The conformance kit: what holds an objective, an advantage estimator, a reward or a filter to its contract.
 
-For the authors of plug-ins, and for the tests of what is built in. ``python -m rlbench.testing FILE.py`` checks a file, ``check_objective``
-a function within a test. The names are loaded on first use, so that a file that cannot be read is refused before torch is imported.
+For the authors of plug-ins, and for the tests of what is built in. ``python -m rlbench.testing FILE.py`` checks a file,
+``check_objective`` a function within a test. The names are loaded on first use, so that a file that cannot be read is
+refused before torch is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _HOMES = {
     "examine": "kit",
     "examine_all": "kit",
     "Check": "report",
-    "Report": "report",
+    "ConformanceReport": "report",
     "NotConforming": "report",
 }
 __all__ = list(_HOMES)

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from rlbench.graph.execute import single_thread_environment
+from rlbench.graph.machine import single_thread_environment
 from rlbench.recipe import apply_override
 from rlbench.records import UserError, nearest
-from rlbench.testing.report import Report, described
+from rlbench.testing.report import ConformanceReport, described
 
 EPILOG = """\b
 Examples:
@@ -40,9 +40,9 @@ Examples:
 def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool) -> None:
     """Check every objective, advantage estimator, reward and filter that FILE registers against its contract.
 
-    One line a check, with what is wrong and how to repair it. All of it runs on the CPU, so it cannot tell a tensor that
-    was made on the wrong device. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not
-    Python, cannot be imported or registers nothing.
+    One line a check, with what is wrong and how to repair it. All of it runs on the CPU, so it cannot tell a tensor
+    that was made on the wrong device. Exit codes: 0 all hold; 1 some do not; 2 FILE is missing, is not Python, cannot
+    be imported or registers nothing.
     """
     os.environ.update(single_thread_environment())  # before torch is imported
     try:
@@ -57,7 +57,7 @@ def main(file: Path, overrides: tuple[str, ...], as_json: bool, processes: bool)
     sys.exit(0 if all(report.ok for report in reports) else 1)
 
 
-def _reports(file: Path, overrides: tuple[str, ...], processes: bool) -> list[Report]:
+def _reports(file: Path, overrides: tuple[str, ...], processes: bool) -> list[ConformanceReport]:
     if not file.is_file():
         raise UserError(f"{file}: there is no such file")
     names = [found.name for found in described(file)]
@@ -74,14 +74,14 @@ def _reports(file: Path, overrides: tuple[str, ...], processes: bool) -> list[Re
     return list(check_file(file, hyperparameters=hyperparameters, processes=processes).values())
 
 
-def _text(report: Report) -> str:
+def _text(report: ConformanceReport) -> str:
     lines = [f"{report.kind} {report.name} ({report.where})"]
     return "\n".join(
         lines + [f"  {'ok ' if check.ok else 'BAD'}  {check.name:<18}  {check.detail}" for check in report.checks]
     )
 
 
-def _table(report: Report) -> dict[str, Any]:
+def _table(report: ConformanceReport) -> dict[str, Any]:
     checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks]
     return {"kind": report.kind, "name": report.name, "where": report.where, "ok": report.ok, "checks": checks}
 

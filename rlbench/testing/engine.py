@@ -1,4 +1,6 @@
-"""The check of an objective in the real engine: its step's gradient on a tiny model, however the step is cut and shared out."""
+"""The check of an objective in the real engine: its step's gradient on a tiny model, however the step is cut and shared
+out.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ SHARE = 5
 CONSTANT_LENGTH = 12
 CPU = torch.device("cpu")
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-9}
-"""What the gradient may change by, relative to what it is the sum of: float64 shows what is not rounding, and float32 how much that is."""
+"""The change that a gradient may show, relative to what it is the sum of: float64 shows what is not rounding, and
+float32 how much that is.
+"""
 PATIENCE = 120
 """Seconds that one process waits for the other."""
 READY = "rlbench-testing: ready\n"
@@ -64,7 +68,8 @@ def network(critic: bool, dtype: torch.dtype) -> Network:
             initializer_range=0.2,
             tie_word_embeddings=True,
         )
-        policy = Policy(Qwen2ForCausalLM(config).to(dtype))
+        model: Any = Qwen2ForCausalLM(config)  # whose `to` is typed as a function that wants the model twice
+        policy = Policy(model.to(dtype))
         if not critic:
             return policy
         values = Critic(policy)
@@ -113,7 +118,8 @@ def check_engine(bound: BoundObjective) -> str:
             f"in float32 the gradient of a step changes by {single:.1e} of its size {where}: something of the other "
             f"{bound.rows} is added and taken away again, which leaves its rounding behind"
         )
-    return f"a step's gradient is the same however it is cut and ordered (within {single:.1e} of its size; {worst:.1e} in float64)"
+    within = f"within {single:.1e} of its size; {worst:.1e} in float64"
+    return f"a step's gradient is the same however it is cut and ordered ({within})"
 
 
 def _worst(bound: BoundObjective, dtype: torch.dtype) -> tuple[float, str]:
@@ -199,7 +205,9 @@ def _taken(learner: Learner) -> Tensor:
 
 
 class Beside:
-    """A second process, which takes its share of every step. It starts to import when this is made, and is given its work later."""
+    """A second process, which takes its share of every step. It starts to import when this is made, and is given its
+    work later.
+    """
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="rlbench-testing-")
@@ -231,7 +239,8 @@ class Beside:
         if not sent:
             return [_two(bound, _UNREACHABLE) for bound in bounds]
         work = [
-            {**dataclasses.asdict(dataclasses.replace(bound, function=None)), "function": places[number]}  # type: ignore[arg-type]
+            {field.name: getattr(bound, field.name) for field in dataclasses.fields(bound)}
+            | {"function": places[number]}
             for number, bound in sent
         ]
         found: dict[int, Tensor | str] = {}
@@ -260,13 +269,14 @@ _UNREACHABLE = "a second process cannot load it: define it at the top level of a
 
 
 def _two(bound: BoundObjective, found: Tensor | str) -> Check:
-    what = registry.called(bound.function)
+    what = registry.name_and_place(bound.function)
     if isinstance(found, str):
         return Check("processes", False, f"{what}: {found}")
     whole = gradient(bound, [units_of(examples(bound.rows, torch.float64))], torch.float64)
     change = ((found - whole).norm() / whole.norm()).item()
     if not change <= ROUNDING[torch.float64]:
-        reason = f"over two processes the gradient of a step changes by {change:.1e} of its norm: it must not ask where it runs"
+        changes = f"the gradient of a step changes by {change:.1e} of its norm"
+        reason = f"over two processes {changes}: it must not ask where it runs"
         return Check("processes", False, f"{what}: {reason}")
     return Check(
         "processes", True, f"two processes with unequal shares have the gradient of one ({change:.1e} of its norm)"
@@ -292,7 +302,7 @@ def _group(rank: int, folder: str) -> Iterator[None]:
 
 
 def second() -> None:
-    """What the second process does: read its work from stdin, and take its share of each step."""
+    """The second process: read its work from stdin, and take its share of each step."""
     given = json.loads(sys.stdin.readline())
     torch.set_num_threads(1)
     bounds = [BoundObjective(**{**bound, "function": _loaded(bound["function"])}) for bound in given["work"]]
@@ -316,7 +326,7 @@ def _address(function: Callable[..., Any]) -> dict[str, str] | None:
             if getattr(module, function.__name__, None) is function
             else None
         )
-    path, attached = function.__code__.co_filename, function.__rlbench__  # type: ignore[attr-defined]
+    path, attached = function.__code__.co_filename, registry.registration(function)
     try:
         loaded = registry.load("objective", attached["name"], [path])
     except UserError:

@@ -1,4 +1,4 @@
-"""What authors call: every check that fits a function, over its default hyper-parameters and those given."""
+"""The entrance for authors: every check that fits a function, over its default hyper-parameters and those given."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rlbench.records import UserError, nearest
 from rlbench.testing import components, objectives
 from rlbench.testing.engine import Beside, check_engine
 from rlbench.testing.probes import one_thread
-from rlbench.testing.report import Check, NotConforming, Report, Wrong, checked, described, over
-from rlbench.training.step import BoundObjective, Component
+from rlbench.testing.report import Check, ConformanceReport, NotConforming, Wrong, checked, described, for_each_setting
+from rlbench.training.step import BoundComponent, BoundObjective
 
 _OBJECTIVE = {
     "purity": objectives.check_purity,
@@ -28,8 +28,9 @@ _OBJECTIVE = {
 
 def check_objective(
     function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = True
-) -> Report:
-    """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows cannot do.
+) -> ConformanceReport:
+    """``examine``, for a test, and in two processes unless told not to, which a function that only this process knows
+    cannot do.
 
     Raises:
         NotConforming: some check does not hold; the message lists all of those.
@@ -42,7 +43,7 @@ def check_objective(
 
 def check_file(
     path: str | Path, *, hyperparameters: Mapping[str, Mapping[str, Any]] | None = None, processes: bool = False
-) -> dict[str, Report]:
+) -> dict[str, ConformanceReport]:
     """Check everything that a file registers; reports by name (by kind and name where two kinds share one).
 
     Args:
@@ -51,8 +52,8 @@ def check_file(
         processes: as in ``examine``.
 
     Raises:
-        UserError: the file is missing, not Python, cannot be imported or registers nothing; or one of its functions has no such
-            hyper-parameter, or one of another type.
+        UserError: the file is missing, not Python, cannot be imported or registers nothing; or one of its functions has
+            no such hyper-parameter, or one of another type.
     """
     found = described(path)
     given = [(hyperparameters or {}).get(d.name, {}) for d in found]
@@ -65,7 +66,7 @@ def check_file(
 
 def examine(
     function: Callable[..., Any], *, hyperparameters: Mapping[str, Any] | None = None, processes: bool = False
-) -> Report:
+) -> ConformanceReport:
     """Hold one decorated function against its contract.
 
     Args:
@@ -85,13 +86,14 @@ def examine_all(
     hyperparameters: Sequence[Mapping[str, Any]] = (),
     processes: bool = False,
     problems: Sequence[str | None] = (),
-) -> list[Report]:
-    """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second process.
+) -> list[ConformanceReport]:
+    """``examine`` for several functions, each with its hyper-parameters, of which all objectives share one second
+    process.
 
     ``problems`` is what the registry found in the source of each, see ``source.Description``.
     """
     hyperparameters, problems = hyperparameters or [{}] * len(functions), problems or [None] * len(functions)
-    attached = [getattr(function, "__rlbench__", {}) for function in functions]
+    attached = [registry.registration(function) for function in functions]
     several = processes and any(a.get("kind") == "objective" for a in attached)
     with one_thread(), Beside() if several else nullcontext() as beside:
         every = [_checks(*each) for each in zip(functions, hyperparameters, problems, strict=True)]
@@ -106,32 +108,36 @@ def examine_all(
 
 
 def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], problem: str | None) -> list[Check]:
-    kind = getattr(function, "__rlbench__", {}).get("kind")
+    kind = registry.registration(function).get("kind", "")
     registered = checked(function, "registered", lambda: _registered(function))
     if not registered.ok:
         return [registered]
     known = inspect.signature(function).parameters
     for name in hyperparameters:
         if name not in known:
-            raise UserError(f"{registry.called(function)} has no hyper-parameter {name!r}{nearest(name, known)}")
+            raise UserError(
+                f"{registry.name_and_place(function)} has no hyper-parameter {name!r}{nearest(name, known)}"
+            )
     settings = [{}, dict(hyperparameters)] if hyperparameters else [{}]
     if kind != "objective":
         return components.checks(kind, [_component(function, setting) for setting in settings], problem)
     bounds = [_bound(function, setting) for setting in settings]
     checks = [
         checked(function, "reads", lambda: objectives.check_reads(bounds, problem)),
-        checked(function, "result", lambda: over(bounds, objectives.check_result)),
+        checked(function, "result", lambda: for_each_setting(bounds, objectives.check_result)),
     ]
     if checks[-1].ok:  # the others would only say it again
-        checks += [checked(function, name, partial(over, bounds, check)) for name, check in _OBJECTIVE.items()]
+        checks += [
+            checked(function, name, partial(for_each_setting, bounds, check)) for name, check in _OBJECTIVE.items()
+        ]
     return checks
 
 
 def _registered(function: Callable[..., Any]) -> str:
-    """What ``registry.describe`` holds against a decorator, for a function that it has not read."""
-    if not (attached := getattr(function, "__rlbench__", {})):
+    """The problem that ``registry.describe`` would find with a decorator, for a function that it has not read."""
+    if not (attached := registry.registration(function)):
         raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
-    source.check_decorator(attached, registry.called(function))
+    source.check_decorator(attached, registry.name_and_place(function))
     return "its decorator is as it has to be"
 
 
@@ -140,21 +146,21 @@ def _in_engine(checks: Sequence[Check]) -> bool:
 
 
 def _bound(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundObjective:
-    known = function.__rlbench__  # type: ignore[attr-defined]
+    known = registry.registration(function)
     return BoundObjective(
         known["name"], function, dict(hyperparameters), known["rows"], tuple(known["reads"]), known["reduction"]
     )
 
 
-def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> Component:
-    known = function.__rlbench__  # type: ignore[attr-defined]
-    return Component(known["name"], function, dict(hyperparameters), tuple(known.get("reads", ())))
+def _component(function: Callable[..., Any], hyperparameters: Mapping[str, Any]) -> BoundComponent:
+    known = registry.registration(function)
+    return BoundComponent(known["name"], function, dict(hyperparameters), tuple(known.get("reads", ())))
 
 
-def _report(function: Callable[..., Any], checks: Sequence[Check]) -> Report:
-    known = getattr(function, "__rlbench__", {})
+def _report(function: Callable[..., Any], checks: Sequence[Check]) -> ConformanceReport:
+    known = registry.registration(function)
     code = getattr(function, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
-    return Report(
+    return ConformanceReport(
         known.get("kind", "function"), known.get("name", getattr(function, "__name__", "?")), where, tuple(checks)
     )

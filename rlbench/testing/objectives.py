@@ -1,4 +1,6 @@
-"""The checks of an objective that need no network: what it reads, what it returns, what it depends on, and its gradient."""
+"""The checks of an objective that need no network: what it reads, what it returns, what it depends on, and its
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from rlbench.records import UserError
 from rlbench.testing.probes import (
     LENGTHS,
     TRAINED,
-    Probe,
+    ProbeBatch,
     changed,
     default_dtype,
     hold_reads,
@@ -32,7 +34,7 @@ STEP = 1e-6
 """Of finite differences, in nats: their error is about 1e-10 from rounding, and less from curvature."""
 POLICY = ("logp", "entropy")
 LOGGED = ("loss", "grad_norm", "learning_rate", "tokens", "sequences", "step")
-"""What the engine logs itself: a statistic of the same name would take its place."""
+"""Names that the engine logs itself: a statistic of the same name would take its place."""
 
 
 # What is read.
@@ -59,10 +61,13 @@ def check_reads(bounds: Sequence[BoundObjective], problem: str | None = None) ->
 
 
 def check_result(bound: BoundObjective) -> str:
-    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite, unreduced statistics."""
+    """A loss that the reduction takes, finite, with a finite gradient that is not zero everywhere, and finite,
+    unreduced statistics.
+    """
     if (bound.reduction == "pair-mean") != (bound.rows == "pairs"):
         raise Wrong(
-            f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" go together'
+            f'the reduction {bound.reduction!r} does not go with rows={bound.rows!r}: rows="pairs" and "pair-mean" '
+            "go together"
         )
     shapes: dict[str, None] = {}
     flows = False
@@ -72,11 +77,14 @@ def check_result(bound: BoundObjective) -> str:
         shapes |= {f"[{'NST'[_kind(term.values, whole)]}]": None for term in loss.terms}
     if not flows:
         raise Wrong("its gradient is 0 at every token of every probe: nothing would be learned from it")
-    return f"a loss of {' and '.join(shapes)} for {bound.reduction}, with a gradient; statistics: {', '.join(loss.stats) or 'none'}"
+    statistics = ", ".join(loss.stats) or "none"
+    return f"a loss of {' and '.join(shapes)} for {bound.reduction}, with a gradient; statistics: {statistics}"
 
 
-def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
-    """The loss of a probe and its gradients once it is reduced; Wrong where something of them is not as it has to be."""
+def _ordinary(bound: BoundObjective, whole: ProbeBatch, dtype: torch.dtype) -> tuple[Loss, dict[str, Tensor]]:
+    """The loss of a probe and its gradients once it is reduced; Wrong where something of them is
+    not as it has to be.
+    """
     with default_dtype(dtype):
         batch, leaves = whole.batch(dtype)
         loss = bound(batch)
@@ -90,7 +98,8 @@ def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[
         for term in loss.terms:
             if term.values.dtype != dtype:
                 raise Wrong(
-                    f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take batch.logp.dtype"
+                    f"it returns {term.values.dtype} for a batch of {dtype}: leave out the cast, or take "
+                    "batch.logp.dtype"
                 )
         if not reduced.requires_grad:
             raise Wrong("no gradient flows from what it returns: all of it is detached")
@@ -101,7 +110,8 @@ def _ordinary(bound: BoundObjective, whole: Probe, dtype: torch.dtype) -> tuple[
             raise Wrong(f"its statistic {name!r} is called as one of the engine's own: give it another name")
         if values.dim() != 1 or len(values) not in _sizes(whole):
             raise Wrong(
-                f"its statistic {name!r} has shape {tuple(values.shape)}: return it unreduced, one value a token, a sequence or a pair; "
+                f"its statistic {name!r} has shape {tuple(values.shape)}: return it unreduced, one value a token, a "
+                "sequence or a pair; "
                 "the engine takes the mean over the whole step"
             )
     return loss, gradients
@@ -138,7 +148,8 @@ def check_purity(bound: BoundObjective) -> str:
             a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, second, strict=True)
         ):
             raise Wrong(
-                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to call"
+                "two calls with the same batch differ: it must draw no random numbers and keep nothing from call to "
+                "call"
             )
     return "the batch is left as it is, and two calls agree to the bit"
 
@@ -163,11 +174,14 @@ def check_locality(bound: BoundObjective) -> str:
     )
 
 
-def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected: Weighted, how: str) -> None:
-    """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole batch."""
+def _compare(bound: BoundObjective, whole: ProbeBatch, sequences: list[int], expected: Weighted, how: str) -> None:
+    """Hold values, gradients and statistics of some sequences by themselves against those that they have in the whole
+    batch.
+    """
     unit = bound.rows.removesuffix("s")
     advice = (
-        f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an advantage estimator, "
+        f"rows={bound.rows!r} promises that no {unit} depends on its neighbours: what normalises over a step is an "
+        "advantage estimator, "
         "a sequence's mean is batch.sequence_mean, and the mean over the step is the engine's"
     )
     where = [_places(values, whole, sequences) for values in expected[0]]
@@ -176,7 +190,8 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
     pairs = [("loss", found, of[places], of) for found, of, places in zip(values, expected[0], where, strict=True)]
     if stats.keys() != expected[2].keys():
         raise Wrong(
-            f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch {', '.join(expected[2]) or 'none'}"
+            f"its statistics {how} are {', '.join(stats) or 'none'}, and in the whole batch "
+            f"{', '.join(expected[2]) or 'none'}"
         )
     for name, of in expected[2].items():
         pairs.append((f"statistic {name!r}", stats[name], of[_places(of, whole, sequences)], of))
@@ -188,7 +203,8 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
         if apart.any():
             place = int(apart.nonzero()[0])
             raise Wrong(
-                f"the {name} of sequences {sequences} {how} is {found[place].item():.6g} at place {place}, and {wanted[place].item():.6g} "
+                f"the {name} of sequences {sequences} {how} is {found[place].item():.6g} at place {place}, and "
+                f"{wanted[place].item():.6g} "
                 f"in the whole batch; {advice}"
             )
 
@@ -196,7 +212,7 @@ def _compare(bound: BoundObjective, whole: Probe, sequences: list[int], expected
 Weighted = tuple[list[Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
-def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | None = None) -> Weighted:
+def _weighted(bound: BoundObjective, part: ProbeBatch, weights: Sequence[Tensor] | None = None) -> Weighted:
     """Each term's values in float64, the gradients of their weighted sum, and the statistics.
 
     Raises:
@@ -222,21 +238,23 @@ def _weighted(bound: BoundObjective, part: Probe, weights: Sequence[Tensor] | No
 
 
 def _weights(values: Tensor) -> Tensor:
-    """Unequal weights from 0.5 to 1.5, so that errors of opposite signs do not cancel; the same for every tensor of that length."""
+    """Unequal weights from 0.5 to 1.5, so that errors of opposite signs do not cancel; the same for every tensor of
+    that length.
+    """
     return 0.5 + torch.rand(len(values), generator=torch.Generator().manual_seed(len(values)), dtype=torch.float64)
 
 
-def _kind(values: Tensor, whole: Probe) -> int:
+def _kind(values: Tensor, whole: ProbeBatch) -> int:
     """0, 1, 2 for values of pairs, sequences, tokens of one of the probes, in which the three differ in number."""
     return _sizes(whole).index(len(values))
 
 
-def _sizes(whole: Probe) -> tuple[int, int, int]:
+def _sizes(whole: ProbeBatch) -> tuple[int, int, int]:
     """N, S, T."""
     return len(whole.lengths) // 2, len(whole.lengths), len(whole.token_id)
 
 
-def _places(of_whole: Tensor, whole: Probe, sequences: Sequence[int]) -> Tensor:
+def _places(of_whole: Tensor, whole: ProbeBatch, sequences: Sequence[int]) -> Tensor:
     """Where the values of some sequences stand among those of the whole batch."""
     chosen = torch.tensor(list(sequences))
     return (chosen[0::2] // 2, chosen, whole.tokens(sequences))[_kind(of_whole, whole)]
@@ -255,15 +273,16 @@ def check_extremes(bound: BoundObjective) -> str:
         advice = ": exponentiate log-ratios with bounded_ratio, and clamp what is divided by or taken the logarithm of"
         _all_finite(reduced, _gradients(reduced, leaves), loss.stats, f"{_size(whole)} with {what}", advice)
         tried += 1
-    return f"finite for {tried} batches with log-probabilities from 0 to -200, ratios to e^200 either way and advantages to 1000"
+    extremes = "log-probabilities from 0 to -200, ratios to e^200 either way and advantages to 1000"
+    return f"finite for {tried} batches with {extremes}"
 
 
-def _extremes(rows: str) -> Iterator[tuple[Probe, str]]:
+def _extremes(rows: str) -> Iterator[tuple[ProbeBatch, str]]:
     base = probe(rows, 0, 0.5)
     shapes = [base, *(smallest(base, reward) for reward in (0.0, 1.0))]
     entropies = itertools.cycle((0.0, -1e-7, 12.0))  # rounding makes an entropy of 0 a little less
     for logp, older, credit in itertools.product((0.0, -100.0, -200.0), (0.0, -100.0, -200.0), (0.0, 1e3, -1e3)):
-        fields = {
+        values: dict[str, Tensor | float] = {
             "logp": logp,
             "ref_logp": older,
             "old_logp": older,
@@ -276,7 +295,7 @@ def _extremes(rows: str) -> Iterator[tuple[Probe, str]]:
         }
         for shape in shapes:
             yield (
-                shape.replace(**fields),
+                shape.replace(**values),
                 f"log-probabilities of {logp:g}, older ones of {older:g} and advantages of {credit:g}",
             )
     random = torch.Generator().manual_seed(0)
@@ -309,7 +328,7 @@ def check_differences(bound: BoundObjective) -> str:
     )
 
 
-def _differences(bound: BoundObjective, whole: Probe) -> tuple[int, int]:
+def _differences(bound: BoundObjective, whole: ProbeBatch) -> tuple[int, int]:
     """How many derivatives were compared, and how many were not because they stand at a kink."""
     with recorded_stops() as stops:
         sums, leaves = _term_sums(bound, whole)
@@ -327,22 +346,24 @@ def _differences(bound: BoundObjective, whole: Probe) -> tuple[int, int]:
             if (wrong & smooth).any():
                 term = int((wrong & smooth).nonzero()[0])
                 raise Wrong(
-                    f"its derivative with respect to {name} is {exact[term, token].item() + 0.0:.6g}, and finite differences give "
-                    f"{measured[term].item():.6g}: what is held fixed has to go through stop_gradient(x), not .detach(), .data, .item() "
+                    f"its derivative with respect to {name} is {exact[term, token].item() + 0.0:.6g}, and finite "
+                    "differences give "
+                    f"{measured[term].item():.6g}: what is held fixed has to go through stop_gradient(x), not "
+                    ".detach(), .data, .item() "
                     "or torch.no_grad()"
                 )
             judged, kinks = judged + int(not wrong.any()), kinks + int(wrong.any())
     return judged, kinks
 
 
-def _term_sums(bound: BoundObjective, whole: Probe) -> tuple[Tensor, dict[str, Tensor]]:
+def _term_sums(bound: BoundObjective, whole: ProbeBatch) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of each term's values [terms], and the leaves."""
     batch, leaves = whole.batch()
     sums = torch.stack([(_weights(term.values) * term.values).sum() for term in bound(batch).terms])
     return sums, {name: leaf for name, leaf in leaves.items() if name in _trained(bound)}
 
 
-def _moved(whole: Probe, name: str, token: int, step: float) -> Probe:
+def _moved(whole: ProbeBatch, name: str, token: int, step: float) -> ProbeBatch:
     values = whole.fields[name].clone()
     values[token] += step
     return whole.replace(**{name: values})
@@ -360,7 +381,7 @@ class _Replay(list[Tensor]):
         self.asked += 1
 
 
-def _replayed(bound: BoundObjective, whole: Probe, stops: list[Tensor]) -> Tensor:
+def _replayed(bound: BoundObjective, whole: ProbeBatch, stops: list[Tensor]) -> Tensor:
     """The term sums with everything that goes through ``stop_gradient`` as it was recorded."""
     replay, failure, sums = _Replay(stops), None, torch.empty(0)
     try:
@@ -371,7 +392,8 @@ def _replayed(bound: BoundObjective, whole: Probe, stops: list[Tensor]) -> Tenso
     if replay.asked != len(stops):
         times = "more often" if replay.asked > len(stops) else f"{replay.asked} times"
         raise Wrong(
-            f"it calls stop_gradient {len(stops)} times and, for nearly the same batch, {times}: how often must depend on nothing but the "
+            f"it calls stop_gradient {len(stops)} times and, for nearly the same batch, {times}: how often must "
+            "depend on nothing but the "
             "hyper-parameters, so that the same values can be held fixed"
         )
     if failure is not None:
@@ -380,7 +402,7 @@ def _replayed(bound: BoundObjective, whole: Probe, stops: list[Tensor]) -> Tenso
 
 
 def _trained(bound: BoundObjective) -> tuple[str, ...]:
-    """What the gradient is taken with respect to: the outputs of the network that trains this objective."""
+    """The fields that the gradient is taken with respect to: the outputs of the network that trains this objective."""
     return (
         ("value",)
         if "value" in bound.reads
@@ -398,10 +420,10 @@ def _gradients(total: Tensor, leaves: Mapping[str, Tensor], keep: bool = False) 
     }
 
 
-def _totals(whole: Probe) -> Totals:
+def _totals(whole: ProbeBatch) -> Totals:
     return Totals(len(whole.token_id), len(whole.lengths), max(LENGTHS))
 
 
-def _size(whole: Probe) -> str:
+def _size(whole: ProbeBatch) -> str:
     sequences, tokens = len(whole.lengths), len(whole.token_id)
     return f"{sequences} sequence{'s' * (sequences > 1)} with {tokens} token{'s' * (tokens > 1)}"

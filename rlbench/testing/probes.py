@@ -16,7 +16,7 @@ from rlbench.objectives.batch import TokenBatch
 from rlbench.objectives.source import READABLE
 from rlbench.records import StageFailure, UserError
 from rlbench.testing.report import Wrong
-from rlbench.training.step import BoundObjective, Component
+from rlbench.training.step import BoundComponent, BoundObjective
 
 TRAINED = ("logp", "entropy", "value")
 """The fields through which a gradient reaches a network."""
@@ -31,8 +31,10 @@ _REWARDS = {"sequences": (1, 0, 0, 1, 1, 0, 1, 1), "pairs": (1, 0) * 4, "groups"
 
 
 @dataclass(frozen=True)
-class Probe:
-    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``, ``fields`` [T], float64."""
+class ProbeBatch:
+    """The numbers of a batch of T tokens of S sequences: ``reward``, ``group``, ``weight`` [S]; ``token_id``,
+    ``fields`` [T], float64.
+    """
 
     rows: str
     lengths: tuple[int, ...]
@@ -44,7 +46,7 @@ class Probe:
 
     @property
     def units(self) -> list[list[int]]:
-        """What is never separated: the sequences of each pair or group, or each by itself."""
+        """Units, which are never separated: the sequences of each pair or group, or each by itself."""
         if self.rows == "groups":
             return [[s for s, group in enumerate(self.group) if group == unit] for unit in dict.fromkeys(self.group)]
         size = 2 if self.rows == "pairs" else 1
@@ -55,16 +57,20 @@ class Probe:
         ends = torch.tensor(self.lengths).cumsum(0).tolist()
         return torch.cat([torch.arange(ends[s] - self.lengths[s], ends[s]) for s in sequences])
 
-    def take(self, sequences: Sequence[int]) -> Probe:
+    def take(self, sequences: Sequence[int]) -> ProbeBatch:
         """Some of the sequences, in the order given."""
         tokens = self.tokens(sequences)
-        of_sequences = {
-            name: tuple(getattr(self, name)[s] for s in sequences) for name in ("lengths", "group", "reward", "weight")
-        }
-        fields = {name: values[tokens] for name, values in self.fields.items()}
-        return dataclasses.replace(self, **of_sequences, token_id=self.token_id[tokens], fields=fields)
+        return dataclasses.replace(
+            self,
+            lengths=tuple(self.lengths[s] for s in sequences),
+            group=tuple(self.group[s] for s in sequences),
+            reward=tuple(self.reward[s] for s in sequences),
+            weight=tuple(self.weight[s] for s in sequences),
+            token_id=self.token_id[tokens],
+            fields={name: values[tokens] for name, values in self.fields.items()},
+        )
 
-    def replace(self, **fields: Tensor | float) -> Probe:
+    def replace(self, **fields: Tensor | float) -> ProbeBatch:
         """The same with other values, or one value at every token, in some fields."""
         new = {
             name: torch.full_like(self.fields["logp"], x) if isinstance(x, float) else x for name, x in fields.items()
@@ -82,7 +88,8 @@ class Probe:
             name: values.to(dtype, copy=True) for name, values in self.fields.items() if names is None or name in names
         }
         leaves = {name: copies[name].requires_grad_() for name in TRAINED if name in copies}
-        # Clones, because a network's outputs are no leaves either: what is changed in place has to be found, not refused by torch.
+        # Clones, because a network's outputs are no leaves either: what is changed in place has to be found, not
+        # refused by torch.
         fields = {name: values.clone() if name in leaves else values for name, values in copies.items()}
         lengths = torch.tensor(self.lengths)
         sequence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
@@ -113,12 +120,13 @@ class Recording(TokenBatch):
 
 
 def hold_reads(
-    settings: Sequence[BoundObjective | Component],
-    wholes: Sequence[Probe],
+    settings: Sequence[BoundObjective | BoundComponent],
+    wholes: Sequence[ProbeBatch],
     refusal: Callable[[str], str | None],
     problem: str | None,
 ) -> str:
-    """Hold what a function declares against what it, and whatever it hands the batch to, reads of some batches under each setting.
+    """Hold what a function declares against what it, and whatever it hands the batch to, reads of some batches under
+    each setting.
 
     ``refusal`` says why a field cannot be had; ``problem`` is what the registry found in the source, where it is known.
     """
@@ -150,8 +158,10 @@ def hold_reads(
     return found + (f"; not under these hyper-parameters: {', '.join(sorted(mentioned))}" if mentioned else "")
 
 
-def probe(rows: str, seed: int, spread: float) -> Probe:
-    """A random batch; ``spread`` is the standard deviation, in nats, of the older policies' log-probabilities from the policy's."""
+def probe(rows: str, seed: int, spread: float) -> ProbeBatch:
+    """A random batch; ``spread`` is the standard deviation, in nats, of the older policies' log-probabilities from the
+    policy's.
+    """
     random = torch.Generator().manual_seed(seed)
     tokens = sum(LENGTHS)
 
@@ -173,16 +183,18 @@ def probe(rows: str, seed: int, spread: float) -> Probe:
         "returns": normal(),
     }
     token_id = torch.randint(100, (tokens,), generator=random)
-    return Probe(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
+    return ProbeBatch(rows, LENGTHS, _GROUPS[rows], tuple(map(float, _REWARDS[rows])), _WEIGHTS, token_id, fields)
 
 
-def probes(rows: str) -> list[Probe]:
+def probes(rows: str) -> list[ProbeBatch]:
     """Random batches with older policies near the policy, less near, and far from it."""
     return [probe(rows, seed, spread) for seed, spread in enumerate((0.1, 0.5, 2.0))]
 
 
-def smallest(whole: Probe, reward: float | None = None) -> Probe:
-    """The first unit alone, cut to one token a sequence, and for a group to one sequence; with one reward if it is given."""
+def smallest(whole: ProbeBatch, reward: float | None = None) -> ProbeBatch:
+    """The first unit alone, cut to one token a sequence, and for a group to one sequence; with one reward if it is
+    given.
+    """
     sequences = whole.units[0][:1] if whole.rows == "groups" else whole.units[0]
     unit = whole.take(sequences)
     first = torch.tensor(unit.lengths).cumsum(0) - torch.tensor(unit.lengths)
@@ -221,7 +233,7 @@ def snapshot(batch: TokenBatch) -> dict[str, Tensor]:
 
 
 def changed(batch: TokenBatch, before: Mapping[str, Tensor]) -> list[str]:
-    """What of a batch is no longer as its ``snapshot`` was, by name."""
+    """The fields of a batch that are no longer as its ``snapshot`` was, by name."""
     now = vars(batch)
 
     def same(name: str) -> bool:

@@ -1,4 +1,6 @@
-"""What is checked, and what a check says: whether it holds, and a line that tells an author what is wrong and how to repair it."""
+"""Checks and reports: what is checked, whether it holds, and a line that tells an author what is wrong and how to
+repair it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ class NotConforming(AssertionError):
 
 
 class Wrong(Exception):
-    """Raised by a check for what it found; the message says how to repair it. The function's file and line are put before it."""
+    """Raised by a check for what it found; the message says how to repair it. The function's file and line are put
+    before it.
+    """
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check; ``detail`` says what was compared or, if it is not ``ok``, what is wrong, where, and how to repair it."""
+    """One check; ``detail`` says what was compared or, if it is not ``ok``, what is wrong, where,
+    and how to repair it.
+    """
 
     name: str
     ok: bool
@@ -29,8 +35,8 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found of one registered function, which stands at ``where``, ``file:line``."""
+class ConformanceReport:
+    """The findings on one registered function, which stands at ``where``, ``file:line``."""
 
     kind: str
     name: str
@@ -39,7 +45,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every check holds."""
+        """True where every check holds."""
         return all(check.ok for check in self.checks)
 
     @property
@@ -49,18 +55,22 @@ class Report:
 
 
 def checked(function: Callable[..., Any], name: str, check: Callable[[], str]) -> Check:
-    """Run a check, which returns what it compared or raises; whatever it raises is a failure with the function's file and line."""
+    """Run a check, which returns what it compared or raises; whatever it raises is a failure with the function's file
+    and line.
+    """
     try:
         return Check(name, True, check())
     except Wrong as wrong:
-        return Check(name, False, f"{registry.called(function)}: {wrong}")
+        return Check(name, False, f"{registry.name_and_place(function)}: {wrong}")
     except (StageFailure, UserError) as error:  # of the engine, which names the function itself
         return Check(name, False, _one_line(error))
     except Exception as error:  # whatever a function raises is what is wrong with it
-        return Check(name, False, f"{registry.called(function, error)}: {type(error).__name__}: {_one_line(error)}")
+        return Check(
+            name, False, f"{registry.name_and_place(function, error)}: {type(error).__name__}: {_one_line(error)}"
+        )
 
 
-def over(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
+def for_each_setting(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
     """A check of a function under each setting of its hyper-parameters; what is wrong says under which."""
     detail = ""
     for bound in settings:
@@ -74,7 +84,7 @@ def over(settings: Sequence[Any], check: Callable[[Any], str]) -> str:
 
 
 def described(path: str | Path) -> list[source.Description]:
-    """What a file registers, be it built in, installed, or a plug-in's that is neither.
+    """The functions that a file registers, be it built in, installed, or a plug-in's that is neither.
 
     Raises:
         UserError: it cannot be read, is not Python, or registers nothing.

@@ -22,7 +22,8 @@ from rlbench.records import StageFailure, TrainingSequence
 class Example:
     """One sequence as the engine holds it, on the CPU.
 
-    ``fields`` holds float32 values [L] of its L trained tokens under the names of ``TokenBatch``: old_logp, advantage, ...
+    ``fields`` holds float32 values [L] of its L trained tokens under the names of ``TokenBatch``: old_logp, advantage,
+    ...
     """
 
     input_ids: np.ndarray
@@ -39,8 +40,10 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where P packed tokens of S sequences lie in S x ``longest`` slots: ``slot`` [P]. Attention pads by it, and only attention."""
+class PackedLayout:
+    """Where P packed tokens of S sequences lie in S x ``longest`` slots: ``slot`` [P]. Attention pads by it, and only
+    attention.
+    """
 
     slot: Tensor
     sequences: int
@@ -49,11 +52,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One micro-batch of P tokens read and T trained; ``source`` [T] is the place in the row from which each trained token is predicted."""
+    """One micro-batch of P tokens read and T trained; ``source`` [T] is the place in the row from which each trained
+    token is predicted.
+    """
 
     input_ids: Tensor  # [1, P]
     position_ids: Tensor  # [1, P], from 0 in every sequence
-    layout: Layout
+    layout: PackedLayout
     source: Tensor
     token_id: Tensor
     sequence: Tensor
@@ -63,7 +68,8 @@ class Packed:
     fields: dict[str, Tensor]
 
     def token_batch(self, reads: Sequence[str], outputs: dict[str, Tensor]) -> TokenBatch:
-        """What an objective sees: the fields that it declared, the advantage where there is one, and the network's outputs.
+        """The batch that an objective sees: the fields that it declared, the advantage where there is one, and the
+        network's outputs.
 
         Raises:
             StageFailure: a declared field is neither stored nor an output.
@@ -85,10 +91,11 @@ class Packed:
 
 
 def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Example]:
-    """Training sequences as examples, units and groups numbered in order of appearance; a non-empty ``sampler_logp`` is kept.
+    """Training sequences as examples, units and groups numbered in order of appearance; a non-empty ``sampler_logp`` is
+    kept.
 
-    Raises:
-        StageFailure: a prompt or a completion is empty, or ``rows`` is ``pairs`` and a unit is not two neighbouring sequences.
+    Raises: StageFailure: a prompt or a completion is empty, or ``rows`` is ``pairs`` and a unit is not two neighbouring
+        sequences.
     """
     groups: dict[str, int] = {}
     units: dict[int, int] = {}
@@ -104,16 +111,16 @@ def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Exampl
         fields = {"sampler_logp": torch.tensor(row.sampler_logp, dtype=torch.float32)} if row.sampler_logp else {}
         examples.append(Example(ids[:-1], ids[len(row.prompt_ids) :], unit, group, row.reward, fields))
     if rows == "pairs":
-        for unit in units_of(examples):
-            if len(unit) != 2:
+        for pair in units_of(examples):
+            if len(pair) != 2:
                 raise StageFailure(
-                    f"a pair has {len(unit)} sequences; an objective of pairs takes the data rollouts.pairs"
+                    f"a pair has {len(pair)} sequences; an objective of pairs takes the data rollouts.pairs"
                 )
     return examples
 
 
 def units_of(examples: Sequence[Example]) -> list[list[Example]]:
-    """What is never separated: examples by unit, in order of first appearance."""
+    """Units, which are never separated: examples by unit, in order of first appearance."""
     units: dict[int, list[Example]] = {}
     for example in examples:
         units.setdefault(example.unit, []).append(example)
@@ -173,7 +180,7 @@ def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Pac
     return Packed(
         input_ids=on_device(np.concatenate([example.input_ids for example in examples]))[None],
         position_ids=on_device(position)[None],
-        layout=Layout(on_device(row * longest + position), len(examples), longest),
+        layout=PackedLayout(on_device(row * longest + position), len(examples), longest),
         source=on_device(source),
         token_id=on_device(np.concatenate([example.token_ids for example in examples])),
         sequence=on_device(sequence),
@@ -203,6 +210,6 @@ def token_count(examples: Sequence[Example]) -> int:
     return sum(len(example.token_ids) for example in examples)
 
 
-def chosen(units: Sequence[list[Example]], indices: Sequence[int] | np.ndarray) -> list[Example]:
+def flatten_units(units: Sequence[list[Example]], indices: Sequence[int] | np.ndarray) -> list[Example]:
     """The examples of some units."""
     return list(itertools.chain.from_iterable(units[int(index)] for index in indices))

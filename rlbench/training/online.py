@@ -1,4 +1,6 @@
-"""The stage that trains on what the policy itself samples: each step draws, grades, gives credit and takes a few optimiser steps."""
+"""The stage that trains on what the policy itself samples: each step draws, grades, gives credit and takes a few
+optimiser steps.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_problems
 from rlbench.sampling.engine import SamplingParams
 from rlbench.sampling.rollouts import sample
-from rlbench.training.batching import Example, chosen, examples_of, shuffled, token_count, units_of
-from rlbench.training.offline import Checkpoints, credit, filtered, save_policy, set_seed, write_log
+from rlbench.training.batching import Example, examples_of, flatten_units, shuffled, token_count, units_of
+from rlbench.training.credit import credit, filtered
+from rlbench.training.output import Checkpoints, save_policy, write_log
 from rlbench.training.policy import Critic, Policy, annotate, snapshot
 from rlbench.training.sampler import Sampler, mismatch
-from rlbench.training.step import BoundObjective, Component, Learner
+from rlbench.training.seeding import set_seed
+from rlbench.training.step import BoundComponent, BoundObjective, Learner
 
 if TYPE_CHECKING:
     from rlbench.graph.stage import StageContext
@@ -34,24 +38,25 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """Train a copy of ``inputs["model"]`` on its own samples of ``inputs["problems"]``.
 
     Args:
-        config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a table as
-            ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling`` {engine and its options}.
+        config: as ``offline.train`` takes it, and ``online`` (an ``OnlineConfig``), ``reward``, ``critic`` (None, or a
+            table as ``objective`` with ``learning_rate`` in it), ``template`` (text with ``{problem}``), ``sampling``
+            {engine and its options}.
         inputs: ``model``, a model folder, and ``problems``, a folder with ``problems.jsonl``.
-        output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were like) and
-            ``training.json`` (the sums).
+        output: gets the model folder, ``training.jsonl`` (one line an optimiser step, with what the step's samples were
+            like) and ``training.json`` (the sums).
         context: takes progress; counts ``tokens`` (trained), ``sampled_tokens``, ``samples`` and ``steps``.
 
-    Raises:
-        StageFailure: the objective takes pairs, there are fewer problems than a step draws, the data lacks what is read, or a loss
+    Raises: StageFailure: the objective takes pairs, there are fewer problems than a step draws, the data lacks what is
+        read, or a loss
             is not finite.
     """
     set_seed(config["seed"])
     with Grader() as grader, contextlib.closing(OnlineLoop(config, inputs, context, grader)) as loop:
-        keep = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
+        checkpoints = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
         log: list[dict[str, Any]] = []
         for step in range(loop.online.steps):
             log += loop.step(step)
-            keep.after(step + 1)
+            checkpoints.after(step + 1)
             context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
     if all(line["loss"] is None for line in log):
         raise StageFailure("the filters left no row to train on in any step")
@@ -64,15 +69,15 @@ class OnlineLoop:
 
     def __init__(self, config: dict[str, Any], inputs: dict[str, Path], context: StageContext, grader: Grader) -> None:
         self.config, self.context, self.grader = config, context, grader
-        self.plugins = context.hints.get("plugins", ())
+        self.plugins = context.unhashed.get("plugins", ())
         self.online = OnlineConfig.model_validate(config["online"])
         self.training = TrainingConfig.model_validate(config["training"])
         self.objective = BoundObjective.load(config["objective"], self.plugins)
         if self.objective.rows == "pairs":
             raise StageFailure(f"objective {self.objective.name!r} takes pairs, which online sampling does not make")
-        self.reward = Component.load("reward", config["reward"], self.plugins)
+        self.reward = BoundComponent.load("reward", config["reward"], self.plugins)
         self.estimator = (
-            Component.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
+            BoundComponent.load("advantage", config["advantage"], self.plugins) if config.get("advantage") else None
         )
         model = models.load_model(inputs["model"], device=context.device)
         self.tokenizer = models.load_tokenizer(inputs["model"])
@@ -90,7 +95,7 @@ class OnlineLoop:
             raise
 
     def _prepare(self, config: dict[str, Any], inputs: dict[str, Path], checkpointing: bool) -> None:
-        """What is needed beside policy and sampler; and the sampler's rehearsal."""
+        """Set up what is needed beside policy and sampler; and rehearse the sampler."""
         self.updates = self.online.mini_batches * self.online.epochs
         self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
         self.critic, self.critic_learner = None, None
@@ -106,7 +111,9 @@ class OnlineLoop:
         self.sampler.start(self.prompts)
 
     def step(self, step: int) -> list[dict[str, Any]]:
-        """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all was filtered."""
+        """Online step ``step`` (0-based); returns one line to log for each optimiser step, or one without a loss if all
+        was filtered.
+        """
         if step and step % self.online.sync_interval == 0:
             self.sampler.follow()
         examples, shared = self._collect(step)
@@ -121,9 +128,10 @@ class OnlineLoop:
         self.sampler.close()
 
     def _collect(self, step: int) -> tuple[list[Example], dict[str, Any]]:
-        """What the step trains on, and what there is to log of its samples.
+        """The examples that the step trains on, and what there is to log of its samples.
 
-        Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are left.
+        Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are
+        left.
         """
         wanted = self.online.prompts_per_step
         drawn: list[tuple[Rollout, float]] = []
@@ -179,12 +187,13 @@ class OnlineLoop:
         ]
         return examples_of(rows, self.objective.rows)
 
-    def _credit(self, examples: list[Example]) -> dict[str, float]:
-        """Store what the objectives read beside the samples, all under the networks as they are before this step's updates.
+    def _credit(self, examples: list[Example]) -> dict[str, float | None]:
+        """Store what the objectives read beside the samples, all under the networks as they are before this step's
+        updates.
 
-        ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values differ from
-        it by rounding, which a ratio would take for a change of the policy; the difference is logged, and with an ``importance_cap``
-        corrected for.
+        ``old_logp`` is that of the policy that sampled, computed again by the trainer, because the sampler's own values
+        differ from it by rounding, which a ratio would take for a change of the policy; the difference is logged, and
+        with an ``importance_cap`` corrected for.
         """
         budget, device = self.training.tokens_per_microbatch, self.policy.device
         annotate(self.sampler.policy, examples, {"logp": "old_logp"}, budget, device)
@@ -194,7 +203,7 @@ class OnlineLoop:
             annotate(self.critic, examples, {"value": "old_value"}, budget, device)
         old = torch.cat([example.fields["old_logp"] for example in examples])
         sampled = torch.cat([example.fields["sampler_logp"] for example in examples])
-        stats = {"entropy": -old.mean().item(), **mismatch(old, sampled)}
+        stats: dict[str, float | None] = {"entropy": -old.mean().item(), **mismatch(old, sampled)}
         returns = credit(self.estimator, examples) if self.estimator is not None else None
         if self.online.importance_cap is not None:
             stats |= correct_advantages(examples, self.online.importance_cap)
@@ -214,7 +223,7 @@ class OnlineLoop:
             for part, indices in enumerate(np.array_split(order, self.online.mini_batches)):
                 if len(indices) == 0:  # filters may leave fewer units than there are parts
                     continue
-                batch = chosen(units, indices)
+                batch = flatten_units(units, indices)
                 number = step * self.updates + epoch * self.online.mini_batches + part
                 line: dict[str, Any] = {"step": number + 1, **self.learner.step(batch, number)}
                 if self.critic_learner is not None:
@@ -238,10 +247,12 @@ class OnlineLoop:
 
 
 def correct_advantages(examples: Sequence[Example], cap: float) -> dict[str, float]:
-    """Multiply each token's advantage by min(trainer's probability / sampler's, ``cap``), and return what there is to log of it.
+    """Multiply each token's advantage by min(trainer's probability / sampler's, ``cap``), and return what there is to
+    log of it.
 
-    Truncated importance sampling (Ionides 2008) between two implementations of one policy, as Yao et al. 2025, "Your efficient RL
-    framework secretly brings you off-policy RL training", use it. Mean weight, and the share of tokens whose ratio is above the cap.
+    Truncated importance sampling (Ionides 2008) between two implementations of one policy, as Yao et al. 2025, "Your
+    efficient RL framework secretly brings you off-policy RL training", use it. Mean weight, and the share of tokens
+    whose ratio is above the cap.
     """
     weights, above = [], []
     for example in examples:
@@ -260,7 +271,7 @@ def fitting_prompts(
     The others are left out and counted before any is drawn, as the views of offline data do.
     """
     problems = read_problems(inputs["problems"] / "problems.jsonl")
-    prompts = models.encode_prompts(tokenizer, config["template"], problems)
+    prompts = models.encode_prompts(tokenizer, config["template"], problems, context.note)
     fit = [i for i, prompt in enumerate(prompts) if len(prompt) < room]
     if len(fit) < len(problems):
         context.count(dropped_prompts=len(problems) - len(fit))
@@ -270,8 +281,8 @@ def fitting_prompts(
 def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np.ndarray]:
     """The problems of each step: every epoch in an order of its own, what is left of it beyond whole steps skipped.
 
-    The order depends on the seed and the sizes, never on the method, so methods of like sizes see the same prompts step by step,
-    and no step sees a prompt twice.
+    The order depends on the seed and the sizes, never on the method, so methods of like sizes see the same prompts step
+    by step, and no step sees a prompt twice.
 
     Raises:
         StageFailure: a step draws more problems than there are.
@@ -285,24 +296,32 @@ def prompt_order(problems: int, per_step: int, steps: int, seed: int) -> list[np
     return [epochs[step // whole][(step % whole) * per_step :][:per_step] for step in range(steps)]
 
 
-def reward_of(reward: Component, rollout: Rollout) -> float:
-    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and line.
+def reward_of(reward: BoundComponent, rollout: Rollout) -> float:
+    """A rollout's reward. StageFailure: it is no finite number; UserError: the function raised. Both name its file and
+    line.
 
     The function gets lists of its own, for what is in the rollout is trained on.
     """
-    own = {name: list(getattr(rollout, name)) for name in ("prompt_ids", "token_ids", "sampler_logp")}
-    value = reward(dataclasses.replace(rollout, **own))
+    own = dataclasses.replace(
+        rollout,
+        prompt_ids=list(rollout.prompt_ids),
+        token_ids=list(rollout.token_ids),
+        sampler_logp=list(rollout.sampler_logp),
+    )
+    value = reward(own)
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise StageFailure(f"{registry.called(reward.function)} has to return a finite number, not {value!r}")
+        raise StageFailure(f"{registry.name_and_place(reward.function)} has to return a finite number, not {value!r}")
     return number
 
 
 def sampling_stats(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:
-    """What a step's samples are like: mean reward, share correct, mean length in tokens, share cut off by the length limit."""
+    """Statistics of a step's samples: mean reward, share correct, mean length in tokens, share cut off by the length
+    limit.
+    """
     return {
         "reward": float(np.mean(rewards)),
         "correct": float(np.mean([rollout.verdict == "correct" for rollout in rollouts])),

@@ -1,7 +1,8 @@
 """The networks that are trained, on packed micro-batches: the policy's log-probabilities and the critic's values.
 
-Linear layers see P real tokens and no padding; only attention unpacks them into [S, longest] for a while. Only the states that
-predict a trained token go through the output layer, a bounded number at a time, so that logits are never all there at once.
+Linear layers see P real tokens and no padding; only attention unpacks them into [S, longest] for a while. Only the
+states that predict a trained token go through the output layer, a bounded number at a time, so that logits are never
+all there at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 from rlbench.records import UserError
-from rlbench.training.batching import Example, Layout, Packed, micro_batches, pack, store
+from rlbench.training.batching import Example, Packed, PackedLayout, micro_batches, pack, store
 
 ATTENTION = "rlbench_packed"
 LOGIT_ELEMENTS = 2**27
@@ -35,10 +36,12 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    packed_layout: Layout | None = None,
+    packed_layout: PackedLayout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain sdpa."""
+    """Causal attention within each sequence of a packed row: [1, H, P, D] in, [1, P, H, D] out; without a layout, plain
+    sdpa.
+    """
     if packed_layout is None:
         options = {"scaling": scaling, "sliding_window": sliding_window, **kwargs}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -59,7 +62,7 @@ def packed_attention(
     return out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])[packed_layout.slot][None], None
 
 
-def _unpack(x: Tensor, layout: Layout) -> Tensor:
+def _unpack(x: Tensor, layout: PackedLayout) -> Tensor:
     """[1, H, P, D] -> [S, H, longest, D], zeros where a sequence is shorter."""
     tokens = x[0].transpose(0, 1)  # [P, H, D]
     slots = x.new_zeros(layout.sequences * layout.longest, *tokens.shape[1:]).index_copy(0, layout.slot, tokens)
@@ -71,9 +74,14 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class Network(Protocol):
-    """What a learner trains: a module, and its outputs for a micro-batch under the names of ``TokenBatch``."""
+    """The interface of what a learner trains: a module, and its outputs for a micro-batch under the names of
+    ``TokenBatch``.
+    """
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """Whose parameters the optimiser changes."""
+        ...
 
     def outputs(self, packed: Packed, reads: Sequence[str]) -> dict[str, Tensor]:
         """Values [T] with gradients."""
@@ -83,8 +91,8 @@ class Network(Protocol):
 class Policy:
     """A causal language model. Log-probabilities are those of the distribution at ``temperature``, in float32 nats.
 
-    ``dtype`` ``bfloat16`` keeps float32 weights and computes under autocast. The module is in training mode with every dropout
-    off, so that the same tokens have the same log-probabilities whenever they are asked for.
+    ``dtype`` ``bfloat16`` keeps float32 weights and computes under autocast. The module is in training mode with every
+    dropout off, so that the same tokens have the same log-probabilities whenever they are asked for.
 
     Raises:
         UserError: the architecture is not one whose log-probabilities this computes rightly; a forward pass decides.
@@ -128,7 +136,8 @@ def snapshot(policy: Policy) -> Policy:
 
 
 class Critic(nn.Module):
-    """A value model: the policy's decoder copied, with a linear head that starts at zero, so that every first value is 0.
+    """A value model: the policy's decoder copied, with a linear head that starts at zero, so that every first value is
+    0.
 
     The value at a trained token is that of the state in which it was chosen: its prompt and the tokens before it.
     """
@@ -182,12 +191,12 @@ def hidden_states(decoder: nn.Module, packed: Packed) -> Tensor:
 
 
 def token_logp(
-    states: Tensor, token_id: Tensor, head: nn.Module, *, temperature: float = 1.0, with_entropy: bool = False
+    states: Tensor, token_id: Tensor, head: nn.Linear, *, temperature: float = 1.0, with_entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of tokens, and entropies if asked for, [T] float32 nats, from states [T, width].
 
-    Where tokens x vocabulary exceeds ``LOGIT_ELEMENTS`` it works through chunks of tokens and computes their logits again on the
-    way back.
+    Where tokens x vocabulary exceeds ``LOGIT_ELEMENTS`` it works through chunks of tokens and computes their logits
+    again on the way back.
     """
     size = max(1, LOGIT_ELEMENTS // head.weight.shape[0])
     if len(states) <= size:
@@ -201,7 +210,7 @@ def token_logp(
 
 
 def _chunk_logp(
-    states: Tensor, token_id: Tensor, head: nn.Module, temperature: float, with_entropy: bool
+    states: Tensor, token_id: Tensor, head: nn.Linear, temperature: float, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     logits = head(states)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # float64 stays, for checks of the arithmetic
@@ -216,7 +225,9 @@ def _chunk_logp(
 def annotate(
     network: Network, examples: Sequence[Example], names: dict[str, str], token_budget: int, device: torch.device
 ) -> None:
-    """Store outputs of a network with every example, without gradients: ``names`` maps an output to the field to store it as."""
+    """Store outputs of a network with every example, without gradients: ``names`` maps an output to the field to store
+    it as.
+    """
     with torch.no_grad():
         for batch in micro_batches(examples, token_budget):
             outputs = network.outputs(pack(batch, device), tuple(names))
@@ -225,7 +236,8 @@ def annotate(
 
 
 def _check_architecture(model: PreTrainedModel) -> None:
-    """Refuse a model whose packed log-probabilities are not those of its own plain forward pass, on two short sequences.
+    """Refuse a model whose packed log-probabilities are not those of its own plain forward pass, on two short
+    sequences.
 
     It finds what cannot be known from names: positions or masks that a model makes itself, scaled or capped logits.
     """
@@ -245,5 +257,6 @@ def _check_architecture(model: PreTrainedModel) -> None:
     if wrong:
         worst = (ours - plain).abs().max().item()
         raise UserError(
-            f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to {worst:.2g} nats"
+            f"{type(model).__name__} cannot be trained packed: its log-probabilities would be off by up to "
+            f"{worst:.2g} nats"
         )

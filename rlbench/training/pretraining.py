@@ -1,7 +1,9 @@
-"""The stage that trains the miniature base: a 0.3M-parameter Llama on arithmetic documents, from random weights, on one CPU thread.
+"""The stage that trains the miniature base: a 0.3M-parameter Llama on arithmetic documents, from random weights, on one
+CPU thread.
 
-The documents, their order and the initial weights follow from the seed, so a suite's seeds have bases of their own. What a document's
-solution looks like is a declared knob (``PretrainingConfig.habits``); docs/decisions/miniature-base.md says how the defaults were found.
+The documents, their order and the initial weights follow from the seed, so a suite's seeds have bases of their own.
+What a document's solution looks like is a declared knob (``PretrainingConfig.habits``);
+docs/decisions/miniature-base.md says how the defaults were found.
 """
 
 from __future__ import annotations
@@ -49,14 +51,16 @@ class PretrainingConfig:
 
     Attributes:
         tokens: size of the training data, prompts included.
-        habits: for each problem form the weights of the kinds of solution; ``direct`` jumps to the answer, ``leap`` does two steps at once.
+        habits: for each problem form the weights of the kinds of solution; ``direct`` jumps to the answer, ``leap``
+            does two steps at once.
         merged_steps: probability that a prose solution does a step together with the next one.
         lengths: numbers of steps to choose from; 4 or 5 for ``long_share`` of the problems.
         two_digit_share: share of problems with operands 10-30.
         rare_wording_share: share of problems in the wording of the benchmark ``wording``.
         prompt_weight: weight of a prompt token's loss, where a solution token has 1.
         batch_tokens: tokens of an optimiser step, padding included.
-        learning_rate: reached after ``warmup_steps``, flat until ``flat_share`` of all steps, then a cosine to ``final_share`` of it.
+        learning_rate: reached after ``warmup_steps``, flat until ``flat_share`` of all steps, then a cosine to
+            ``final_share`` of it.
         clip_norm: largest norm of the gradient.
     """
 
@@ -89,7 +93,8 @@ class PretrainingConfig:
         """The defaults with some knobs replaced; ``habits`` is replaced form by form.
 
         Raises:
-            UserError: a key is not a knob or its value no such number, or weights name a form or a habit that does not exist.
+            UserError: a key is not a knob or its value no such number, or weights name a form or a habit that does not
+                exist.
         """
         _refuse_unknown("pretraining", overrides, [knob.name for knob in dataclasses.fields(cls)])
         for key, value in overrides.items():
@@ -98,7 +103,8 @@ class PretrainingConfig:
                 isinstance(value, bool) or not isinstance(value, int | type(default)) or value < 0
             ):
                 raise UserError(
-                    f"pretraining.{key}: {value!r} is not {'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
+                    f"pretraining.{key}: {value!r} is not "
+                    f"{'a whole number' if isinstance(default, int) else 'a number'} of at least 0"
                 )
         habits = overrides.get("habits", {})
         if not isinstance(habits, Mapping) or not all(isinstance(weights, Mapping) for weights in habits.values()):
@@ -112,10 +118,9 @@ class PretrainingConfig:
                 raise UserError(f"pretraining.habits.{form}: weights are numbers")
             if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
                 raise UserError(f"pretraining.habits.{form}: weights are at least 0 and at least one is above")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in overrides.items()}
-        return cls(
-            **{**values, "habits": {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}}
-        )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items()}
+        values["habits"] = {**_default_habits(), **{form: dict(weights) for form, weights in habits.items()}}
+        return cls(**values)
 
 
 def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]) -> None:
@@ -125,17 +130,19 @@ def _refuse_unknown(place: str, given: Mapping[str, Any], known: Collection[str]
 
 
 def pretrain(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
-    """Train the base and write it as a Hugging Face folder; the same config and inputs give the same bytes, resumed or not.
+    """Train the base and write it as a Hugging Face folder; the same config and inputs give the same bytes, resumed or
+    not.
 
     Args:
         config: the knobs of ``PretrainingConfig``, those left out at their defaults, and ``seed``.
-        inputs: any folders named ``exclude_*`` with arithmetic problems to keep out of the documents, beside all held-out ones.
+        inputs: any folders named ``exclude_*`` with arithmetic problems to keep out of the documents, beside all
+            held-out ones.
         output: where weights, configuration and tokenizer go.
         context: takes progress and the count of tokens; a snapshot about every 30 seconds lies in its scratch folder.
 
     Raises:
-        UserError: a knob or an excluded problem is wrong; see ``PretrainingConfig.resolve`` and ``excluded_expressions``.
-        StageFailure: the loss is no longer a number.
+        UserError: a knob or an excluded problem is wrong; see ``PretrainingConfig.resolve`` and
+        ``excluded_expressions``. StageFailure: the loss is no longer a number.
     """
     import torch
 
@@ -180,8 +187,9 @@ def _expression(problem: Problem, source: str) -> str:
 def build_model(settings: PretrainingConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A Llama with random weights from torch's generator, in float32.
 
-    Not a Qwen2, though nothing but the bias of its projections tells the two apart at this size: ``AutoTokenizer`` of transformers 5 forces
-    every model of type qwen2 into Qwen's own pre-tokenizer, whatever ``tokenizer.json`` says, and silently drops most of our words.
+    Not a Qwen2, though nothing but the bias of its projections tells the two apart at this size: ``AutoTokenizer`` of
+    transformers 5 forces every model of type qwen2 into Qwen's own pre-tokenizer, whatever ``tokenizer.json`` says, and
+    silently drops most of our words.
     """
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -211,7 +219,7 @@ def build_model(settings: PretrainingConfig, tokenizer: PreTrainedTokenizerFast)
     return model
 
 
-# ---- data --------------------------------------------------------------------------------------------------------------------
+# ---- data ------------------------------------------------------------------------------------------------------------
 
 Document = tuple[list[int], int]  # token ids with <bos> and <eos>, and how many of them are the prompt
 
@@ -219,7 +227,9 @@ Document = tuple[list[int], int]  # token ids with <bos> and <eos>, and how many
 def documents(
     settings: PretrainingConfig, seed: int, exclude: Collection[str], tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[Document]:
-    """Documents until they reach ``settings.tokens``, encoded as the template of the miniature encodes problems and solutions."""
+    """Documents until they reach ``settings.tokens``, encoded as the template of the miniature encodes problems and
+    solutions.
+    """
     drawn = draw_documents(
         seeded("pretraining", "documents", seed),
         habits=settings.habits,
@@ -282,7 +292,7 @@ def _tensors(batch: list[Document], prompt_weight: float) -> tuple[torch.Tensor,
     return ids, weights
 
 
-# ---- training ----------------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------------------
 
 
 def learning_rate(settings: PretrainingConfig, step: int, steps: int) -> float:
@@ -317,7 +327,8 @@ def _train(
         loss = _loss(model, *_tensors(batches[step], settings.prompt_weight))
         if not loss.isfinite():
             raise StageFailure(
-                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is {settings.learning_rate}"
+                f"the loss of pre-training is {loss.item()} at step {step + 1}; the learning rate is "
+                f"{settings.learning_rate}"
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)

@@ -1,8 +1,8 @@
-"""What an online run samples with: an engine, and the policy whose weights it has.
+"""The sampler of an online run: an engine, and the policy whose weights it has.
 
-The transformers engine computes with the modules of that policy. vLLM has weights of its own, beside the policy in this process: they are
-overwritten in place whenever the policy has changed. That they have arrived is not taken on trust, because a push that only half works
-gives samples that look right: see ``Sampler.rehearse``.
+The transformers engine computes with the modules of that policy. vLLM has weights of its own, beside the policy in this
+process: they are overwritten in place whenever the policy has changed. That they have arrived is not taken on trust,
+because a push that only half works gives samples that look right: see ``Sampler.rehearse``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,35 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from rlbench.recipe import OnlineConfig, TrainingConfig, VllmConfig
 from rlbench.records import TrainingSequence
-from rlbench.sampling.engine import Engine, Request, SamplingParams, request_seed
+from rlbench.sampling.engine import Engine, PushedEngine, Request, SamplingParams, request_seed
 from rlbench.training.batching import Example, examples_of
-from rlbench.training.offline import set_seed
 from rlbench.training.policy import Policy, annotate, snapshot
+from rlbench.training.seeding import set_seed
 
 PROBES, PROBE_TOKENS = 8, 32
 CHANGE = 0.2
-"""A rehearsal multiplies every weight by 1 + this times a standard normal number: far more than a step of training changes it."""
+"""A rehearsal multiplies every weight by 1 + this times a standard normal number: far more than a step of training
+changes it.
+"""
 TOLERANCE = {"float32": 5e-3, "bfloat16": 0.1}
-"""Nats by which the mean log-probability of sampled tokens may differ between engine and trainer that have loaded the same model."""
+"""Nats by which the mean log-probability of sampled tokens may differ between engine and trainer that have loaded the
+same model.
+"""
 ROOM = 4.0
-"""After a push they may differ by this times as much as they did before any, where only rounding can be why; by ``TOLERANCE`` at most."""
+"""After a push they may differ by this times as much as they did before any, where only rounding can be why; by
+``TOLERANCE`` at most.
+"""
 EFFECT_SHARE = 0.05
-"""A changed model may also round otherwise than the model as it was: by this share of what the change does to log-probabilities."""
+"""A changed model may also round otherwise than the model as it was: by this share of what the change does to
+log-probabilities.
+"""
 
 
 class NotSynchronised(RuntimeError):
@@ -44,7 +52,8 @@ class Sampler:
     """The engine of an online run.
 
     Attributes:
-        policy: the one whose weights the engine has: the trained one, or, with a ``sync_interval`` above 1, a copy that follows it.
+        policy: the one whose weights the engine has: the trained one, or, with a ``sync_interval`` above 1, a copy that
+            follows it.
         engine: see ``sampling.engine``; ask it within ``awake``.
     """
 
@@ -83,7 +92,8 @@ class Sampler:
         return engine
 
     def start(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Where the engine has weights of its own, see on the first of these prompts that it computes as the trainer does, and rehearse.
+        """Where the engine has weights of its own, see on the first of these prompts that it computes as the trainer
+        does, and rehearse.
 
         Raises:
             NotSynchronised: it does not, or see ``rehearse``.
@@ -103,7 +113,8 @@ class Sampler:
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[Engine]:
-        """While the engine is asked: its memory and its weights are there, and a model that is shared computes in the run's dtype.
+        """While the engine is asked: its memory and its weights are there, and a model that is shared computes in the
+        run's dtype.
 
         Raises:
             NotSynchronised: weights were pushed for the first time since training changed them, and did not arrive.
@@ -112,22 +123,25 @@ class Sampler:
             with self.policy.autocast():
                 yield self.engine
             return
-        self.engine.wake()  # type: ignore[attr-defined]
+        engine = cast(PushedEngine, self.engine)
+        engine.wake()
         if self.behind:
             self._push()
             self.behind = False
             if self.unverified:
                 self._verify("was given weights that training had changed")
                 self.unverified = False
-        yield self.engine
-        self.engine.sleep()  # type: ignore[attr-defined]
+        yield engine
+        engine.sleep()
 
     def rehearse(self) -> None:
-        """Push weights that are all changed, and look whether the engine then samples with them; then push the true ones.
+        """Push weights that are all changed, and look whether the engine then samples with them; then push the true
+        ones.
 
-        One step of training may change so little that a push which did nothing would go unseen, and the first thing to be pushed is
-        what the engine has loaded itself. So all weights are changed for a while by a fifth at random, and tokens that the engine then
-        draws have to have the log-probabilities that the trainer, changed alike, gives them.
+        One step of training may change so little that a push which did nothing would go unseen, and the first thing to
+        be pushed is what the engine has loaded itself. So all weights are changed for a while by a fifth at random, and
+        tokens that the engine then draws have to have the log-probabilities that the trainer, changed alike, gives
+        them.
 
         Raises:
             NotSynchronised: they have not.
@@ -149,7 +163,9 @@ class Sampler:
         self._verify("was given its weights back")
 
     def _verify(self, event: str) -> float:
-        """How far, in nats, the engine's log-probabilities of tokens that it draws are from the trainer's in the mean."""
+        """How far, in nats, the engine's log-probabilities of tokens that it draws are from the
+        trainer's in the mean.
+        """
         probed = self._probe()
         return self._judge(event, probed, trainer_logp(self.policy, probed, self.budget))
 
@@ -158,13 +174,15 @@ class Sampler:
         off, limit = (told - logp).abs().mean().item(), max(self.tolerance, allowed)
         if not off <= limit:
             raise NotSynchronised(
-                f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} nats off the trainer's "
-                f'in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = "transformers" for this model'
+                f"after {self.engine.name} {event}, the log-probabilities of tokens that it samples are {off:.2g} "
+                "nats off the trainer's "
+                f'in the mean, and {limit:.2g} would be rounding: set sampling.online_engine = "transformers" for '
+                "this model"
             )
         return off
 
     def _probe(self) -> list[Example]:
-        """What the engine answers the probes, with the log-probabilities that it tells."""
+        """The engine's answers to the probes, with the log-probabilities that it tells."""
         requests = [
             Request(tuple(prompt), request_seed("probe", self.seed, number))
             for number, prompt in enumerate(self.probes)
@@ -177,7 +195,7 @@ class Sampler:
         return examples_of(rows, "sequences")
 
     def _push(self) -> None:
-        self.engine.load_weights(self.policy.module.named_parameters())  # type: ignore[attr-defined]
+        cast(PushedEngine, self.engine).load_weights(self.policy.module.named_parameters())
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -193,8 +211,9 @@ def trainer_logp(policy: Policy, examples: Sequence[Example], token_budget: int)
 def mismatch(trainer: Tensor, sampler: Tensor) -> dict[str, float]:
     """How far the sampler's log-probabilities [T] of its own tokens are from the trainer's [T].
 
-    Mean and greatest absolute difference in nats, and the divergence KL(sampler || trainer) a token, estimated by the mean of
-    r - 1 - log r with the ratio r of trainer to sampler, which is never negative (Schulman 2020, "Approximating KL divergence").
+    Mean and greatest absolute difference in nats, and the divergence KL(sampler || trainer) a token, estimated by the
+    mean of r - 1 - log r with the ratio r of trainer to sampler, which is never negative (Schulman 2020, "Approximating
+    KL divergence").
     """
     difference = trainer - sampler
     divergence = (torch.expm1(difference) - difference).mean()

@@ -1,4 +1,6 @@
-"""The optimiser step: micro-batches, the one reduction, clipping, AdamW, the schedule; the same for every objective and the critic."""
+"""The optimiser step: micro-batches, the one reduction, clipping, AdamW, the schedule; the same for every objective and
+the critic.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +55,14 @@ class BoundObjective:
         try:
             return as_loss(result)
         except ValueError as error:
-            raise StageFailure(f"{registry.called(self.function)}: {error}") from None
+            raise StageFailure(f"{registry.name_and_place(self.function)}: {error}") from None
 
 
 @dataclass(frozen=True)
-class Component:
-    """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout, alone."""
+class BoundComponent:
+    """An advantage estimator, a reward or a filter with its hyper-parameters; called with the batch, or the rollout,
+    alone.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -66,10 +70,12 @@ class Component:
     reads: tuple[str, ...]
 
     @classmethod
-    def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Component:
+    def load(cls, kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> BoundComponent:
         """From a stage's table ``{name, hyperparameters}``."""
         function = _loaded(kind, config, plugins)
-        return cls(config["name"], function, config["hyperparameters"], tuple(function.__rlbench__.get("reads", ())))
+        return cls(
+            config["name"], function, config["hyperparameters"], tuple(registry.registration(function).get("reads", ()))
+        )
 
     def __call__(self, argument: Any) -> Any:
         """Apply it. UserError: it raised; the message names its file and line."""
@@ -77,17 +83,19 @@ class Component:
 
 
 def _loaded(kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[source.Plugin]) -> Callable[..., Any]:
-    """The function of a stage's table. UserError: it cannot be loaded, or its source said already why it is not to be used."""
+    """The function of a stage's table. UserError: it cannot be loaded, or its source said already why it is not to be
+    used.
+    """
     if problem := config.get("problem"):
         raise UserError(problem)
     return registry.load(kind, config["name"], plugins)
 
 
 def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
-    """What the learning rate is multiplied by at ``step`` (0-based) of ``steps``.
+    """The factor of the learning rate at ``step`` (0-based) of ``steps``.
 
-    It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0, which the
-    step after the last one would have: no step is spent at 0.
+    It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0,
+    which the step after the last one would have: no step is spent at 0.
     """
     rising = math.ceil(warmup * steps)
     if step < rising:
@@ -99,8 +107,8 @@ def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
 class Learner:
     """A network with its objective, its optimiser and its schedule over ``steps`` optimiser steps.
 
-    Weight decay acts on weights of two dimensions or more, so on no bias and no norm. ``constant_length`` is the longest completion,
-    for the reduction ``constant``.
+    Weight decay acts on weights of two dimensions or more, so on no bias and no norm. ``constant_length`` is the
+    longest completion, for the reduction ``constant``.
     """
 
     def __init__(
@@ -129,9 +137,11 @@ class Learner:
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=training.betas, eps=training.eps, fused=True)
 
     def step(self, examples: Sequence[Example], number: int) -> dict[str, Any]:
-        """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the whole step.
+        """Take optimiser step ``number`` (0-based) on ``examples``; return what there is to log of it, means over the
+        whole step.
 
-        A statistic that is not finite is None. UserError: the objective raised, or no gradient can be taken of what it returned.
+        A statistic that is not finite is None. UserError: the objective raised, or no gradient can be taken of what it
+        returned.
 
         Raises:
             StageFailure: the loss or the gradient is not finite.
@@ -145,7 +155,7 @@ class Learner:
         ).tolist()  # the one wait for the device
         for name, value in (("loss", values[0]), ("gradient norm", values[1])):
             if not math.isfinite(value):
-                what = registry.called(self.objective.function)
+                what = registry.name_and_place(self.objective.function)
                 raise StageFailure(f"{what}: the {name} became {value} at step {number + 1} of {self.steps}")
         if self.learning_rate > 0:  # at 0 even adding nothing could change a byte: -0.0 + 0.0 is 0.0
             for group in self.optimiser.param_groups:
@@ -163,7 +173,9 @@ class Learner:
         return {**means, **logged}  # a statistic takes the place of nothing that the engine logs
 
     def accumulate(self, examples: Sequence[Example], totals: Totals) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and count [2]."""
+        """Add the gradient of the step's loss to the parameters; return the loss and, by name, each statistic's sum and
+        count [2].
+        """
         loss = torch.zeros((), device=self.device)
         stats: dict[str, Tensor] = {}
         for batch in micro_batches(examples, self.training.tokens_per_microbatch):
@@ -191,10 +203,11 @@ class Learner:
         try:
             reduced = reduce_loss(loss, objective.reduction, batch, totals)
         except ValueError as error:
-            raise StageFailure(f"{registry.called(objective.function)}: {error}") from None
+            raise StageFailure(f"{registry.name_and_place(objective.function)}: {error}") from None
         if not reduced.requires_grad:
             raise StageFailure(
-                f"{registry.called(objective.function)}: no gradient flows from what it returned: is all of it detached?"
+                f"{registry.name_and_place(objective.function)}: no gradient flows from what it returned: is all of "
+                "it detached?"
             )
         return reduced, loss.stats
 

@@ -1,17 +1,19 @@
 """The stage that has TRL train: its own trainers on the token ids that our engine would train on.
 
-A row with ``backend = "trl"`` stands beside a row of the engine and differs in nothing but who computed it, so that one sees whether
-two implementations of a method agree. The loss, the optimiser step and, online, the sampling and the advantages are TRL's. Ours are
-the data, the rewards, the initial model and the form of what is written.
+A row with ``backend = "trl"`` stands beside a row of the engine and differs in nothing but who computed it, so that one
+sees whether two implementations of a method agree. The loss, the optimiser step and, online, the sampling and the
+advantages are TRL's. Ours are the data, the rewards, the initial model and the form of what is written.
 
 What is TRL's own, and so not as in the engine:
-- The order of the data is that of TRL's sampler (a permutation from the seed), online the draws of transformers' ``generate`` too.
+- The order of the data is that of TRL's sampler (a permutation from the seed), online the draws of transformers'
+``generate`` too.
 - Sequences are padded, and a micro-batch is a fixed number of them: the largest part of a step that fits
   ``tokens_per_microbatch`` if all were as long as the longest.
-- In the warm-up the learning rate is one step behind the engine's: 0 at the first step. After it the schedules are equal.
-- Losses are normalised over the whole optimiser step, as in the engine, but for two cases. DPO takes the mean of its micro-batches'
-  means, which differs where what is left of an epoch does not divide evenly. And GRPO's token-mean with several mini-batches divides by
-  the step's mean number of tokens a mini-batch.
+- In the warm-up the learning rate is one step behind the engine's: 0 at the first step. After it the schedules are
+equal.
+- Losses are normalised over the whole optimiser step, as in the engine, but for two cases. DPO takes the mean of its
+  micro-batches' means, which differs where what is left of an epoch does not divide evenly. And GRPO's token-mean with
+  several mini-batches divides by the step's mean number of tokens a mini-batch.
 """
 
 from __future__ import annotations
@@ -40,14 +42,15 @@ from rlbench.recipe import OnlineConfig, TrainingConfig
 from rlbench.records import Problem, Rollout, StageFailure, TrainingSequence, read_records
 from rlbench.sampling.transformers_engine import TransformersEngine
 from rlbench.training.batching import examples_of
-from rlbench.training.offline import set_seed, write_log
 from rlbench.training.online import fitting_prompts, reward_of, sampling_stats
+from rlbench.training.output import write_log
 from rlbench.training.policy import prepare
-from rlbench.training.step import Component
+from rlbench.training.seeding import set_seed
+from rlbench.training.step import BoundComponent
 from rlbench.training.trl_support import REDUCTIONS, refuse
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer
+    from transformers import PreTrainedModel
 
     from rlbench.graph.stage import StageContext
 
@@ -58,21 +61,23 @@ RENAMED = {
     "rewards/accuracies": "accuracy",
     "clip_ratio/region_mean": "clip_fraction",
 }
-"""What else of TRL's log stands in ours, under the engine's names."""
+"""Further entries of TRL's log that stand in ours, under the engine's names."""
 
 
 def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
-    """Train a copy of ``inputs["model"]`` by TRL on ``inputs["sequences"]``, or for grpo on its own samples of ``inputs["problems"]``.
+    """Train a copy of ``inputs["model"]`` by TRL on ``inputs["sequences"]``, or for grpo on its own samples of
+    ``inputs["problems"]``.
 
     Args:
         config: as ``offline.train`` takes it, for grpo as ``online.train`` does.
-        inputs: ``model``, a model folder, and ``sequences`` with ``sequences.parquet`` or ``problems`` with ``problems.jsonl``.
+        inputs: ``model``, a model folder, and ``sequences`` with ``sequences.parquet`` or ``problems`` with
+            ``problems.jsonl``.
         output: gets the model folder, ``training.jsonl`` (one line an optimiser step) and ``training.json`` (the sums).
         context: takes progress; counts ``tokens`` (trained, each epoch anew) and ``steps``, online also ``samples`` and
             ``sampled_tokens``. TRL's own folder, which it leaves empty, is made in its scratch folder.
 
-    Raises:
-        StageFailure: TRL cannot train this (see ``trl_support.refuse``), no row is left, there are fewer problems than a step draws, or
+    Raises: StageFailure: TRL cannot train this (see ``trl_support.refuse``), no row is left, there are fewer problems
+        than a step draws, or
             the loss or the gradient is not finite.
     """
     data = (
@@ -89,6 +94,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         model = models.load_model(inputs["model"], device=context.device)
         prepare(model, checkpointing=False)  # no dropout; checkpointing is the trainer's to switch on
         found = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
+        trainer: _SFT | _DPO | _GRPO
         if data == "online":
             trainer = online_trainer(config, inputs, model, context, stack.enter_context(Grader()))
         else:
@@ -116,11 +122,13 @@ def silence() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-# The trainers ---------------------------------------------------------------------------------------------------------------------
+# The trainers ---------------------------------------------------------------------------------------------------------
 
 
 class Recorder(TrainerCallback):
-    """One line an optimiser step: what TRL logs of it under the engine's names, what it trained on, and ``shared`` (online)."""
+    """One line an optimiser step: what TRL logs of it under the engine's names, what it trained on, and ``shared``
+    (online).
+    """
 
     def __init__(self, what: str, steps: int, context: StageContext) -> None:
         self.what, self.steps, self.context = what, steps, context
@@ -130,7 +138,9 @@ class Recorder(TrainerCallback):
         self.sequences = 0
 
     def add(self, inputs: Mapping[str, Any]) -> None:
-        """Take note of a micro-batch whose loss is computed: labels or a mask [B, L], not 0 or -100 where a token is trained."""
+        """Take note of a micro-batch whose loss is computed: labels or a mask [B, L], not 0 or -100 where a token is
+        trained.
+        """
         mask = inputs["labels"][:, 1:] != -100 if "labels" in inputs else inputs["completion_mask"]
         self.tokens = self.tokens + mask.sum()
         self.sequences += len(mask)
@@ -153,7 +163,7 @@ class Recorder(TrainerCallback):
 
 
 class _Recorded:
-    """What each trainer here adds to TRL's: it shows the recorder what it trains on, and sends nothing to anybody."""
+    """An addition to each of TRL's trainers: it shows the recorder what it trains on, and sends nothing to anybody."""
 
     recorder: Recorder
 
@@ -184,13 +194,15 @@ class _GRPO(_Recorded, GRPOTrainer):
         return [list(self.prompt_ids[prompt]) for prompt in prompts], None, {}
 
 
-# Offline --------------------------------------------------------------------------------------------------------------------------
+# Offline --------------------------------------------------------------------------------------------------------------
 
 
 def offline_trainer(
     config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext
-) -> Trainer:
-    """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever their length."""
+) -> _SFT | _DPO:
+    """TRL's trainer of sft, dft or dpo on the rows of ``inputs["sequences"]``, which it takes as they are, whatever
+    their length.
+    """
     training = TrainingConfig.model_validate(config["training"])
     objective = config["objective"]
     sequences = read_records(inputs["sequences"] / "sequences.parquet", TrainingSequence)
@@ -205,14 +217,14 @@ def offline_trainer(
     recorder = Recorder(f"objective {objective['name']!r}", min(steps, training.max_steps or steps), context)
     micro = micro_batch_size(batch, longest * (2 if pairs else 1), training.tokens_per_microbatch)
     loss_type = REDUCTIONS[objective["name"]][objective["reduction"]]
-    shared = {
+    shared: dict[str, Any] = {
         "model": model,
         "train_dataset": Dataset.from_list(rows),
         "callbacks": [recorder],
         "processing_class": models.load_tokenizer(inputs["model"]),
     }
     arguments = {**common_arguments(config, training, recorder.steps, batch, micro, context), "max_length": None}
-    trainer: Any
+    trainer: _SFT | _DPO
     if pairs:
         reference = models.load_model(
             inputs["model"], device=context.device
@@ -221,7 +233,11 @@ def offline_trainer(
         settings = one_device(DPOConfig(**arguments, loss_type=[loss_type], beta=objective["hyperparameters"]["beta"]))
         trainer = _DPO(ref_model=reference.eval(), args=settings, **shared)
     else:
-        prepared = {"dataset_kwargs": {"skip_prepare_dataset": True}, "packing": False, "padding_free": False}
+        prepared: dict[str, Any] = {
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "packing": False,
+            "padding_free": False,
+        }
         trainer = _SFT(args=one_device(SFTConfig(**arguments, loss_type=loss_type, **prepared)), **shared)
     trainer.recorder = recorder
     return trainer
@@ -265,7 +281,8 @@ def common_arguments(
 ) -> dict[str, Any]:
     """A ``TrainingConfig`` in TRL's words: ``batch`` rows an optimiser step, ``micro`` at a time.
 
-    Weights and biases of norms, and biases, do not decay in transformers either; it knows them by name, the engine by their shape.
+    Weights and biases of norms, and biases, do not decay in transformers either; it knows them by name, the engine by
+    their shape.
     """
     return {
         "output_dir": str(context.scratch / "trl"),
@@ -297,22 +314,24 @@ def common_arguments(
 
 
 def one_device(arguments: Any) -> Any:
-    """The arguments with one GPU of those that this process sees; TRL refuses to spread over several from one process."""
+    """The arguments with one GPU of those that this process sees; TRL refuses to spread over
+    several from one process.
+    """
     if arguments.device.type == "cuda":  # asking for it counts the GPUs
         arguments._n_gpu = 1
     return arguments
 
 
-# Online ---------------------------------------------------------------------------------------------------------------------------
+# Online ---------------------------------------------------------------------------------------------------------------
 
 
 def online_trainer(
     config: Mapping[str, Any], inputs: Mapping[str, Path], model: PreTrainedModel, context: StageContext, grader: Grader
-) -> Trainer:
+) -> _GRPO:
     """TRL's trainer of grpo on the prompts of ``inputs["problems"]``, with our rewards.
 
-    TRL's generation step is our online step, its iterations our epochs. The samples of a step are shuffled and cut into mini-batches, as
-    the engine does.
+    TRL's generation step is our online step, its iterations our epochs. The samples of a step are shuffled and cut into
+    mini-batches, as the engine does.
     """
     training, online = TrainingConfig.model_validate(config["training"]), OnlineConfig.model_validate(config["online"])
     tokenizer = models.load_tokenizer(inputs["model"])
@@ -323,7 +342,8 @@ def online_trainer(
     problems, prompts = fitting_prompts(config, inputs, tokenizer, room, context)
     if len(problems) < online.prompts_per_step:
         raise StageFailure(
-            f"online.prompts_per_step is {online.prompts_per_step} and there are {len(problems)} prompts; it is at most their number"
+            f"online.prompts_per_step is {online.prompts_per_step} and there are {len(problems)} prompts; it is at "
+            "most their number"
         )
     samples = online.prompts_per_step * online.samples_per_prompt
     batch = samples // online.mini_batches
@@ -350,11 +370,13 @@ def online_trainer(
         scale_rewards="group" if config["advantage"]["hyperparameters"].get("normalise", True) else "none",
         mask_truncated_completions=False,
         remove_unused_columns=False,
-        # Logits that are not finite are not for the sampler to fail on, on a GPU beyond repair: the loss of what it drew is not either.
+        # Logits that are not finite are not for the sampler to fail on, on a GPU beyond repair: the loss of what it
+        # drew is not either.
         generation_kwargs={"remove_invalid_values": True},
     )
-    texts = [config["template"].replace("{problem}", problem.problem) for problem in problems]
-    trainer: Any = _GRPO(
+    template = models.template_text(tokenizer, config["template"])
+    texts = [template.replace("{problem}", problem.problem) for problem in problems]
+    trainer = _GRPO(
         model=model,
         args=one_device(settings),
         reward_funcs=scorer.rewards,
@@ -367,7 +389,9 @@ def online_trainer(
 
 
 class Scorer:
-    """Our reward as a reward function of TRL's: it makes graded rollouts of what TRL sampled, each call one online step."""
+    """Our reward as a reward function of TRL's: it makes graded rollouts of what TRL sampled, each call one online
+    step.
+    """
 
     def __init__(
         self,
@@ -378,7 +402,7 @@ class Scorer:
         recorder: Recorder,
         grader: Grader,
     ) -> None:
-        self.reward = Component.load("reward", config["reward"], recorder.context.hints.get("plugins", ()))
+        self.reward = BoundComponent.load("reward", config["reward"], recorder.context.unhashed.get("plugins", ()))
         self.samples = config["online"]["samples_per_prompt"]
         self.problems, self.prompts, self.stop_ids = problems, prompts, frozenset(stop_ids)
         self.recorder, self.grader = recorder, grader
@@ -386,7 +410,7 @@ class Scorer:
 
     def rewards(
         self, completions: list[str], completion_ids: list[list[int]], index: list[int], **_: Any
-    ) -> list[float]:
+    ) -> list[float | None]:
         """One reward a completion; those of a prompt are neighbours."""
         graded = self.grader.grade(
             [(self.problems[i].answer, text) for i, text in zip(index, completions, strict=True)]
@@ -410,4 +434,4 @@ class Scorer:
         self.calls += 1
         self.recorder.shared = {"online_step": self.calls, **sampling_stats(rollouts, rewards)}
         self.recorder.context.count(samples=len(rollouts), sampled_tokens=sum(len(ids) for ids in completion_ids))
-        return rewards
+        return [*rewards]

@@ -1,4 +1,4 @@
-"""What TRL's trainers can stand in for: asked while a run is planned, so without torch and without trl."""
+"""Methods that TRL's trainers can train: asked while a run is planned, so without torch and without trl."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ REDUCTIONS: dict[str, dict[str, str]] = {
     "dpo": {"pair-mean": "sigmoid"},
     "grpo": {"sequence-mean": "grpo", "token-mean": "dapo", "constant": "dr_grpo"},
 }
-"""For each objective that ``backend = "trl"`` trains, its reductions that TRL has too and the ``loss_type`` that TRL calls them by."""
+"""For each objective that ``backend = "trl"`` trains, its reductions that TRL has too and the ``loss_type`` that TRL
+calls them by.
+"""
 
 ADVANTAGE_EPS = 1e-4  # written into TRL's trainer, where nothing sets it
 
@@ -20,9 +22,9 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
     """Why TRL cannot train a method as it is described, in one line; None where it can.
 
     Args:
-        config: the configuration of the method's training stage, with every default filled in: ``objective`` {name, hyperparameters,
-            reduction}, ``advantage`` and ``filters`` {name, hyperparameters}, ``critic``, ``training``, and ``online``, None or absent
-            where the method trains on data that was there before.
+        config: the configuration of the method's training stage, with every default filled in: ``objective`` {name,
+            hyperparameters, reduction}, ``advantage`` and ``filters`` {name, hyperparameters}, ``critic``,
+            ``training``, and ``online``, None or absent where the method trains on data that was there before.
         data: what the method trains on: ``demonstrations``, ``rollouts.correct``, ``online``, ...
     """
     name = config["objective"]["name"]
@@ -31,7 +33,8 @@ def refuse(config: Mapping[str, Any], data: str) -> str | None:
     if name not in REDUCTIONS:
         return f"backend trl trains {', '.join(REDUCTIONS)}, not {name}"
     if (name == "grpo") != (data == "online"):
-        return f"TRL's {name} {'samples for itself, so its data is online' if name == 'grpo' else 'does not sample'}, not {data}"
+        does = "samples for itself, so its data is online" if name == "grpo" else "does not sample"
+        return f"TRL's {name} {does}, not {data}"
     reduction, known = config["objective"]["reduction"], REDUCTIONS[name]
     if reduction not in known:
         return f"TRL reduces {name} by {' or '.join(known)}, not by {reduction}"
@@ -62,12 +65,15 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
         return "TRL's grpo needs online.samples_per_prompt of at least 2"
     samples = online["prompts_per_step"] * online["samples_per_prompt"]
     if samples % online.get("mini_batches", 1):
-        return f"TRL cuts a step into equal parts, and {samples} samples do not divide by online.mini_batches = {online['mini_batches']}"
+        divisor = f"online.mini_batches = {online['mini_batches']}"
+        return f"TRL cuts a step into equal parts, and {samples} samples do not divide by {divisor}"
     return None
 
 
 def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
-    """What TRL does otherwise than the engine in a row that ``refuse`` lets through, one line each, for the report's deviations."""
+    """The ways in which TRL differs from the engine in a row that ``refuse`` lets through, one line each, for the
+    report's deviations.
+    """
     training, online = config["training"], config.get("online") or {}
     notes = ["trained by TRL's trainer, the order of the data that of its sampler"]
     if training.get("warmup"):
@@ -77,7 +83,8 @@ def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
             notes.append("advantage: ignored")
         if config["objective"]["name"] == "dpo":
             notes.append(
-                "training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of unequal size"
+                "training.batch_size: what is left of an epoch is a mean of means over micro-batches that may be of "
+                "unequal size"
             )
         return tuple(notes)
     notes.append("completions are drawn by transformers' generate, all of a step at once; sampling.batch_rows: ignored")

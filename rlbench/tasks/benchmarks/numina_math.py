@@ -1,6 +1,7 @@
 """NuminaMath-CoT (Li et al. 2024): 859,494 problems with worked solutions, to train on.
 
-The DFT paper trains on the solutions of the first 100,000 rows, proofs without a boxed answer included: the split ``demonstrations``.
+The DFT paper trains on the solutions of the first 100,000 rows, proofs without a boxed answer included: the split
+``demonstrations``.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def not_mastered(batch: TokenBatch, *, at_most: float = 0.9) -> Tensor:
 
 @advantage("ranks")
 def ranks(batch: TokenBatch) -> Tensor:
-    """(samples of the group that are worse - samples that are better) / (K - 1) for K samples: from -1 to 1, and 0 for a group of one.
+    """(samples of the group that are worse - samples that are better) / (K - 1) for K samples: from -1 to 1, and 0 for
+    a group of one.
 
     Only the order of the rewards counts, so that no single one can weigh more than another.
 

@@ -1,0 +1,5 @@
+"""``python -m rlbench.cli``."""
+
+from rlbench.cli.main import main
+
+main()

@@ -1,0 +1,104 @@
+"""The stage that takes somebody's model into the store: a local folder's files, or a pointer at a commit of the hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlbench.models.admission import Options, admit, inspect, refusing
+from rlbench.models.folder import content_digest, first_line, model_files, write_pointer
+from rlbench.models.tokenizer_admission import admit_tokenizer
+from rlbench.models.weights import weight_files, write_stripped
+from rlbench.records import UserError
+
+NOT_FETCHED = ["*.pth", "*.gguf", "*.onnx"]
+PICKLED = "*.bin"
+
+
+def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
+    """Stage function: take a local folder's files into the store (as hard links where the file system can), or point at
+    a hub commit. Nothing is taken that ``admission`` refuses.
+
+    Args:
+        config: ``sha256`` of a local folder's content, or ``source`` and ``revision`` of a hub model; and what the
+            recipe says of it, where it does: ``strip_prefix``, ``trust_remote_code`` (see ``admission.Options``).
+        inputs: none.
+        output: gets the files or the pointer.
+        context: its hints are ``path`` of a local folder, ``name``, by which the user knows it, and the recipe's
+            ``table``.
+
+    Raises:
+        UserError: the folder's content is not what it was when the run was planned, is refused, or the hub has no such
+            model or cannot be reached.
+    """
+    options = Options(
+        config.get("strip_prefix"), config.get("trust_remote_code", False), context.unhashed.get("table", "model")
+    )
+    if "sha256" in config:
+        folder = Path(context.unhashed["path"])
+        name = context.unhashed.get("name", str(folder))
+        _take(folder, name, options, output)
+        if content_digest(folder if options.strip_prefix else output) != config["sha256"]:
+            raise UserError(f"model {name!r} was changed since this run was planned; run it again")
+        write_pointer(output, trust_remote_code=options.trust_remote_code)
+        _check(output, output, name, options, context)
+        return
+    name, snapshot = config["source"], _fetch(config["source"], config["revision"])
+    if options.strip_prefix:
+        _take(snapshot, name, options, output)
+        write_pointer(output, trust_remote_code=options.trust_remote_code)
+        _check(output, output, name, options, context)
+    else:
+        write_pointer(output, source=name, revision=snapshot.name, trust_remote_code=options.trust_remote_code)
+        _check(output, snapshot, name, options, context)
+
+
+def _check(model: Path, files: Path, name: str, options: Options, context: Any) -> None:
+    """Refuse a model folder whose files lie in ``files``, before anything is computed with it, by its own name."""
+    admit(files, name, Options(None, options.trust_remote_code, options.table))
+    with refusing(name, model):
+        notes = admit_tokenizer(model, name)
+    for text in notes:
+        context.note(text)
+
+
+def _take(folder: Path, name: str, options: Options, output: Path) -> None:
+    """Put a folder's files into ``output``, its tensors' names without the prefix that the recipe takes away."""
+    inspect(folder, name, options)
+    files = model_files(folder)
+    if options.strip_prefix:
+        with refusing(name, folder):
+            weights = weight_files(folder)
+            write_stripped(weights, options.strip_prefix, output)
+        files = [file for file in files if file not in weights.files and file != weights.index]
+    _link(files, output)
+
+
+def _link(files: Iterable[Path], output: Path) -> None:
+    for file in files:
+        try:
+            os.link(file.resolve(), output / file.name)
+        except OSError:
+            shutil.copyfile(file, output / file.name)
+
+
+def _fetch(source: str, revision: str | None) -> Path:
+    """Fetch a hub model into the hub's cache; returns the commit's folder there. Pickled weights only where there are
+    no others.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(source, revision=revision, ignore_patterns=[PICKLED, *NOT_FETCHED]))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(source, revision=folder.name, ignore_patterns=NOT_FETCHED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = first_line(error)
+        raise UserError(
+            f"model {source!r} cannot be fetched from the hub ({reason}); a local folder can be given instead"
+        ) from None
+    return folder

@@ -1,0 +1,1 @@
+"""Running: a plan is carried out, and its run folder is written."""
