@@ -208,6 +208,51 @@ def wrong_sizes(folder: Path) -> None:
     (folder / SAFETENSORS).write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
 
 
+def overlapping(folder: Path) -> None:
+    """A header in which one tensor has the bytes of another, and nobody those that it had."""
+    content = (folder / SAFETENSORS).read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    one, other = "model.layers.0.input_layernorm.weight", "model.layers.1.input_layernorm.weight"
+    header[one]["data_offsets"] = header[other]["data_offsets"]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (folder / SAFETENSORS).write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def inside_a_folder(folder: Path) -> None:
+    (folder / "checkpoint-3").mkdir()
+    for path in list(folder.iterdir()):
+        if path.is_file():
+            path.rename(folder / "checkpoint-3" / path.name)
+
+
+def not_finite_in(suffix: str) -> Change:
+    def change(folder: Path) -> None:
+        changed(PLACES[2], partial(_put, float("nan"), torch.float32))(folder)
+        shard(folder, 2, suffix)
+
+    return change
+
+
+def old_pickle(folder: Path) -> None:
+    weights = weights_of(folder)
+    (folder / SAFETENSORS).unlink()
+    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+
+def own_tokenizer(folder: Path) -> None:
+    marker = folder.parent / "CODE_RAN"
+    (folder / "tokenization.py").write_text(
+        f"open({str(marker)!r}, 'w').write('x')\nfrom transformers import PreTrainedTokenizer\n\n\n"
+        "class Mine(PreTrainedTokenizer):\n    pass\n"
+    )
+    (folder / "tokenizer.json").unlink()
+    edit(
+        folder, "tokenizer_config.json", tokenizer_class="Mine", auto_map={"AutoTokenizer": ["tokenization.Mine", None]}
+    )
+
+
 def only(name: str, content: bytes = b"x" * 64) -> Change:
     def change(folder: Path) -> None:
         (folder / SAFETENSORS).unlink()
@@ -266,7 +311,7 @@ def own_code(folder: Path, model_type: str | None = "mine") -> None:
     )
 
 
-def other_model(name: str, save: bool = True, **options: Any) -> Change:
+def other_model(name: str, **options: Any) -> Change:
     """Somebody else's architecture, small and random, under the same tokenizer."""
 
     def change(folder: Path) -> None:
@@ -304,6 +349,19 @@ def _put(value: float, dtype: torch.dtype, tensor: Tensor) -> Tensor:
     return tensor
 
 
+MIXTURE = other_model("MixtralForCausalLM", num_local_experts=4, num_key_value_heads=2)
+
+
+def mixture(change: Change) -> Change:
+    """A mixture of experts, whose tensors transformers puts together as it loads them, with a change."""
+
+    def both(folder: Path) -> None:
+        MIXTURE(folder)
+        change(folder)
+
+    return both
+
+
 def _families() -> dict[str, dict[str, Kind]]:
     untied = {"tie_word_embeddings": False}
     found: dict[str, dict[str, Kind]] = {}
@@ -337,7 +395,7 @@ def _families() -> dict[str, dict[str, Kind]]:
         "width": Kind(says_in("config.json", intermediate_size=64), ("64",)),
     }
     found["other_model"] = {
-        "reward": Kind(with_tensor("score.weight", 1, 32), ("score.weight",)),
+        "reward": Kind(with_tensor("score.weight", 1, 32), ("score.weight", "reward")),
         "value_head": Kind(with_tensor("v_head.summary.weight", 1, 32), ("v_head",)),
         "classifier": Kind(says_in("config.json", architectures=["LlamaForSequenceClassification"]), ("Llama",)),
         "classifier_saved": Kind(other_model("LlamaForSequenceClassification"), ("LlamaForSequenceClassification",)),
@@ -350,6 +408,12 @@ def _families() -> dict[str, dict[str, Kind]]:
         "adapter": Kind(adapter, ("somebody/base", "adapter")),
         "adapter_beside": Kind(says_in("adapter_config.json", base_model_name_or_path="b"), ("adapter",)),
     }
+    found["mixture"] = {
+        "expert_missing": Kind(mixture(without("experts.1.w1")), ("MixtralForCausalLM", "missing")),
+        "prefix": Kind(mixture(prefixed("module.")), ('strip_prefix = "module."',)),
+        "other_prefix": Kind(mixture(prefixed("actor.")), ('strip_prefix = "actor."',)),
+        "expert_too_much": Kind(mixture(with_tensor("model.layers.1.mlp.gate.weight", 4, 32)), ("layers.1",)),
+    }
     found["tied"] = {
         "distinct_head": Kind(with_tensor("lm_head.weight", 110, 32), ("lm_head.weight", "tie_word_embeddings")),
     }
@@ -361,6 +425,10 @@ def _families() -> dict[str, dict[str, Kind]]:
             (-float("inf"), torch.bfloat16, PLACES[2]),
             (float("nan"), torch.float16, PLACES[1]),
         ]
+    }
+    found["not_finite"] |= {
+        f"in {suffix} shards": Kind(not_finite_in(suffix), ("model.norm.weight", "NaN"))
+        for suffix in ("safetensors", "bin")
     }
     found["type"] = {
         "int8": Kind(changed(PLACES[1], lambda t: (t * 10).to(torch.int8)), ("I8", "quantization_config")),
@@ -392,6 +460,8 @@ def _families() -> dict[str, dict[str, Kind]]:
         "empty": Kind(replaced(SAFETENSORS, b""), ("cut off",)),
         "html": Kind(replaced(SAFETENSORS, b"<!DOCTYPE html><html>404" + b"." * 500), ("no safetensors",)),
         "longer": Kind(longer, ("longer",)),
+        "overlapping": Kind(overlapping, (SAFETENSORS, "cannot be read")),
+        "inside_a_folder": Kind(inside_a_folder, ("no config.json", "'checkpoint-3'")),
         "wrong_sizes": Kind(wrong_sizes, ("model.norm.weight",)),
         "training_args": Kind(only("training_args.bin"), ("no weights", "training_args.bin")),
         "gguf": Kind(only("model-Q4_K_M.gguf"), ("GGUF",)),
@@ -415,10 +485,11 @@ def _families() -> dict[str, dict[str, Kind]]:
         "a_list": Kind(replaced("config.json", b"[]"), ("config.json",)),
         "no_type": Kind(says_in("config.json", model_type=None), ("config.json",)),
         "unknown_type": Kind(says_in("config.json", model_type="llamma"), ("llamma",)),
-        "heads": Kind(says_in("config.json", num_attention_heads="four"), ("config.json",)),
+        "heads": Kind(says_in("config.json", num_attention_heads="four"), ("config.json", "four")),
         "generation_no_json": Kind(replaced("generation_config.json", b"{"), ("generation_config.json",)),
         "generation_wrong": Kind(says_in("generation_config.json", max_new_tokens=-1), ("generation_config.json",)),
         "named_weights": Kind(says_in("config.json", transformers_weights="mine.safetensors"), ("mine.safetensors",)),
+        "own_tokenizer": Kind(own_tokenizer, ("tokenizer", "trust_remote_code = true")),
         "own_code": Kind(own_code, ("configuration.Mine", "trust_remote_code = true")),
     }
     return found
@@ -484,7 +555,7 @@ UNUSUAL = {
     "untied": Kind(lambda folder: None, shape={"tie_word_embeddings": False}),
     "sharded": Kind(lambda folder: shard(folder, 3) and None),
     "pickled": Kind(pickled(dict)),
-    "pickled_old": Kind(pickled(dict)),
+    "pickled_old": Kind(old_pickle),
     "pickled_shards": Kind(lambda folder: shard(folder, 2, "bin") and None),
     "bfloat16": Kind(of_type(torch.bfloat16)),
     "float16": Kind(of_type(torch.float16)),

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, prefixed, weights_of
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from tiny_model import Context, write_model
 
 from rlbench import models
+from rlbench.cli.main import cli
 from rlbench.models.admission import Options, inspect
 from rlbench.models.link import link
 from rlbench.models.values import is_finite
@@ -190,6 +192,29 @@ def test_code_runs_where_the_recipe_says_so_and_the_report_shows_it(good: Path, 
     assert found.exit_code == 0 and (tmp_path / "CODE_RAN").exists()
     assert "trust_remote_code" in (tmp_path / "run" / "report.md").read_text()
     assert found.manifest["recipe"]["model"]["trust_remote_code"] is True
+
+
+def test_the_command_asks_nobody_whether_code_may_run(good: Path, tmp_path: Path) -> None:
+    model = make(BROKEN["config-own_code"], tmp_path / "theirs")
+    line = ["run", str(recipe_of(model, good, tmp_path)), "--executor", "local"]
+    line += ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(cli, line, input="yes\n" * 20, standalone_mode=False)
+    assert isinstance(done.exception, UserError) and "trust_remote_code = true" in str(done.exception)
+    assert not (tmp_path / "CODE_RAN").exists() and not (tmp_path / "run").exists()
+
+
+def test_evaluate_has_both_keys_as_options(good: Path, tmp_path: Path) -> None:
+    models_ = {
+        "--strip-prefix=_orig_mod.": make(Kind(prefixed("_orig_mod.")), tmp_path / "wrapped"),
+        "--trust-remote-code": make(BROKEN["config-own_code"], tmp_path / "own"),
+    }
+    for option, model in models_.items():
+        line = ["evaluate", str(model), "--benchmarks", str(good.parent / "problems.jsonl"), "--template", "bare"]
+        line += ["--samples", "1", "--max-new-tokens", "4", "--executor", "local", "--engine", "transformers"]
+        line += ["--store", str(tmp_path / "store"), "--out", str(tmp_path / model.name / "run")]
+        assert isinstance(CliRunner().invoke(cli, line, standalone_mode=False).exception, UserError)
+        result = CliRunner().invoke(cli, [*line, option], standalone_mode=False)
+        assert result.exception is None and result.return_value == 0, result.output
 
 
 def test_what_a_recipe_does_not_say_is_not_in_a_fingerprint(good: Path, tmp_path: Path) -> None:

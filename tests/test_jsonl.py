@@ -217,8 +217,9 @@ def test_a_command_with_one_backslash_is_refused_with_its_right_spelling(command
 def test_a_backslash_that_json_does_not_know_is_refused_with_the_right_spelling(letter: str, tmp_path: Path) -> None:
     path = tmp_path / "outputs.jsonl"
     path.write_text(f'{{"id": "a", "gold": "\\{letter}zz", "output": ""}}\n')
-    with pytest.raises(UserError, match=r"line 1: not JSON: .*a backslash is written twice"):
+    with pytest.raises(UserError, match=r"line 1: not JSON: .*a backslash is written twice") as caught:
         list(read_cases(path))
+    assert str(caught.value).endswith(f"\\\\{letter}{'zz' * letter.isalpha()}".rstrip())
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,13 @@ def test_chat_takes_a_tokenizer_with_a_chat_template(tmp_path: Path) -> None:
     assert plan(source, *others, "evaluation.template=chat").warnings == ()
 
 
+def test_prompts_that_no_row_needs_are_not_told_of() -> None:
+    recipe = load_recipe(RECIPE, ["data.template=few-shot", "rollouts.template=qwen-bare"], only=["sft"])
+    assert [text.split(":")[0] for text in build(recipe).warnings] == ["`data.template`"]
+    recipe = load_recipe(RECIPE, ["data.template=few-shot", "rollouts.template=qwen-bare"], only=["base"])
+    assert build(recipe).warnings == ()
+
+
 def test_plan_and_show_tell_of_markers_and_show_the_prompts(tmp_path: Path) -> None:
     own = "Q: {problem}\nA:"
     planned = plan(model(tmp_path), f"evaluation.template={toml(own)}", "data.template=qwen-bare")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from broken_models import UNUSUAL, Kind, edit, make, pickled
+from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled, weights_of, write
 from test_admission import admitted
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
 from tokenizers.pre_tokenizers import ByteLevel, Whitespace
+from training_tables import offline_config
 from transformers import PreTrainedTokenizerFast
 
 from rlbench import models
-from rlbench.models.saving import TEXTS, NotFaithful, save_model
+from rlbench.models.saving import NotFaithful, save_model
+from rlbench.models.tokenizer_admission import TEXTS
 from rlbench.planning.build import build
 from rlbench.recipe import load_recipe
 from rlbench.training import offline
@@ -161,6 +164,36 @@ def test_whatever_is_admitted_can_be_trained_and_saved_and_is_then_the_same_but_
         torch.testing.assert_close(weights[1][name], value * 1.5**2)
 
 
+ARCHITECTURES = {
+    "GPT2LMHeadModel": {},
+    "OPTForCausalLM": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "GPTNeoXForCausalLM": {},
+    "Qwen3ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
+    "Gemma2ForCausalLM": {"head_dim": 16, "num_key_value_heads": 2},
+    "MixtralForCausalLM": {"num_local_experts": 4, "num_key_value_heads": 2},
+    "Qwen2MoeForCausalLM": {"num_experts": 4, "moe_intermediate_size": 16, "num_key_value_heads": 2},
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_models_whose_tensors_have_other_names_in_files_are_admitted_and_saved(name: str, tmp_path: Path) -> None:
+    model = make(Kind(other_model(name, **ARCHITECTURES[name])), tmp_path / "theirs")
+    output = saved(admitted(model, tmp_path / "base"), tmp_path / "saved")
+    for key, value in models.load_model(model).named_parameters():
+        torch.testing.assert_close(dict(models.load_model(output).named_parameters())[key], value * 1.5)
+
+
+@pytest.mark.parametrize("name", ["GPT2LMHeadModel", "GPTJForCausalLM", "GPTNeoXForCausalLM"])
+def test_buffers_that_older_versions_saved_are_left_aside(name: str, tmp_path: Path) -> None:
+    model = make(Kind(other_model(name, rotary_dim=8)), tmp_path / "theirs")
+    weights, expected = weights_of(model), models.load_model(model).state_dict()
+    (bias,) = {key.rsplit(".", 2)[0] for key in weights if re.search(r"\.(c_attn|q_proj|query_key_value)\.weight", key)}
+    mask = {f"{bias}.bias": torch.ones(1, 1, 64, 64).tril().bool(), f"{bias}.masked_bias": torch.tensor(-float("inf"))}
+    write(model, {**weights, **mask})
+    found = models.load_model(admitted(model, tmp_path / "base")).state_dict()
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_type_and_ties_survive(dtype: str, tied: bool, tmp_path: Path) -> None:
@@ -184,12 +217,10 @@ def test_training_saves_a_row_on_a_base_with_what_saving_refuses(tmp_path: Path)
     base = write_model(tmp_path / "base")
     edit(base, "generation_config.json", do_sample=False, temperature=0.6)
     edit(base, "config.json", trained_by="somebody")
-    from test_versions import training
-
     data = write_sequences(tmp_path / "data", sequences(8))
     (tmp_path / "out").mkdir()
     inputs = {"model": base, "sequences": data}
-    offline.train(training("dft"), inputs, tmp_path / "out", Context(tmp_path / "scratch"))
+    offline.train(offline_config("dft"), inputs, tmp_path / "out", Context(tmp_path / "scratch"))
     assert json.loads((tmp_path / "out" / "config.json").read_text())["trained_by"] == "somebody"
     models.load_model(tmp_path / "out")
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import html
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,7 +22,9 @@ from tokenizers import Tokenizer
 from rlbench.models import content_digest, encode_prompts, encode_solutions, load_tokenizer, template_text
 from rlbench.models.link import link
 from rlbench.models.tokenizer_admission import TEXTS, admit_tokenizer
+from rlbench.recipe import recipe_of_model
 from rlbench.records import Problem, UserError
+from rlbench.running.runner import run
 
 
 @cache
@@ -198,9 +204,48 @@ def test_a_config_that_does_not_agree_with_the_tokenizer_is_told(config: dict, t
 
 
 @pytest.mark.parametrize("ends", [9999, [1, 9999]])
-def test_an_end_of_text_of_the_config_that_the_tokenizer_lacks_is_refused(ends: object, tmp_path: Path) -> None:
-    folder = write_tokenizer(tmp_path, core("byte_level"), config={"eos_token_id": ends})
-    assert "`eos_token_id` of its config.json is 9999" in refusal(folder)
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_an_end_of_text_of_the_config_that_the_tokenizer_lacks_is_refused(
+    file: str, ends: object, tmp_path: Path
+) -> None:
+    folder = write_tokenizer(tmp_path, core("byte_level"))
+    (folder / "generation_config.json").write_text("{}")
+    edit_json(folder / file, lambda data: data.update(eos_token_id=ends))
+    assert f"`eos_token_id` of its {file} is 9999" in refusal(folder)
+
+
+def test_a_tokenizer_json_that_pads_and_cuts_is_read_without(tmp_path: Path) -> None:
+    whole = Tokenizer.from_str(core("byte_level").to_str())
+    whole.enable_padding(length=64, pad_token="<|pad|>", pad_id=whole.token_to_id("<|pad|>"))
+    whole.enable_truncation(8)
+    folder = write_tokenizer(tmp_path, whole)
+    assert admit_tokenizer(folder, "mine") == []
+    problems = [Problem("a", "1", "1"), Problem("b", "the answer is nine <|end|> " * 9, "1")]
+    tokenizer = load_tokenizer(folder)
+    assert [tokenizer.decode(ids) for ids in encode_prompts(tokenizer, "{problem}", problems)] == [
+        problem.problem for problem in problems
+    ]
+
+
+@pytest.mark.slow
+def test_a_hub_model_is_read_as_a_folder_is(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / ("a" * 40)
+    write_tokenizer(snapshot, core("byte_level"), "LlamaTokenizerFast")
+    pointer = tmp_path / "pointer"
+    pointer.mkdir()
+    write_json(pointer / "model.json", {"source": "owner/name", "revision": "a" * 40})
+    code = (
+        "import sys; from pathlib import Path; from rlbench.models import load_tokenizer, read_vocabulary\n"
+        "from rlbench.models.tokenizer_admission import admit_tokenizer\n"
+        "folder = Path(sys.argv[1]); print(*admit_tokenizer(folder, 'owner/name'))\n"
+        "tokenizer = load_tokenizer(folder)\n"
+        "print(tokenizer.decode(tokenizer('two  spaces').input_ids), len(read_vocabulary('owner/name', 'a' * 40)))\n"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code, str(pointer)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert "makes a LlamaTokenizer" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == f"two  spaces {core('byte_level').get_vocab_size()}"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +296,25 @@ def test_the_link_admits_by_the_folders_own_name_and_tells_what_it_found(tmp_pat
     assert any("makes a Qwen2Tokenizer" in note for note in linked(tmp_path / "whole", core("words")).notes)
     with pytest.raises(UserError, match="model 'mine': its tokenizer"):
         linked(tmp_path / "damaged", without(core("words"), "decoder"))
+
+
+def test_a_run_tells_in_its_report_what_is_known_of_tokenizer_and_prompts(tmp_path: Path) -> None:
+    model = write_tokenizer(write_model(tmp_path / "m"), core("words"), "Qwen2Tokenizer")
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(json.dumps({"id": "a", "problem": "What is one plus one?", "answer": "2"}) + "\n")
+    options = {"max_new_tokens": 4, "samples": 1, "template": "<|im_start|>{problem}", "engine": "transformers"}
+    recipe = recipe_of_model(str(model), [str(problems)], device="cpu", **options)
+    warned: list[str] = []
+    for number in range(2):  # the second finds all in the store, and tells the same
+        with pytest.warns(UserWarning) as caught:
+            results = run(recipe, out=tmp_path / f"out{number}", store=tmp_path / "store", executor="local")
+        warned += [str(warning.message) for warning in caught]
+        text = html.unescape((tmp_path / f"out{number}" / "report.md").read_text()).replace("\\", "")
+        assert "makes a Qwen2Tokenizer of it" in text
+        assert "1 of 1 prompts hold text that the tokenizer does not know" in text
+        assert "writes <|im_start|>, which the tokenizer" in text
+        assert len(results.manifest["notes"]) == 4, results.manifest["notes"]
+    assert any("writes <|im_start|>" in text for text in warned)
 
 
 # Special tokens and text ----------------------------------------------------------------------------------------------

@@ -53,12 +53,30 @@ _LOCAL = {  # of a Ray that is started here
 # than the driver's, made anew each time. Our workers run the driver's Python.
 _NO_UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
+_PATH = "import ast, sys; sys.path[:] = ast.literal_eval(sys.argv[1])\n"
+# Looks every two seconds what there is below Ray's own processes, since those end before it can look at the end.
+_REAPER = """
+import psutil, select
+found = {psutil.Process(int(pid)) for pid in sys.argv[2:] if psutil.pid_exists(int(pid))}
+driver_lives = True
+while driver_lives:
+    for process in [process for process in found if process.is_running()]:
+        try:
+            found.update(process.children(recursive=True))
+        except psutil.Error:
+            pass
+    found = {process for process in found if process.is_running()}
+    driver_lives = not select.select([sys.stdin], [], [], 2.0)[0]  # until it is closed
+for process in found:
+    try:
+        process.kill()
+    except psutil.Error:
+        pass
+"""
 _PROBE = """
-import os, sys
-sys.path[:] = sys.argv[3:]
-import ray
+import os, ray
 try:
-    ray.init(address=sys.argv[1], namespace=sys.argv[2], log_to_driver=False, logging_level="ERROR")
+    ray.init(address=sys.argv[2], namespace=sys.argv[3], log_to_driver=False, logging_level="ERROR")
 except BaseException as error:
     print(f"{type(error).__name__}: {error}", flush=True)
     os._exit(1)
@@ -82,12 +100,14 @@ def session(address: str | None, workers: int | None) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    with _signal_handlers_kept():
-        _join(ray, address) if address is not None else _start(ray, workers)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        with _signal_handlers_kept():
+            if address is not None:
+                _join(ray, address)
+            else:
+                stack.enter_context(_reaped(_start(ray, workers)))
         yield ray
-    finally:
-        ray.shutdown()
 
 
 def _import() -> ModuleType:
@@ -112,7 +132,8 @@ def _signal_handlers_kept() -> Iterator[None]:
 # -- starting
 
 
-def _start(ray: ModuleType, workers: int | None) -> None:
+def _start(ray: ModuleType, workers: int | None) -> set[psutil.Process]:
+    """Start Ray; returns those of its processes that have the others below them."""
     _check_folder(ray_folder())
     _check_network()
     options: dict[str, Any] = {"num_cpus": max(workers or 0, usable_cores())}
@@ -138,6 +159,7 @@ def _start(ray: ModuleType, workers: int | None) -> None:
     except BaseException:  # interrupted
         _end(set(psutil.Process().children()) - before)
         raise
+    return set(psutil.Process().children()) - before
 
 
 def _common(ray: ModuleType) -> dict[str, Any]:
@@ -151,6 +173,26 @@ def _common(ray: ModuleType) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _reaped(processes: set[psutil.Process]) -> Iterator[None]:
+    """Let these processes, and those below them, not outlive this one, which may be killed at any moment.
+
+    Ray's own agents would notice that after a minute.
+    """
+    reaper = subprocess.Popen(
+        _program(_REAPER, *(str(process.pid) for process in processes)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what a terminal sends to all of a command's processes must not end it first
+    )
+    try:
+        yield
+    finally:
+        reaper.terminate()
+        reaper.communicate()
+
+
 def _end(processes: set[psutil.Process]) -> None:
     """Kill processes and what they have started."""
     for process in processes:
@@ -159,6 +201,11 @@ def _end(processes: set[psutil.Process]) -> None:
             for one in (process, *below):
                 with contextlib.suppress(psutil.Error):
                     one.kill()
+
+
+def _program(code: str, *arguments: str) -> list[str]:
+    """The command line of a Python program that imports what this process does, whatever the current folder is."""
+    return [sys.executable, "-P", "-c", _PATH + code, repr(sys.path), *arguments]
 
 
 def ray_folder() -> Path:
@@ -237,7 +284,7 @@ def _join(ray: ModuleType, address: str) -> None:
     options = _common(ray)
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, address, options["namespace"], *sys.path],
+            _program(_PROBE, address, options["namespace"]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

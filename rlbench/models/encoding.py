@@ -27,8 +27,15 @@ CHAT = "{chat}"
 # Some templates of chat put today's date in; this one makes the same prompts every day, and is what they fall back on.
 _CHAT_DATE = "26 Jul 2024"
 
-# Added tokens that are no special ones in name are still markers if they look so (<think>); runs of spaces are text.
+_CHUNK = 512  # so many texts are encoded at once: where each token stands takes much more memory than the token
+
+# Added tokens that are no special ones in name are still markers if they look so (<think>). Runs of spaces are text,
+# and so are the tags of HTML that Gemma's vocabulary has.
 _MARKER = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_HTML = re.compile(
+    r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|i|img|li|ol|p|pre|s|span|strong|sub|sup|table|tbody|td|tfoot|th|"
+    r"thead|tr|u|ul)>"
+)
 
 
 def encode_prompts(
@@ -120,14 +127,17 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], texts: Se
         return []
     if not tokenizer.is_fast:
         return [_encode_apart(tokenizer, pieces, text) for text in texts]
-    whole = [text.join(pieces) for text in texts]
-    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-    found, markers = list(encoded["input_ids"]), _markers(tokenizer)
-    for place, (text, row) in enumerate(zip(texts, found, strict=True)):
-        spans = [span for number, span in zip(row, encoded["offset_mapping"][place], strict=True) if number in markers]
-        spelt = tokenizer.unk_token is not None and tokenizer.unk_token in text
-        if spelt or any(_is_inserted(whole[place], pieces, len(text), span) for span in spans):
-            found[place] = _encode_as_text(tokenizer, markers, pieces, text)
+    found, markers = [], _markers(tokenizer)
+    for start in range(0, len(texts), _CHUNK):
+        chunk = texts[start : start + _CHUNK]
+        whole = [text.join(pieces) for text in chunk]
+        encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        rows = zip(chunk, whole, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for text, joined, ids, offsets in rows:
+            spans = [span for number, span in zip(ids, offsets, strict=True) if number in markers]
+            spelt = tokenizer.unk_token is not None and tokenizer.unk_token in text
+            as_text = spelt or any(_is_inserted(joined, pieces, len(text), span) for span in spans)
+            found.append(_encode_as_text(tokenizer, markers, pieces, text) if as_text else list(ids))
     return found
 
 
@@ -150,7 +160,7 @@ def _markers(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     return {
         number: token.content
         for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special or _MARKER.fullmatch(token.content)
+        if token.special or (_MARKER.fullmatch(token.content) and not _HTML.fullmatch(token.content))
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlbench.models.folder import files_of, first_line, trusts_code, write_pointer
 from rlbench.models.loading import load_model, quiet
+from rlbench.models.tokenizer_admission import TEXTS
 from rlbench.models.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ ROUNDING, COARSE_ROUNDING = 1e-4, 0.05
 """Of the spread of logits, in the mean. The model in memory was cast with buffers, such as those of rotary embeddings,
 that a loaded one makes itself in float32.
 """
-TEXTS = ("What is 12 + 7?", "  x = 3.5\n\ty\\frac{1}{2}", "Ärger, 数学 und 🙂", "1234567890", "<|im_start|>user\n")
 
 
 class NotFaithful(RuntimeError):

@@ -7,6 +7,7 @@ or returns a note, in ``_CHECKS``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import unicodedata
@@ -260,8 +261,8 @@ def _check_embeddings(case: _Case) -> str | None:
     """Refuse a vocabulary that is larger than the model's, and added tokens beyond it. Where the ids of as many words
     have holes (lines of a vocab.txt that stand there twice), a run may never meet the words beyond.
     """
-    rows = case.config.get("vocab_size")
-    if not isinstance(rows, int):
+    rows = _embeddings(case)
+    if rows is None:
         return None
     beyond = sorted((number, token) for token, number in case.vocabulary.items() if number >= rows)
     if not beyond:
@@ -275,6 +276,18 @@ def _check_embeddings(case: _Case) -> str | None:
     return f"the tokenizer has {text}; a text that holds one cannot be computed"
 
 
+def _embeddings(case: _Case) -> int | None:
+    """How many tokens the model has embeddings for: as config.json says, else as its type has it by default."""
+    from transformers import AutoConfig
+
+    rows = case.config.get("vocab_size")
+    if rows is None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            config = AutoConfig.from_pretrained(case.source, revision=case.revision, trust_remote_code=case.own_code)
+            rows = config.get_text_config().vocab_size
+    return rows if isinstance(rows, int) else None
+
+
 def _check_agreement(case: _Case) -> None:
     """What was loaded reads as the library reads tokenizer.json, special tokens in a text included."""
     if not case.json:
@@ -282,6 +295,8 @@ def _check_agreement(case: _Case) -> None:
     from tokenizers import Tokenizer
 
     core = Tokenizer.from_file(str(case.file("tokenizer.json")))
+    core.no_truncation()
+    core.no_padding()
     added = [token["content"] for token in case.json.get("added_tokens", ())]
     for text in (*TEXTS, *(f"the answer {token} is" for token in added)):
         if core.encode(text, add_special_tokens=False).ids != case.reading.ids(text):
@@ -375,14 +390,15 @@ def _check_splitting(case: _Case) -> None:
 
 
 def _check_special(case: _Case) -> str | None:
-    """Refuse an end of text in config.json that the tokenizer does not have; say what else does not agree."""
+    """Refuse an end of text in the configurations that the tokenizer does not have; say what else does not agree."""
     ids = {kind: case.config.get(f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    ends = [number for number in _numbers(ids["eos"]) if not 0 <= number < len(case.tokenizer)]
-    if ends:
-        raise case.refusal(
-            f"`eos_token_id` of its config.json is {ends[0]}, which its tokenizer of {len(case.tokenizer)} tokens does "
-            f"not have"
-        )
+    generation = read_json(case.source, case.revision, "generation_config.json").get("eos_token_id")
+    for file, numbers in (("config.json", ids["eos"]), ("generation_config.json", generation)):
+        if ends := [number for number in _numbers(numbers) if not 0 <= number < len(case.tokenizer)]:
+            raise case.refusal(
+                f"`eos_token_id` of its {file} is {ends[0]}, which its tokenizer of {len(case.tokenizer)} tokens does "
+                f"not have"
+            )
     said = []
     for kind, number in ids.items():
         mine = getattr(case.tokenizer, f"{kind}_token_id")

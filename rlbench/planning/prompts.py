@@ -12,14 +12,14 @@ from rlbench import models
 from rlbench.recipe import BASE, MINIATURE, Recipe
 from rlbench.records import UserError
 from rlbench.tasks.arithmetic_tokenizer import VOCABULARY
-from rlbench.tasks.templates import get_template, label, missing_markers
+from rlbench.tasks.templates import get_template, label, markers
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A template under its ``key`` of the recipe: what it is for, what the recipe calls it, and its text.
 
-    ``model`` and ``revision`` are the model whose tokenizer reads it.
+    ``model`` and ``revision`` are the model whose tokenizer reads it, and ``used`` says whether any row needs it.
     """
 
     key: str
@@ -28,6 +28,7 @@ class Prompt:
     text: str
     model: str
     revision: str | None
+    used: bool
 
     @property
     def shown(self) -> str:
@@ -45,22 +46,27 @@ def prompts(recipe: Recipe) -> list[Prompt]:
     """
     found = []
     texts: dict[str, str] = {}
+    data = [method.data or "" for method in recipe.methods.values() if method.objective is not None]
+    unused = {"training, online sampling": not data, "bank": not any(name.startswith("rollouts.") for name in data)}
     for key, use, value, model, revision in _named(recipe):
         if value not in texts:
             texts[value] = get_template(value, key)
-        prompt = Prompt(key, use, value, texts[value], model, revision)
-        if prompt.text == models.CHAT and _vocabulary(prompt) and not models.chat_template_of(model, revision):
+        prompt = Prompt(key, use, value, texts[value], model, revision, not unused.get(use, False))
+        if prompt.used and _lacks_chat_template(prompt):
             raise UserError(f"`{key}`: the tokenizer of {model!r} has no chat template; name or bring a template")
         found.append(prompt)
     return found
 
 
 def marker_warnings(recipe_prompts: Collection[Prompt]) -> list[str]:
-    """The prompts that write special tokens which the model's tokenizer does not have, a line for each."""
+    """The prompts in use that write special tokens which the model's tokenizer does not have, a line for each."""
+    vocabularies: dict[tuple[str, str | None], Collection[str]] = {}
     found = []
     for prompt in recipe_prompts:
-        vocabulary = _vocabulary(prompt)
-        missing = missing_markers(prompt.shown, vocabulary) if vocabulary else []
+        written, model = markers(prompt.shown) if prompt.used else [], (prompt.model, prompt.revision)
+        if written and model not in vocabularies:
+            vocabularies[model] = VOCABULARY if prompt.model == MINIATURE else models.read_vocabulary(*model)
+        missing = [marker for marker in written if vocabularies[model] and marker not in vocabularies[model]]
         if missing:
             found.append(
                 f"`{prompt.key}`: the template {label(prompt.value)} writes {', '.join(missing)}, which the tokenizer "
@@ -94,6 +100,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, str, str, str | None]]:
         yield (key, "contamination probe", options.contamination.template, *base)
 
 
-def _vocabulary(prompt: Prompt) -> Collection[str]:
-    """The tokens of the model that reads a prompt; empty where they are not known before the run."""
-    return VOCABULARY if prompt.model == MINIATURE else models.read_vocabulary(prompt.model, prompt.revision)
+def _lacks_chat_template(prompt: Prompt) -> bool:
+    """Whether a prompt asks for the chat template of a model whose files are here and hold none."""
+    if prompt.text != models.CHAT or models.chat_template_of(prompt.model, prompt.revision):
+        return False
+    return prompt.model == MINIATURE or models.has_tokenizer_files(prompt.model, prompt.revision)

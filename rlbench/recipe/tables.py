@@ -83,7 +83,10 @@ class DataConfig(Frozen):
     demonstrations: DataSource | None = None
     """Problems with worked solutions, for the methods that imitate."""
     template: str = "qwen-bare"
-    """The prompt that is trained on, and sampled with where `rollouts.template` says nothing else."""
+    """The prompt that is trained on, and sampled with where `rollouts.template` says nothing else.
+
+    As every `template`: a name, a text with `{problem}` in it, a file of one, or `chat` for the tokenizer's own.
+    """
 
 
 class RolloutConfig(Frozen):
@@ -182,7 +185,9 @@ class EvaluationConfig(Frozen):
     samples: Positive = 16
     """Completions a problem, but for greedy decoding, which has one."""
     decodings: tuple[str, ...] = Field(default=("t1.0",), min_length=1)
-    """What every row is evaluated under."""
+    """The decodings of every row. The main one, by which checkpoints are chosen and rows compared, is that at
+    temperature 1, else the first.
+    """
     base_decodings: tuple[str, ...] | None = None
     """What the base is evaluated under beside: the best is what training has to beat."""
     max_new_tokens: Positive = 4096

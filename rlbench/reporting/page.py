@@ -17,7 +17,7 @@ import pandas as pd
 from rlbench.analysis.findings import Findings
 from rlbench.analysis.results import ScoreTable
 from rlbench.analysis.summary import KEYS, SCORE
-from rlbench.recipe import AVERAGE, BASE, GREEDY
+from rlbench.recipe import AVERAGE, BASE, GREEDY, TEST
 from rlbench.reporting import plots, text
 from rlbench.reporting.run import Run
 from rlbench.reporting.table import Table
@@ -60,6 +60,7 @@ def page_of(run: Run, shown: Mapping[str, Table]) -> str:
         family_names=_FAMILY_NAMES,
         decoding=results.main_decoding,
         split=results.split,
+        usual_split=TEST,
         failures=failures(results.rows),
         examples=_examples(results, run.samples, run.problems),
         stages=[{name: stage.get(name) for name in STAGE_FIELDS} for stage in manifest.get("stages", ())],

@@ -203,19 +203,21 @@ def _prepare(folder: Path) -> None:
 
 def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
     """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
-    that has done nothing.
+    that has done nothing. What ended by an error is left out, and tried again with the rest.
     """
     links = [stage for stage in stages if stage.function == LINK]
+    if not links:
+        return {}
 
     def tell(event: Event) -> None:
         if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
             on_event(event)  # a refusal is told once, by the error
 
     results = LocalExecutor().execute(links, store, on_event=tell)
-    for stage in links:
-        if results[stage.fingerprint].bad_input:
-            raise UserError(f"`{stage.name}`: {results[stage.fingerprint].reason}")
-    return results
+    for result in results.values():
+        if result.bad_input:
+            raise UserError(str(result.reason))
+    return {key: result for key, result in results.items() if result.status == "done"}
 
 
 def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEvent | None:

@@ -217,8 +217,9 @@ def expected_rows(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> int
     unknown.
     """
     if "sha256" in source:
-        return len(local.load(Path(unhashed["path"]), limit=source["limit"]))
-    size = get_task(source["task"]).sizes.get(source["split"])
+        size: int | None = local.count(Path(unhashed["path"]), source["sha256"])
+    else:
+        size = get_task(source["task"]).sizes.get(source["split"])
     return size if size is None or source["limit"] is None else min(source["limit"], size)
 
 

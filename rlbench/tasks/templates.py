@@ -10,7 +10,6 @@ template around the bare problem.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from pathlib import Path
 
 from rlbench.models import CHAT
@@ -115,9 +114,9 @@ def label(value: str) -> str:
     return repr(value if len(value) <= 60 else f"{value[:57]}...")
 
 
-def missing_markers(text: str, vocabulary: Collection[str]) -> list[str]:
-    """The special tokens that a template writes and the vocabulary does not have, each once."""
-    return [marker for marker in dict.fromkeys(_MARKER.findall(text)) if marker not in vocabulary]
+def markers(text: str) -> list[str]:
+    """The special tokens that a template writes, each once."""
+    return list(dict.fromkeys(_MARKER.findall(text)))
 
 
 def _read(path: Path, key: str) -> str:
