@@ -65,7 +65,7 @@ class Leaves(Protocol):
 
 
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
-_BASE = re.compile(r"([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_\{?\s*([0-9]+)\s*\}?")
+_BASE = re.compile(r"[-+]?\s*([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
 _LETTERS, _HYPHEN = re.compile("[a-zA-Z]{2}"), re.compile(r"(?<=[a-z]{3})-(?=[a-z])")
@@ -218,7 +218,7 @@ def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         return same_leaf(gold, answer, leaves)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _same_group(gold, answer, leaves)
-    if isinstance(answer, Group) and not answer.brackets and (value := _one_value(answer, leaves)) is not None:
+    if isinstance(answer, Group) and not answer.brackets and (value := one_value(answer, leaves)) is not None:
         return same(gold, value, leaves)
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _same_ratio(gold, answer, leaves)
@@ -295,7 +295,7 @@ def _parts(congruence: Congruence) -> tuple[Node, Node]:
     return congruence.residue, congruence.modulus
 
 
-def _one_value(answer: Group, leaves: Leaves) -> Node | None:
+def one_value(answer: Group, leaves: Leaves) -> Node | None:
     r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are
     several.
     """

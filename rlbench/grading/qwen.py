@@ -21,6 +21,7 @@ from rlbench.grading.compare import (
     Unreadable,
     alone,
     compact,
+    one_value,
     readable,
     same_angle,
     same_approximate,
@@ -115,6 +116,8 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     if _of_other_shapes(gold, answer):
         return False
     gold, answer = alone(gold, answer), alone(answer, gold)
+    if isinstance(gold, Leaf) and isinstance(answer, Group) and (value := one_value(answer, leaves)) is not None:
+        return _same(gold, value, leaves)
     expected, found = _members(gold), _members(answer)
     if expected is not None and found is not None:
         pairs = zip(expected, found, strict=False)
