@@ -19,7 +19,7 @@ from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
 from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
-from rlbench.records import read_problems
+from rlbench.records import UserError, read_problems
 from rlbench.tasks.base import content_digest
 from rlbench.training import trl_support
 
