@@ -5,12 +5,16 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: quickstart test test-slow test-vllm lint readme clean
+.PHONY: quickstart test test-fast test-slow test-vllm lint readme clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/rlbench run quickstart
 
-test: $(VENV)/.installed lint
+# The type checker's half minute passes beside the tests.
+test: $(VENV)/.installed
+	@$(MAKE) --no-print-directory -j2 lint test-fast
+
+test-fast: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/.installed
@@ -31,6 +35,7 @@ readme: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests
 	$(BIN)/ruff format --check rlbench tests
+	$(BIN)/mypy
 
 # A machine without an NVIDIA driver gets torch's CPU build (a fifth of the download): from the configured index if that
 # has it, else from PyTorch's own. With a driver, the default build with CUDA.

@@ -54,6 +54,7 @@ _REMEDIES = {
     "HTML or XML": "it is a page and not the file; download the raw file",
     **dict.fromkeys(("gzip", "bzip2", "xz", "Zstandard", "zip"), "decompress it first"),
 }
+_COMMAND = re.compile(r"[A-Za-z]{1,30}|[!-~]")
 _HEADER = re.compile(rb'"?[A-Za-z_][\w ]*"?(?:[,;\t]"?[A-Za-z_][\w ]*"?)+\s*')
 
 # What other tools call the same thing: for a hint, never for reading.
@@ -237,7 +238,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _hint(error: json.JSONDecodeError, text: str) -> str | None:
     """What would be right, where the error tells."""
     if error.msg.startswith("Invalid \\"):
-        return r"in JSON a backslash is written twice: \\pi"
+        start = text.rfind("\\", 0, error.pos + 1)
+        command = _COMMAND.match(text, start + 1)
+        return rf"in JSON a backslash is written twice: \\{command[0] if command else ''}"
     if "\x00" in text:
         return "the line holds NUL bytes, so the file is damaged or not UTF-8"
     if error.msg.startswith("Invalid control character"):

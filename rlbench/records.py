@@ -1,5 +1,5 @@
-"""What flows between stages: problems, rollouts, training sequences, evaluation samples, and the two ways things go
-wrong.
+"""Records that flow between stages: problems, rollouts, training sequences, evaluation samples; and the two ways things
+go wrong.
 
 Every other module may import this one; it imports none of them. Records are plain frozen dataclasses and travel as
 Parquet (or JSON lines for problems), so that any artifact can be opened with pandas and nothing else.
@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Verdict = Literal["correct", "wrong", "unparsed", "timeout", "error"]
 FinishReason = Literal["stop", "length"]
@@ -111,7 +114,7 @@ class EvalSample:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a model made of a problem of which it saw only the first ``share`` of its words, see
+    """A model's completion of a problem of which it saw only the first ``share`` of its words, see
     ``rlbench.evaluation.contamination``.
 
     ``verbatim`` says whether its completion begins with the rest, ``rouge_l`` is the share of the rest's words in it in
@@ -128,7 +131,7 @@ class Probe:
     verdict: Verdict
 
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
@@ -150,7 +153,14 @@ def read_problems(path: Path, shard: Sequence[int] = (0, 1)) -> list[Problem]:
         return [Problem(**json.loads(line)) for line in lines]
 
 
-def _arrow_schema(kind: type) -> Any:
+def stream_problems(path: Path) -> Iterator[Problem]:
+    """Read what ``write_problems`` wrote, one problem at a time."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield Problem(**json.loads(line))
+
+
+def _arrow_schema(kind: type[DataclassInstance]) -> Any:
     import pyarrow as pa
 
     types = {
@@ -172,13 +182,13 @@ def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [f.name for f in dataclasses.fields(kind)]
     rows = list(records)
     columns = {name: [getattr(row, name) for row in rows] for name in names}
     pq.write_table(pa.table(columns, schema=_arrow_schema(kind)), path, compression="zstd")
 
 
-def join_records(sources: Iterable[Path], path: Path, kind: type) -> int:
+def join_records(sources: Iterable[Path], path: Path, kind: type[DataclassInstance]) -> int:
     """Write the records of several files as one, in order, never holding more than a row group of them; returns how
     many there are.
     """

@@ -3,8 +3,8 @@
     python scripts/report_tables.py           # rewrite README.md and docs/ (make readme)
     python scripts/report_tables.py --check   # exit 1, naming the file, where one differs
 
-A table stands between ``<!-- table NAME -->`` and ``<!-- end of table -->`` in any Markdown file of the documentation;
-NAME is a key of ``TABLES``, where one is added. What is in the reports is never typed by hand.
+A table stands between ``<!-- table NAME -->`` and ``<!-- end of table -->`` in any Markdown file of the documentation,
+with those of its report's notes that hold figures; NAME is a key of ``TABLES``, where one is added.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def table_of(report: str, caption: str) -> Table:
     sections = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     section = next((text for text in sections if text.startswith(caption)), "")
     lines = [line for line in section.splitlines() if line.startswith("|")]
+    others = [line for line in section.splitlines()[1:] if line and not line.startswith("|")]
     if len(lines) < 3:
         raise UserError(f"{path.relative_to(ROOT)} has no table {caption!r}")
     columns, rule, *rows = (cells_of(line) for line in lines)
@@ -47,13 +48,19 @@ def table_of(report: str, caption: str) -> Table:
         columns=columns,
         rows=tuple(rows),
         text=frozenset(i for i, cell in enumerate(rule) if not cell.endswith(":")),
+        notes=tuple(plain_text(line) for line in others),
     )
+
+
+def plain_text(text: str) -> str:
+    """A piece of Markdown that a report has written, without its escapes."""
+    return html.unescape(re.sub(r"\\(.)", r"\1", text)).strip()
 
 
 def cells_of(line: str) -> tuple[str, ...]:
     """A line of a Markdown table as its cells' plain text."""
     cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
-    return tuple(html.unescape(re.sub(r"\\(.)", r"\1", cell)).strip() for cell in cells)
+    return tuple(plain_text(cell) for cell in cells)
 
 
 def without(table: Table, columns: tuple[str, ...]) -> Table:
@@ -69,19 +76,20 @@ def without(table: Table, columns: tuple[str, ...]) -> Table:
 
 def scores() -> Table:
     """The quickstart's scores."""
-    return without(table_of("quickstart", MAIN), BESIDE_THE_SCORE)
+    return replace(without(table_of("quickstart", MAIN), BESIDE_THE_SCORE), notes=())
 
 
 def comparisons() -> Table:
     """The quickstart's comparisons with its reference, which are those that are not with the base."""
     table = table_of("quickstart", COMPARED)
     base, against = table_of("quickstart", MAIN).rows[0][0], table.columns.index("against")
-    return replace(table, rows=tuple(row for row in table.rows if row[against] != base))
+    return replace(table, rows=tuple(row for row in table.rows if row[against] != base), notes=())
 
 
 def control() -> Table:
-    """The quickstart's sharpening control."""
-    return table_of("quickstart", CONTROL)
+    """The quickstart's sharpening control, and what the base's best decoding is."""
+    table = table_of("quickstart", CONTROL)
+    return replace(table, notes=table.notes[:1])
 
 
 def backends() -> Table:
@@ -118,7 +126,7 @@ def rewritten(text: str, path: Path) -> str:
         name = match[2]
         if name not in TABLES:
             raise UserError(f"{path}: table {name!r} is none of {', '.join(TABLES)}{nearest(name, TABLES)}")
-        return f"{match[1]}{markdown(replace(TABLES[name](), notes=()))}{match[4]}"
+        return f"{match[1]}{markdown(TABLES[name]())}{match[4]}"
 
     return BLOCK.sub(block, text)
 

@@ -151,8 +151,9 @@ def test_a_store_without_permission_is_refused_in_one_line(tmp_path: Path) -> No
         os.chmod(sys.argv[1] + "/there/tmp", 0o555)
         if os.getuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
-        making = lambda: Store(sys.argv[1] + "/closed/new")
-        for action in (making, lambda: Store(sys.argv[1] + "/there").folder("ab").__enter__()):
+        closed = lambda: Store(sys.argv[1] + "/closed/new")
+        there = lambda: Store(sys.argv[1] + "/there").folder("ab").__enter__()
+        for action in (closed, there):
             try:
                 action()
             except UserError as error:

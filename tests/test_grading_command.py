@@ -109,7 +109,8 @@ def test_a_file_is_streamed_and_not_held(tmp_path: Path) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from rlbench.grading.files import grade_file\nfrom rlbench.grading.pool import Grader\n"
         "count = sum(grade.verdict == 'correct' for _, grade in grade_file(Path(sys.argv[1]), Grader()))\n"
-        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"  # getrusage's is also the parent's
+        # VmHWM is this process's alone; getrusage's peak is also the parent's.
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(count, peak.split()[1])"
     )
     done = subprocess.run(

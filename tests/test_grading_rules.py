@@ -9,6 +9,8 @@ from fractions import Fraction
 from random import Random
 
 import pytest
+from grading_examples import DIFFERENT as OTHERS
+from grading_examples import SAME as ALIKE
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +183,7 @@ DIFFERENT = {
     "units": r"""
         5 \text{ cm} ~ 5 \text{ m}
         5 \text{ cm} ~ 5 \text{ cm}^2
+        5 ~ 5 \text{ million}
         2RC ~ 2
         3ab ~ 3""",
     "names of values": r"""
@@ -238,7 +241,6 @@ UNREAD = [
     ("5", "()"),
     ("5", r"\frac{1}{"),
     ("5", "?"),
-    ("5", r"5 \text{ million}"),
     ("5", r"5 \text{ or more}"),
     ("5", "[]"),
     ("1,2", "foo, because it is"),
@@ -256,6 +258,16 @@ def test_what_says_the_same_is_correct(gold: str, answer: str) -> None:
 @pytest.mark.parametrize(("gold", "answer"), [pair for rows in DIFFERENT.values() for pair in table(rows)])
 def test_what_says_something_else_is_wrong(gold: str, answer: str) -> None:
     assert verdict(gold, answer) == "wrong"
+
+
+@pytest.mark.parametrize(("gold", "answer"), table(ALIKE))
+def test_an_answer_in_other_words_is_correct(gold: str, answer: str) -> None:
+    assert verdict(gold, answer) == "correct"
+
+
+@pytest.mark.parametrize(("gold", "answer"), table(OTHERS))
+def test_an_answer_that_only_looks_like_it_is_not_correct(gold: str, answer: str) -> None:
+    assert verdict(gold, answer) in ("wrong", "unparsed")
 
 
 @pytest.mark.parametrize(("gold", "answer"), UNREAD)

@@ -1,5 +1,5 @@
-"""The one reader of JSON lines: every line is read to exactly the value meant or refused by file and line, never another
-value and never a traceback.
+"""The one reader of JSON lines: every line is read to exactly the value meant or refused by file and line, never
+another value and never a traceback.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rlbench.tasks.base import describe_source
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "jsonl"
 REFUSED = "refused"  # in place of the value that is meant
 
-# Values: (how JSON spells it, what is meant) ---------------------------------------------------------------------------
+# Values: (how JSON spells it, what is meant) --------------------------------------------------------------------------
 
 
 def spelled(texts: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, Any]]:
@@ -200,7 +200,7 @@ def test_every_line_of_problems_is_read_as_it_is_meant_or_refused_and_written_as
         assert read_problems(Path(folder) / "artifact.jsonl") == values
 
 
-# Kinds of mistakes and what is said of them ----------------------------------------------------------------------------
+# Kinds of mistakes and what is said of them ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,9 @@ def test_a_command_with_one_backslash_is_refused_with_its_right_spelling(command
 def test_a_backslash_that_json_does_not_know_is_refused_with_the_right_spelling(letter: str, tmp_path: Path) -> None:
     path = tmp_path / "outputs.jsonl"
     path.write_text(f'{{"id": "a", "gold": "\\{letter}zz", "output": ""}}\n')
-    with pytest.raises(UserError, match=r"line 1: not JSON: .*a backslash is written twice"):
+    with pytest.raises(UserError, match=r"line 1: not JSON: .*a backslash is written twice") as caught:
         list(read_cases(path))
+    assert str(caught.value).endswith(f"\\\\{letter}{'zz' * letter.isalpha()}".rstrip())
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_a_problem_file_keeps_numbers_as_they_are_written_and_its_description_sa
     assert describe_source(str(path))["reader"] == local.READER
 
 
-# Printing --------------------------------------------------------------------------------------------------------------
+# Printing -------------------------------------------------------------------------------------------------------------
 
 
 @given(st.text(st.characters()), st.none() | st.text(st.characters()))
@@ -334,7 +335,8 @@ ODD = [
 
 def test_odd_outputs_go_through_the_command_line_and_each_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
-    numbers = b'{"id": 0.10, "gold": 0.5, "output": "\\\\boxed{1/2}"}\n{"id": 1e400, "gold": 1e400, "output": "\\\\boxed{10^{400}}"}\n'
+    numbers = b'{"id": 0.10, "gold": 0.5, "output": "\\\\boxed{1/2}"}\n'
+    numbers += b'{"id": 1e400, "gold": 1e400, "output": "\\\\boxed{10^{400}}"}\n'
     numbers += b'{"id": "huge", "gold": ' + b"9" * 5000 + b', "output": "\\\\boxed{' + b"9" * 5000 + b'}"}\n'
     path.write_bytes(b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\r\n" for row in ODD).encode() + numbers)
     names = [*(row["id"] for row in ODD), "0.10", "1e400", "huge"]
@@ -361,6 +363,17 @@ def test_standard_input_and_pipes_are_graded_up_to_the_line_that_is_refused(tmp_
     with Grader() as grader, subprocess.Popen([sys.executable, "-c", f"open({str(fifo)!r}, 'wb').write({given!r})"]):
         kept, message = found(lambda path: grade_file(path, grader), fifo)
     assert [name for name, _ in kept] == ["a", "b"] and f"{fifo}, line 3" in str(message)
+
+
+def test_an_output_whose_box_lost_its_backslash_is_told_of_once_and_graded(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    path.write_text("".join(f'{{"id": {i}, "gold": 5, "output": "so \\boxed{{5}}"}}\n' for i in range(3)))
+    for arguments, content in ((str(path), b""), ("-", path.read_bytes())):
+        done = rlbench("grade", arguments, given=content)
+        assert done.returncode == 0 and done.stdout.count(b"unparsed") == 3
+        assert (
+            done.stderr.count(b"line 1: `output` holds a backspace before 'oxed'") == 1 and b"line 2" not in done.stderr
+        )
 
 
 def test_a_bad_problem_file_ends_the_planning_of_its_recipe_with_file_line_and_key(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ belong.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,13 @@ def test_no_test_imports_another(path: Path) -> None:
     """What two tests share has a module of its own."""
     imported = [name for name in imports(path) if name.split(".")[0].startswith("test_")]
     assert not imported
+
+
+def test_contributing_tells_these_layers() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The house")[1].split("\n## ")[0]
+    told = {
+        f"rlbench.{name}": row
+        for row, line in enumerate(re.findall(r"(?m)^\d\. (.+)$", text), 1)
+        for name in re.findall(r"`([\w.]+)`", line)
+    }
+    assert told == {module: row for module, row in ROWS.items() if row > 0}

@@ -1,4 +1,4 @@
-"""avg@k, pass@k and maj@k against values worked out by hand and by enumeration."""
+"""avg@k, pass@k, maj@k and the list of metrics against values worked out by hand and by enumeration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlbench.analysis.metrics import avg_at_k, maj_at_k, pass_at_k
+from rlbench.analysis.metrics import METRICS, GradedSamples, avg_at_k, maj_at_k, pass_at_k
 
 
 def test_avg_is_the_share_of_correct_samples_of_each_problem():
@@ -70,3 +70,57 @@ def test_the_majority_of_one_sample_is_that_sample():
 def test_answers_and_verdicts_of_different_shape_are_refused():
     with pytest.raises(ValueError, match="same"):
         maj_at_k([["1", "2"]], [[1, 0, 0]])
+
+
+VERDICTS = ["correct", "wrong", "unparsed", "timeout", "error"]
+
+
+def graded(verdicts, answers, reasons, n_tokens) -> GradedSamples:
+    texts = [np.array(values, dtype=object) for values in (verdicts, answers, reasons)]
+    return GradedSamples(*texts, np.array(n_tokens, dtype=np.float64))
+
+
+def test_every_metric_by_hand() -> None:
+    # One seed, two problems, four samples of each.
+    samples = graded(
+        [[["correct", "wrong", "wrong", "unparsed"], ["timeout", "error", "wrong", "wrong"]]],
+        [[["1", "2", "2", None], ["3", "3", "4", None]]],
+        [[["stop", "length", "stop", "length"], ["stop"] * 4]],
+        [[[1, 2, 3, 6], [4, 4, 4, 8]]],
+    )
+    found = {metric.column: metric.of(samples).tolist() for metric in METRICS}
+    assert found == {
+        "pass_at_k": [[1, 0]],
+        "maj_at_k": [[0, 0]],
+        "truncation_rate": [[0.5, 0]],
+        "unparsed_rate": [[0.25, 0]],
+        "ungraded_rate": [[0, 0.5]],
+        "n_tokens": [[3, 5]],
+    }
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
+def test_a_metric_has_a_number_for_each_seed_and_problem_and_a_share_lies_between_0_and_1(data, s, p, k):
+    def cube(values):
+        flat = data.draw(st.lists(values, min_size=s * p * k, max_size=s * p * k))
+        cells = np.empty(s * p * k, dtype=object)
+        cells[:] = flat
+        return cells.reshape(s, p, k)
+
+    answers = cube(st.none() | st.sampled_from("12"))
+    reasons = cube(st.sampled_from(["stop", "length"]))
+    tokens = cube(st.integers(1, 9)).astype(np.float64)
+    samples = GradedSamples(cube(st.sampled_from(VERDICTS)), answers, reasons, tokens)
+    permuted = GradedSamples(*(cube_SPK[..., ::-1] for cube_SPK in (samples.verdict, answers, reasons, tokens)))
+    for metric in METRICS:
+        found = metric.of(samples)
+        assert found.shape == (s, p)
+        assert not metric.percent or ((found >= 0) & (found <= 1)).all()
+        # The order of a problem's samples tells nothing.
+        np.testing.assert_allclose(metric.of(permuted), found)
+
+
+def test_columns_and_notes_of_metrics_are_distinct() -> None:
+    for name in ("column", "heading", "note"):
+        values = [getattr(metric, name) for metric in METRICS]
+        assert len(set(values)) == len(values)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_model import write_model
 
 from rlbench.objectives import registry
 from rlbench.planning.build import build
@@ -43,7 +44,7 @@ def test_each_seed_has_one_base_and_one_bank_for_all_offline_methods() -> None:
 
 
 def test_a_base_that_serves_all_seeds_is_sampled_once(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    write_model(tmp_path)
     planned = plan(f"model.source={tmp_path}", "evaluation.template=bare", "data.template=bare")
     assert len(fingerprints(planned, "rollouts")) == 1
     assert [row.seed for row in planned.rows if row.method == "base"] == [None]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from rlbench.recipe import load_recipe
+from rlbench.recipe import EvaluationConfig, MethodConfig, TrainingConfig, load_recipe
+from rlbench.recipe.keys import Key, keys
 from rlbench.records import UserError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -120,3 +122,25 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(UserError, match="`name` is missing"):
         load_recipe(path)
+
+
+def test_every_key_is_documented_with_the_values_it_takes_and_its_default() -> None:
+    listed = {key.key: key for key in keys()}
+    assert all(key.description.endswith(".") for key in listed.values())
+    assert listed["evaluation.samples"] == Key("evaluation.samples", "whole number above 0", 16, False, ANY)
+    assert listed["model.trust_remote_code"].default is False and listed["data.prompts"].required
+    assert listed["training.warmup"].values == "number from 0 up to 1" and listed["training.warmup"].default == 0.0
+    assert listed["methods.NAME.reward"].default == "correct"
+    assert listed["evaluation.clean"].description.endswith("Its keys are those of data.prompts.")
+
+
+def test_the_listed_keys_are_those_that_a_recipe_may_have() -> None:
+    """What is listed below a table is what the table takes, and nothing else."""
+    for table, fields in (
+        ("evaluation", EvaluationConfig),
+        ("training", TrainingConfig),
+        ("methods.NAME", MethodConfig),
+    ):
+        depth = table.count(".") + 1
+        below = [key.key.split(".") for key in keys() if key.key.startswith(f"{table}.")]
+        assert list(dict.fromkeys(parts[depth] for parts in below)) == list(fields.model_fields)

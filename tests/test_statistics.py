@@ -68,8 +68,10 @@ def test_the_reference_distribution_is_behrens_and_fishers_sum(n_seeds):
     scores = rng.normal(50, 10, (1, 40)) + rng.normal(0, 2, (n_seeds, 1)) + rng.normal(0, 10, (n_seeds, 40))
     of = mean_squares([scores])
     for deviation in (1.0, 3.0, 8.0):
-        freedoms = n_seeds - 1, float(of.problem_freedom[0]), (n_seeds - 1) * 39
-        expected = behrens_fisher_tail(deviation, float(of.seed), float(of.problem[0]), float(of.noise[0]), freedoms)
+        freedoms = n_seeds - 1, float(of.problem_freedom_B[0]), (n_seeds - 1) * 39
+        expected = behrens_fisher_tail(
+            deviation, float(of.seed), float(of.problem_B[0]), float(of.noise_B[0]), freedoms
+        )
         assert float(tail(of, of.mean + deviation)) == pytest.approx(expected, abs=2e-3)
 
 
@@ -93,7 +95,7 @@ def test_where_problems_are_all_of_the_variance_it_is_students_t_over_problems()
 def test_heavy_tails_take_degrees_of_freedom_and_light_ones_give_none():
     rare, even = np.zeros((1, 50)), np.tile([40.0, 60.0], (1, 25))
     rare[0, 0] = 50
-    of_rare, of_even = (float(mean_squares([row]).problem_freedom[0]) for row in (rare, even))
+    of_rare, of_even = (float(mean_squares([row]).problem_freedom_B[0]) for row in (rare, even))
     # One problem of 50 has all the score: the excess kurtosis is 1 / (p (1 - p)) - 6 at p = 1 / 50.
     assert of_rare == pytest.approx(2 / (2 / 49 + (1 / (0.02 * 0.98) - 6) / 50)) and of_even == pytest.approx(49)
     # Rows that are equal but for rounding have the kurtosis of nothing.
@@ -386,11 +388,11 @@ def test_the_simulation_shows_a_wrong_reference_distribution(monkeypatch, freedo
     """
 
     def wrong(of, value, *, estimand="seeds and problems", bounds=None):
-        a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
+        a, b, e = of.seed, of.problem_B.sum(axis=-1), of.noise_B.sum(axis=-1)
         variance = np.maximum(a - e, 0) + np.maximum(b - e, 0) + e
-        squares = a**2 / (of.n_seeds - 1) + (of.problem**2 / of.problem_freedom + of.noise**2 / of.noise_freedom).sum(
-            axis=-1
-        )
+        squares = a**2 / (of.n_seeds - 1) + (
+            of.problem_B**2 / of.problem_freedom_B + of.noise_B**2 / of.noise_freedom_B
+        ).sum(axis=-1)
         return 2 * stats.t.sf(np.abs(of.mean - value) / np.sqrt(variance), freedom or variance**2 / squares)
 
     case = Process("score, middling, seed sd 8", (MIDDLING,), 8.0)

@@ -41,13 +41,14 @@ def write_model(folder: Path, seed: int = 0, **overrides: object) -> Path:
     tokenizer.
     """
     tokenizer = build_tokenizer()
-    ids = {
+    shape = {
+        "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
     torch.manual_seed(seed)
-    LlamaForCausalLM(LlamaConfig(**_shape(vocab_size=len(tokenizer), **ids, **overrides))).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**_shape(**{**shape, **overrides}))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rlbench.analysis.intervals import MARGIN, holm, minimum_detectable_effect, verdict
+from rlbench.analysis.intervals import MARGIN, Estimate, holm, minimum_detectable_effect, verdict
 from rlbench.analysis.results import ScoreTable
 from rlbench.recipe import AVERAGE
 
@@ -32,13 +33,14 @@ def comparisons(results: ScoreTable, reference: str | None = None, margin: float
 
     Differences are paired by problem, by seed, and by the random numbers of the samples. ``p_holm`` is corrected by
     Holm's method over all comparisons of the frame. ``detectable`` is the smallest true difference that a comparison
-    with this noise would find in four of five cases (``statistics.minimum_detectable_effect``), ``verdict`` is
-    ``statistics.verdict``'s with ties within ``margin`` points, and "-" where there is nothing to compare; a reference
+    with this noise would find in four of five cases (``intervals.minimum_detectable_effect``), ``verdict`` is
+    ``intervals.verdict``'s with ties within ``margin`` points, and "-" where there is nothing to compare; a reference
     that is no row here is passed over. ``training_noise`` says whether the interval holds that of new seeds.
     """
     there = {row.method for row in results.rows}
     against = [name for name in dict.fromkeys((results.base_name, reference)) if name in there]
-    records, estimates = [], []
+    records: list[dict[str, Any]] = []
+    estimates: list[Estimate | None] = []
     for name in against:
         for row in results.rows:
             if row.method not in (name, results.base_name):

@@ -1,4 +1,4 @@
-"""Error bars: what a mean over problems and training seeds would be worth if they were drawn again.
+"""Error bars: intervals and p-values of means over problems and training seeds, were both drawn again.
 
 **Estimand.** Training seeds and problems are both taken as samples, crossed with each other (every seed answers every
 problem), the K samples of a problem nested in them. ``estimand`` says which of them a repetition would draw anew:
@@ -86,134 +86,147 @@ _ROUNDING = 1e-20
 _NODES = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean with its interval. ``low`` and ``high`` are NaN where there is none (``method`` is then "none").
+    """A mean with its interval. Everything that needs a variance is NaN where there is none (``method`` is then
+    "none").
 
     ``estimand`` says what a repetition would draw anew. The three variances are the terms of the variance of the
-    *mean*, in percent
-    squared: ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each the part that more
-    seeds, more problems, or more of either would reduce. ``degrees_of_freedom`` are those of the t that has the
-    reference distribution's critical value at the interval's level. ``p_value`` is of a difference against 0,
-    two-sided; NaN for a score.
+    *mean*, in percent squared: ``seed_variance + problem_variance + interaction_variance == standard_error ** 2``, each
+    the part that more seeds, more problems, or more of either would reduce. ``degrees_of_freedom`` are those of the t
+    that has the reference distribution's critical value at the interval's level. ``p_value`` is of a difference against
+    0, two-sided; NaN for a score.
     """
 
     mean: float
-    low: float
-    high: float
-    standard_error: float
-    degrees_of_freedom: float
     n_seeds: int
     n_problems: int
     includes_training_noise: bool
     method: Literal["t", "wilson", "none"]
-    p_value: float
-    seed_variance: float
-    problem_variance: float
-    interaction_variance: float
     estimand: Estimand = "seeds and problems"
+    low: float = math.nan
+    high: float = math.nan
+    standard_error: float = math.nan
+    degrees_of_freedom: float = math.nan
+    p_value: float = math.nan
+    seed_variance: float = math.nan
+    problem_variance: float = math.nan
+    interaction_variance: float = math.nan
 
 
 class MeanSquares(NamedTuple):
     """Mean squares of two-way layouts, on the scale of the mean's variance; any number of layouts of one shape at once.
 
-    ``means``, ``problem``, ``noise`` and ``problem_freedom``, the degrees of freedom of ``problem``, are [..., B],
-    ``seed`` is [...] and ``noise_freedom`` [B]. With one seed ``seed`` and ``noise`` are 0.
+    ``means_B``, ``problem_B``, ``noise_B`` and ``problem_freedom_B``, the degrees of freedom of ``problem_B``, are
+    [..., B], ``seed`` is [...] and ``noise_freedom_B`` [B]. With one seed ``seed`` and ``noise_B`` are 0.
     """
 
-    means: Floats
+    means_B: Floats
     seed: Floats
-    problem: Floats
-    noise: Floats
+    problem_B: Floats
+    noise_B: Floats
     n_seeds: int
-    problem_freedom: Floats
-    noise_freedom: Floats
+    problem_freedom_B: Floats
+    noise_freedom_B: Floats
 
     @property
     def mean(self) -> Floats:
-        return self.means.mean(axis=-1)
+        """The unweighted mean over benchmarks. [...]"""
+        return self.means_B.mean(axis=-1)
 
 
 def mean_squares(benchmark_cells: Sequence[Floats]) -> MeanSquares:
-    """The mean squares of ``benchmark_cells``, one array [..., S, P_b] a benchmark, with at least two problems in each."""
+    """The mean squares of ``benchmark_cells``: one array [..., S, P_b] per benchmark, each of two problems or more."""
     n_seeds, weight = benchmark_cells[0].shape[-2], 1 / len(benchmark_cells)
-    sizes = np.array([m.shape[-1] for m in benchmark_cells], dtype=np.float64)
-    by_seed = [m.mean(axis=-1, keepdims=True) for m in benchmark_cells]
-    by_problem = [m.mean(axis=-2, keepdims=True) for m in benchmark_cells]
-    means = np.stack([m.mean(axis=(-2, -1)) for m in by_seed], axis=-1)
-    problem = np.stack([weight**2 * m[..., 0, :].var(axis=-1, ddof=1) / m.shape[-1] for m in by_problem], axis=-1)
-    problem_freedom = np.stack([_freedom_of_variance(m[..., 0, :]) for m in by_problem], axis=-1)
-    noise_freedom = (n_seeds - 1) * (sizes - 1)
+    sizes_B = np.array([cell_SP.shape[-1] for cell_SP in benchmark_cells], dtype=np.float64)
+    # Marginal means, which keep both axes so that they can be taken from the cells: [..., S, 1] and [..., 1, P_b].
+    by_seed = [cell_SP.mean(axis=-1, keepdims=True) for cell_SP in benchmark_cells]
+    by_problem = [cell_SP.mean(axis=-2, keepdims=True) for cell_SP in benchmark_cells]
+    means_B = np.stack([mean_S.mean(axis=(-2, -1)) for mean_S in by_seed], axis=-1)
+    # B: the variance of problems' means over P_b, weighted as a mean over benchmarks is.
+    variances = [mean_P[..., 0, :].var(axis=-1, ddof=1) / mean_P.shape[-1] for mean_P in by_problem]
+    problem_B = np.stack([weight**2 * variance for variance in variances], axis=-1)
+    problem_freedom_B = np.stack([_freedom_of_variance(mean_P[..., 0, :]) for mean_P in by_problem], axis=-1)
+    noise_freedom_B = (n_seeds - 1) * (sizes_B - 1)
     if n_seeds == 1:
-        return MeanSquares(
-            means, np.zeros(means.shape[:-1]), problem, np.zeros_like(problem), 1, problem_freedom, noise_freedom
-        )
+        seed, noise_B = np.zeros(means_B.shape[:-1]), np.zeros_like(problem_B)
+        return MeanSquares(means_B, seed, problem_B, noise_B, 1, problem_freedom_B, noise_freedom_B)
+    # A: a seed's scores are averaged over benchmarks before their variance is taken, as it is the same seed in all.
     seed = np.mean(by_seed, axis=0)[..., 0].var(axis=-1, ddof=1) / n_seeds
+    # E: what is left of a cell without its seed's and its problem's mean; the grand mean was taken off twice.
     squares = [
-        ((m - s - p + s.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1))
-        for m, s, p in zip(benchmark_cells, by_seed, by_problem, strict=True)
+        ((cell_SP - mean_S - mean_P + mean_S.mean(axis=-2, keepdims=True)) ** 2).sum(axis=(-2, -1))
+        for cell_SP, mean_S, mean_P in zip(benchmark_cells, by_seed, by_problem, strict=True)
     ]
-    noise = weight**2 * np.stack(squares, axis=-1) / noise_freedom / (n_seeds * sizes)
-    return MeanSquares(means, seed, problem, noise, n_seeds, problem_freedom, noise_freedom)
+    noise_B = weight**2 * np.stack(squares, axis=-1) / noise_freedom_B / (n_seeds * sizes_B)
+    return MeanSquares(means_B, seed, problem_B, noise_B, n_seeds, problem_freedom_B, noise_freedom_B)
 
 
-def _freedom_of_variance(values: Floats) -> Floats:
-    """Of the sample variance over the last axis: twice its square over its own variance, and at most P - 1."""
-    count = values.shape[-1]
-    squares = (values - values.mean(axis=-1, keepdims=True)) ** 2
-    excess = _ratio((squares**2).mean(axis=-1), squares.mean(axis=-1) ** 2, 3.0) - 3
+def _freedom_of_variance(values_P: Floats) -> Floats:
+    """Degrees of freedom of the sample variance over the last axis: twice its square over its own variance, and at most
+    P - 1. [..., P] -> [...]
+    """
+    count = values_P.shape[-1]
+    squares_P = (values_P - values_P.mean(axis=-1, keepdims=True)) ** 2
+    # Excess kurtosis, the fourth moment over the squared second less a normal's 3; where nothing varies it is 0.
+    excess = _ratio((squares_P**2).mean(axis=-1), squares_P.mean(axis=-1) ** 2, 3.0) - 3
+    # Var(s^2) = sigma^4 (2 / (P - 1) + excess / P). Lighter tails than a normal's give no more than P - 1.
     return 2 / (2 / (count - 1) + np.maximum(excess, 0.0) / count)
 
 
-def components(of: MeanSquares, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
+def components(squares: MeanSquares, estimand: Estimand = "seeds and problems") -> tuple[Floats, Floats, Floats]:
     """The seed, problem and interaction terms of the mean's variance, each [...]; none is below 0, and their sum is
     below E / 4 nowhere.
     """
-    a, b, e = of.seed, of.problem.sum(axis=-1), of.noise.sum(axis=-1)
+    a, b, e = squares.seed, squares.problem_B.sum(axis=-1), squares.noise_B.sum(axis=-1)
     seed = np.maximum(a - e, 0.0) if estimand != "problems" else np.zeros_like(a)
     problem = np.maximum(b - e, 0.0) if estimand != "seeds" else np.zeros_like(b)
     total = {"seeds and problems": a + np.maximum(b - e, 0.0), "problems": b, "seeds": a}[estimand]
+    # The interaction is what the two leave of the total, so that the three always add up to it.
     return seed, problem, np.maximum(total, e / 4) - seed - problem
 
 
 def tail(
-    of: MeanSquares,
+    squares: MeanSquares,
     value: ArrayLike,
     *,
     estimand: Estimand = "seeds and problems",
     bounds: tuple[float, float] | None = None,
 ) -> Floats:
-    """How often chance moves the mean further from ``value`` than it is: the two-sided p-value of ``value``, [...].
+    """The two-sided p-value of ``value``, [...]: how often chance moves the mean further from it than it is.
 
     With ``bounds`` the variance over problems is scaled to ``value`` (see "Scale"), and without it is taken as it is.
     The interval of level L is the set of values whose tail is at least 1 - L.
     """
-    shift = np.asarray(value, dtype=np.float64) - of.mean
-    scale = np.ones_like(of.problem) if bounds is None else _scales(of, shift, bounds)
-    b, e = (of.problem * scale).sum(axis=-1), (of.noise * scale).sum(axis=-1)
-    floor = of.noise.sum(axis=-1) / 4
-    b_spread = ((of.problem * scale) ** 2 / of.problem_freedom).sum(axis=-1)
+    shift = np.asarray(value, dtype=np.float64) - squares.mean
+    scale_B = np.ones_like(squares.problem_B) if bounds is None else _scales(squares, shift, bounds)
+    b, e = (squares.problem_B * scale_B).sum(axis=-1), (squares.noise_B * scale_B).sum(axis=-1)
+    floor = squares.noise_B.sum(axis=-1) / 4
+    # Satterthwaite: a sum of mean squares has (sum)^2 / sum(square / its own freedom) degrees of freedom.
+    b_spread = ((squares.problem_B * scale_B) ** 2 / squares.problem_freedom_B).sum(axis=-1)
     b_freedom = _ratio(b**2, b_spread)
-    if estimand == "problems" or of.n_seeds == 1:
+    if estimand == "problems" or squares.n_seeds == 1:
         return _t_tail(shift, np.maximum(b, floor), b_freedom)
     if estimand == "seeds":
-        return _t_tail(shift, np.maximum(of.seed, floor), np.full_like(b, of.n_seeds - 1))
-    shares, weights = _chi_square(of.n_seeds - 1)
-    variance = np.maximum(of.seed[..., None] / shares + np.maximum(b - e, 0.0)[..., None], floor[..., None])
-    spread = b_spread + ((of.noise * scale) ** 2 / of.noise_freedom).sum(axis=-1)
-    freedom = np.maximum(_ratio(variance**2, spread[..., None]), b_freedom[..., None])
-    return _t_tail(shift[..., None], variance, freedom) @ weights
+        return _t_tail(shift, np.maximum(squares.seed, floor), np.full_like(b, squares.n_seeds - 1))
+    # Given W = nodes * (S - 1), the Behrens-Fisher sum is one t of variance A / nodes + (B - E); the last axis is W's.
+    nodes_W, weights_W = _chi_square(squares.n_seeds - 1)
+    variance_W = np.maximum(squares.seed[..., None] / nodes_W + np.maximum(b - e, 0.0)[..., None], floor[..., None])
+    spread = b_spread + ((squares.noise_B * scale_B) ** 2 / squares.noise_freedom_B).sum(axis=-1)
+    freedom_W = np.maximum(_ratio(variance_W**2, spread[..., None]), b_freedom[..., None])
+    return _t_tail(shift[..., None], variance_W, freedom_W) @ weights_W
 
 
-def _scales(of: MeanSquares, shift: Floats, bounds: tuple[float, float]) -> Floats:
-    """By what the benchmarks' variances would differ had the mean moved by ``shift``: mu (1 - mu) there over that here,
-    [..., B].
+def _scales(squares: MeanSquares, shift: Floats, bounds: tuple[float, float]) -> Floats:
+    """The factors by which the benchmarks' variances would differ had the mean moved by ``shift``: mu (1 - mu) there
+    over that here, [..., B].
     """
     least, width = bounds[0], bounds[1] - bounds[0]
-    here = np.clip((of.means - least) / width, 0.0, 1.0)
-    shares = _ratio(of.problem, of.problem.sum(axis=-1, keepdims=True), 0.0) * of.means.shape[-1]
-    there = np.clip(here + shift[..., None] * shares / width, 0.0, 1.0)
-    return _ratio(there * (1 - there), here * (1 - here), 1.0)
+    here_B = np.clip((squares.means_B - least) / width, 0.0, 1.0)
+    # The mean of the benchmarks' shifts is ``shift``, and each has a share of it like that of its variance.
+    shares_B = _ratio(squares.problem_B, squares.problem_B.sum(axis=-1, keepdims=True), 0.0) * squares.means_B.shape[-1]
+    there_B = np.clip(here_B + shift[..., None] * shares_B / width, 0.0, 1.0)
+    return _ratio(there_B * (1 - there_B), here_B * (1 - here_B), 1.0)
 
 
 def _ratio(above: Floats, below: Floats, otherwise: float = math.inf) -> Floats:
@@ -223,6 +236,7 @@ def _ratio(above: Floats, below: Floats, otherwise: float = math.inf) -> Floats:
 
 
 def _t_tail(shift: Floats, variance: Floats, freedom: Floats) -> Floats:
+    """The two-sided tail of a t of this variance beyond ``shift``; 1 at no shift, whatever the variance."""
     size = _ratio(np.abs(shift), np.sqrt(variance))
     size = np.where(np.broadcast_to(shift, size.shape) == 0, 0.0, size)
     # stdtr has no value at infinitely many degrees of freedom; at a million it is the normal's.
@@ -232,8 +246,9 @@ def _t_tail(shift: Floats, variance: Floats, freedom: Floats) -> Floats:
 @functools.cache
 def _chi_square(freedom: int) -> tuple[Floats, Floats]:
     """Nodes and weights of a mean over chi-square / freedom: Gauss-Legendre in its distribution function."""
-    x, w = np.polynomial.legendre.leggauss(_NODES)
-    return stats.chi2.ppf((x + 1) / 2, freedom) / freedom, w / 2
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    # From [-1, 1] to probabilities in [0, 1], and by the quantile function to values of the chi-square.
+    return stats.chi2.ppf((nodes + 1) / 2, freedom) / freedom, weights / 2
 
 
 def mean_interval(
@@ -246,8 +261,8 @@ def mean_interval(
     """The mean of the benchmarks' means, each counting the same, with its interval.
 
     Args:
-        benchmark_cells: one matrix [S, P_b] a benchmark, of each seed's mean score on each problem; the same seeds in the same
-            order.
+        benchmark_cells: one matrix [S, P_b] per benchmark, of each seed's mean score on each problem; the same seeds
+            in the same order.
         level: the interval's confidence.
         bounds: the scale's ends; the interval is cut there. A lower end below 0 says that these are differences.
         estimand: what a repetition would draw anew. With one seed "seeds and problems" becomes "problems".
@@ -258,45 +273,50 @@ def mean_interval(
     matrices = _checked(benchmark_cells)
     if estimand not in ("seeds and problems", "problems", "seeds"):
         raise ValueError(f'estimand is "seeds and problems", "problems" or "seeds", not {estimand!r}')
-    n_seeds, n_problems = matrices[0].shape[0], sum(m.shape[1] for m in matrices)
+    n_seeds, n_problems = matrices[0].shape[0], sum(cell_SP.shape[1] for cell_SP in matrices)
     if n_seeds == 1 and estimand == "seeds and problems":
         estimand = "problems"
-    if min(m.shape[1] for m in matrices) < 2 or (n_seeds == 1 and estimand == "seeds"):
-        mean, nan = float(np.mean([m.mean() for m in matrices])), math.nan
-        return Estimate(mean, nan, nan, nan, nan, n_seeds, n_problems, False, "none", nan, nan, nan, nan, estimand)
-    of = mean_squares(matrices)
-    if sum(components(of, estimand)) <= _ROUNDING * (bounds[1] - bounds[0]) ** 2:
-        low, high, p_value = _without_variance(matrices, level, bounds, estimand)
-        zero = 0.0, math.nan
+    if min(cell_SP.shape[1] for cell_SP in matrices) < 2 or (n_seeds == 1 and estimand == "seeds"):
         return Estimate(
-            float(of.mean),
-            low,
-            high,
-            *zero,
-            n_seeds,
-            n_problems,
-            estimand != "problems",
-            "wilson",
-            p_value,
-            0.0,
-            0.0,
-            0.0,
-            estimand,
+            mean=float(np.mean([cell_SP.mean() for cell_SP in matrices])),
+            n_seeds=n_seeds,
+            n_problems=n_problems,
+            includes_training_noise=False,
+            method="none",
+            estimand=estimand,
         )
-    return _estimate(of, n_problems, level, bounds, estimand)
+    squares = mean_squares(matrices)
+    if sum(components(squares, estimand)) <= _ROUNDING * (bounds[1] - bounds[0]) ** 2:
+        low, high, p_value = _without_variance(matrices, level, bounds, estimand)
+        return Estimate(
+            mean=float(squares.mean),
+            low=low,
+            high=high,
+            standard_error=0.0,
+            n_seeds=n_seeds,
+            n_problems=n_problems,
+            includes_training_noise=estimand != "problems",
+            method="wilson",
+            p_value=p_value,
+            seed_variance=0.0,
+            problem_variance=0.0,
+            interaction_variance=0.0,
+            estimand=estimand,
+        )
+    return _estimate(squares, n_problems, level, bounds, estimand)
 
 
 def _estimate(
-    of: MeanSquares, n_problems: int, level: float, bounds: tuple[float, float], estimand: Estimand
+    squares: MeanSquares, n_problems: int, level: float, bounds: tuple[float, float], estimand: Estimand
 ) -> Estimate:
     """The interval by inversion of ``tail``, which falls to either side of the mean."""
-    mean, signed = float(of.mean), bounds[0] < 0
-    seed, problem, interaction = (float(part) for part in components(of, estimand))
+    mean, signed = float(squares.mean), bounds[0] < 0
+    seed, problem, interaction = (float(part) for part in components(squares, estimand))
     error = math.sqrt(seed + problem + interaction)
 
     def reach(towards: float, scale: tuple[float, float] | None) -> float:
         def excess(value: float) -> float:
-            return float(tail(of, value, estimand=estimand, bounds=scale)) - (1 - level)
+            return float(tail(squares, value, estimand=estimand, bounds=scale)) - (1 - level)
 
         if towards == mean or excess(towards) >= 0:
             return towards
@@ -306,24 +326,24 @@ def _estimate(
     critical = (reach(furthest, None) - mean) / error
     if signed:
         low, high = max(bounds[0], mean - critical * error), min(bounds[1], mean + critical * error)
-        p_value = float(tail(of, 0.0, estimand=estimand))
+        p_value = float(tail(squares, 0.0, estimand=estimand))
     else:
         low, high, p_value = reach(bounds[0], bounds), reach(bounds[1], bounds), math.nan
     return Estimate(
-        mean,
-        low,
-        high,
-        error,
-        _freedom_of(critical, level),
-        of.n_seeds,
-        n_problems,
-        estimand != "problems",
-        "t",
-        p_value,
-        seed,
-        problem,
-        interaction,
-        estimand,
+        mean=mean,
+        low=low,
+        high=high,
+        standard_error=error,
+        degrees_of_freedom=_freedom_of(critical, level),
+        n_seeds=squares.n_seeds,
+        n_problems=n_problems,
+        includes_training_noise=estimand != "problems",
+        method="t",
+        p_value=p_value,
+        seed_variance=seed,
+        problem_variance=problem,
+        interaction_variance=interaction,
+        estimand=estimand,
     )
 
 
@@ -368,6 +388,7 @@ def holm(p_values: ArrayLike) -> Floats:
     adjusted = np.full(p.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
+    # The smallest of m p-values is multiplied by m, the next by m - 1, and none may fall below one before it.
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors)) if len(order) else []
     return adjusted
@@ -420,33 +441,35 @@ def expected_effect(
     Raises:
         ValueError: no seed, fewer than two problems, or no sample.
     """
-    sizes = np.atleast_1d(np.asarray(n_problems, dtype=np.float64))
-    if n_seeds < 1 or samples < 1 or sizes.size == 0 or sizes.min() < 2:
+    sizes_B = np.atleast_1d(np.asarray(n_problems, dtype=np.float64))
+    if n_seeds < 1 or samples < 1 or sizes_B.size == 0 or sizes_B.min() < 2:
         raise ValueError("a plan needs a seed, a sample and two problems in every benchmark")
-    weight = 1 / len(sizes)
+    weight = 1 / len(sizes_B)
+    # The variance of one cell of the difference: both sides' answers are sampled, each with K draws.
     cell = interaction_sd**2 + 2 * 100**2 * solve_rate * (1 - solve_rate) / samples
-    noise = weight**2 * cell / (n_seeds * sizes)
-    problem, seed = weight**2 * problem_sd**2 / sizes + noise, np.asarray(seed_sd**2 / n_seeds + noise.sum())
+    # Expected mean squares: each holds its own component and the noise below it.
+    noise_B = weight**2 * cell / (n_seeds * sizes_B)
+    problem_B = weight**2 * problem_sd**2 / sizes_B + noise_B
+    seed = np.asarray(seed_sd**2 / n_seeds + noise_B.sum())
     alone = n_seeds == 1
-    of = MeanSquares(
-        np.zeros_like(sizes),
-        0 * seed if alone else seed,
-        problem,
-        0 * noise if alone else noise,
-        n_seeds,
-        sizes - 1,
-        (n_seeds - 1) * (sizes - 1),
+    squares = MeanSquares(
+        means_B=np.zeros_like(sizes_B),
+        seed=np.zeros_like(seed) if alone else seed,
+        problem_B=problem_B,
+        noise_B=np.zeros_like(noise_B) if alone else noise_B,
+        n_seeds=n_seeds,
+        problem_freedom_B=sizes_B - 1,
+        noise_freedom_B=(n_seeds - 1) * (sizes_B - 1),
     )
-    expected = _estimate(of, int(sizes.sum()), level, DIFFERENCE, "problems" if alone else "seeds and problems")
+    expected = _estimate(squares, int(sizes_B.sum()), level, DIFFERENCE, "problems" if alone else "seeds and problems")
     return minimum_detectable_effect(expected, power=power, level=level)
 
 
 def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, level: float = 0.95) -> Verdict:
-    """What a comparison has shown, in the order in which it is asked.
+    """The outcome of a comparison, asked in this order:
 
     - "better", "worse": ``adjusted_p`` (Holm's, over the table's comparisons) is below 1 - ``level``; the sign is the
-    mean's. However
-      small: a difference within the margin can be significant.
+      mean's. However small: a difference within the margin can be significant.
     - "tied": two one-sided tests (Schuirmann 1987) at 1 - ``level`` put the difference within -``margin`` and
       ``margin`` points, which is to say that the interval of level 2 ``level`` - 1 (90 %) lies within them. Not
       corrected for the number of rows. Where no variance was seen it is the estimate's own interval that must.
@@ -461,21 +484,21 @@ def verdict(estimate: Estimate, *, adjusted_p: float, margin: float = MARGIN, le
         return "better" if estimate.mean > 0 else "worse"
     low, high, freedom = estimate.low, estimate.high, estimate.degrees_of_freedom
     if estimate.standard_error > 0:
-        half = (
-            float(stats.norm.ppf(level) if math.isinf(freedom) else stats.t.ppf(level, freedom))
-            * estimate.standard_error
-        )
+        # The one-sided quantile: both one-sided tests pass where this interval, of level 2 level - 1, lies within.
+        quantile = stats.norm.ppf(level) if math.isinf(freedom) else stats.t.ppf(level, freedom)
+        half = float(quantile) * estimate.standard_error
         low, high = estimate.mean - half, estimate.mean + half
     return "tied" if -margin <= low and high <= margin else "underpowered"
 
 
 def _checked(benchmark_cells: Sequence[ArrayLike]) -> list[Floats]:
+    """The cells as matrices [S, P_b]. Raises ValueError where they are not full, finite and of the same seeds."""
     matrices = [np.asarray(cell, dtype=np.float64) for cell in benchmark_cells]
     if not matrices:
         raise ValueError("no benchmark to take a mean over")
-    if any(m.ndim != 2 or m.size == 0 or not np.isfinite(m).all() for m in matrices):
+    if any(cell_SP.ndim != 2 or cell_SP.size == 0 or not np.isfinite(cell_SP).all() for cell_SP in matrices):
         raise ValueError("scores must be full matrices [S, P] of finite numbers")
-    if len({m.shape[0] for m in matrices}) != 1:
+    if len({cell_SP.shape[0] for cell_SP in matrices}) != 1:
         raise ValueError("all benchmarks must have the same seeds")
     return matrices
 
@@ -490,19 +513,20 @@ def _without_variance(
     difference is read as a constant to which what was not seen could add at most the upper limit of a share of 0, z^2 /
     (n + z^2).
     """
-    mean = float(np.mean([m.mean() for m in matrices]))
-    n = (
-        float(matrices[0].shape[0])
-        if estimand == "seeds"
-        else len(matrices) ** 2 / sum(1 / m.shape[1] for m in matrices)
-    )
+    mean = float(np.mean([cell_SP.mean() for cell_SP in matrices]))
+    if estimand == "seeds":
+        n = float(matrices[0].shape[0])
+    else:
+        n = len(matrices) ** 2 / sum(1 / cell_SP.shape[1] for cell_SP in matrices)
     z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
     least, width = bounds[0], bounds[1] - bounds[0]
     if least < 0:
+        # A constant difference, held against n problems on which it might have been 0: a share's score test.
         half = z2 / (n + z2) * width / 2
         seen = min(1.0, abs(mean) / (width / 2))
         p = 0.0 if seen == 1 else float(2 * stats.norm.sf(math.sqrt(n * seen / (1 - seen))))
         return max(bounds[0], mean - half), min(bounds[1], mean + half), p
+    # Wilson's interval of a share: centre and half width solve (share - p)^2 = z^2 p (1 - p) / n for p.
     share = (mean - least) / width
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)

@@ -42,7 +42,8 @@ class Metric:
         column: its name in ``metrics.csv`` and in the frames.
         heading: the same in the main table; "{k}" becomes the number of samples.
         note: its words in the note below that table.
-        of: from a cell's samples to one number for each seed and problem, [S, P], a share of 1 where ``percent`` is set.
+        of: from a cell's samples to one number for each seed and problem, [S, P]; a share of 1 where ``percent`` is
+            set.
         percent: shown times 100, and said to be in percent; otherwise ``note`` names the unit.
         in_summary: whether ``summary.csv`` has it too, whose columns are a stable interface.
     """

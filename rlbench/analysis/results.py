@@ -39,7 +39,7 @@ SAMPLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class RowInfo:
-    """What a report says of a row beside its scores. Every number is a mean over the seeds that finished; None is
+    """A row beside its scores: label, costs, failures. Every number is a mean over the seeds that finished; None is
     unknown.
 
     Attributes:
@@ -165,11 +165,10 @@ class ScoreTable:
         self, method: str, benchmark: str, decoding: str, *, development: bool = False
     ) -> list[Cell] | None:
         """The cells behind a number: one, or all benchmarks' for ``avg``; None if any is missing."""
-        cells = self.development if development else self.cells
-        every = tuple(dict.fromkeys(name for _, name, _ in cells)) if development else self.benchmarks
+        known = self.development if development else self.cells
+        every = tuple(dict.fromkeys(name for _, name, _ in known)) if development else self.benchmarks
         names = every if benchmark == AVERAGE else (benchmark,)
-        found = [cells.get((method, name, decoding)) for name in names]
-        cells = [cell for cell in found if cell is not None]
+        cells = [known[method, name, decoding] for name in names if (method, name, decoding) in known]
         return cells if cells and len(cells) == len(names) and common_seeds(cells) else None
 
     def estimate(self, method: str, benchmark: str, decoding: str) -> Estimate | None:

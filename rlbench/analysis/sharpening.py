@@ -28,7 +28,7 @@ def sharpening(results: ScoreTable) -> pd.DataFrame:
     - ``ability``: the row is above the base's best, sampled or greedy (either difference positive, at 5 % after Holm's
       correction for the two looks): the better decoding of the row beats the better decoding of the base;
     - ``sharpening``: not that, but sampled it is above the base under the same decoding (at 5 %), which is not the
-    base's best;
+      base's best;
     - ``neither``: neither of the two;
     - ``-``: no result, no base, or a base that was evaluated under one decoding only, so that there is no control.
 
@@ -42,7 +42,7 @@ def sharpening(results: ScoreTable) -> pd.DataFrame:
 
 
 def control_cost(results: ScoreTable, samples: pd.DataFrame) -> str:
-    """What the sharpening control took, in a sentence: everything that was evaluated but the main table's decoding of
+    """The cost of the sharpening control in a sentence: everything that was evaluated but the main table's decoding of
     the split.
     """
     extra = samples[(samples["decoding"] != results.main_decoding) | (samples["split"] != results.split)]

@@ -30,9 +30,8 @@ def summary_of(results: ScoreTable) -> pd.DataFrame:
 
     Methods stand in the recipe's order, then benchmarks, ``avg`` (their unweighted mean) and clean sets, then
     decodings. A missing result is a row of empty cells. ``avg`` is there only if every benchmark is, over the seeds
-    that have them all. ``n_seeds`` counts
-    models: it is 1 for one model that serves all seeds. ``n_problems`` of ``avg`` is the sum, ``k`` is empty if
-    benchmarks differ in it.
+    that have them all. ``n_seeds`` counts models: it is 1 for one model that serves all seeds. ``n_problems`` of
+    ``avg`` is the sum, ``k`` is empty if benchmarks differ in it.
     """
     records = [
         {

@@ -1,10 +1,10 @@
-"""How often the intervals hold the truth, and how often a comparison says "better" of equals: simulated, on data like a
-benchmark's.
+"""Coverage of the intervals, and false "better" of equals: simulated, on data like a benchmark's.
 
 Every process draws problems' solve rates from Beta distributions with most of their mass at the ends, moves them on the
 logit scale by a seed's effect, by one of method and problem, and by one of seed and problem, and draws K answers to
 each. Truths come by quadrature. A process is drawn once at the largest grid point, and its smaller cells are the first
-seeds and problems of the same draws: cells of one process are dependent, each by itself is a fair sample.
+seeds and problems of the same draws: cells of one process are dependent, each by itself is a fair sample. A new way in
+which data come about is one more ``Process``.
 
 The figures are those of ``rlbench.analysis.intervals.tail``, whose inversion the interval is; where a draw has no
 variance, of ``mean_interval``.
@@ -40,7 +40,7 @@ MIDDLING, HARD, OLYMPIAD, EASY = (0.6, 0.4), (0.3, 1.2), (0.25, 2.25), (1.5, 0.4
 
 @dataclass(frozen=True)
 class Process:
-    """One way in which data come about.
+    """A process that makes data.
 
     ``benchmarks`` are the Beta distributions of solve rates, each with a cell's number of problems. ``seed_sd`` is the
     standard deviation over seeds of a benchmark's mean score, or of the difference of two, in points and to first
@@ -59,7 +59,7 @@ class Process:
 
     @property
     def own_seed_sd(self) -> float:
-        """Of one method alone: a difference of two that are independent has twice the variance."""
+        """The seed effect of one method alone: a difference of two that are independent has twice the variance."""
         return self.seed_sd / math.sqrt(2) if self.rows else self.seed_sd
 
     @property
@@ -69,6 +69,7 @@ class Process:
 
     @property
     def own_heterogeneity(self) -> float:
+        """Standard deviation in logits of what a method does to a problem under all seeds."""
         return HETEROGENEITY / math.sqrt(2) if self.rows and not self.same else 0.0
 
 
@@ -178,7 +179,10 @@ def _simulate(process: Process, grid: Sequence[tuple[int, int]], repeats: int) -
 
 
 def _judge(process: Process, rows: Sequence[Sequence[Floats]], truth: float) -> tuple[int, int]:
-    """In how many of the repeats the interval holds the truth, and in how many some row is called better."""
+    """Two counts of repeats: those whose interval holds the truth, and those in which some row is called better.
+
+    ``rows`` has for each comparison one array [repeats, S, P_b] per benchmark.
+    """
     bounds = DIFFERENCE if process.rows else SCORE
     p_values, signs, hits = [], [], 0
     for benchmark_cells in rows:
@@ -203,7 +207,7 @@ def _tail(benchmark_cells: Sequence[Floats], value: float, bounds: tuple[float, 
 def _draw(
     rng: np.random.Generator, process: Process, repeats: int, n_seeds: int, n_problems: int
 ) -> list[list[Floats]]:
-    """For each comparison, or the one score, an array [repeats, S, P_b] a benchmark, in percent."""
+    """Data sets: for each comparison, or the one score, an array [repeats, S, P_b] per benchmark, in percent."""
     methods = range(process.rows + 1)
     shared, own = (
         rng.standard_normal((repeats, n_seeds, 1)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -90,13 +91,18 @@ def bench_generate(
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return 0
-    click.echo(f"{prompts} prompts x {samples} of {recipe}, medians of {rounds} rounds")
-    click.echo(f"{'engine':<14}{'tokens/s':>10}{'tokens/CPU-s':>14}{'first token':>13}{'peak memory':>13}")
-    for row in found:
-        click.echo(
-            f"{row['engine']:<14}{row['tokens_per_second']:>10,.0f}{row['tokens_per_cpu_second']:>14,.0f}"
-            f"{row['first_token_seconds'] * 1000:>10.1f} ms{row['peak_memory_bytes'] / 2**30:>9.2f} GiB"
+    rows = [
+        (
+            row["engine"],
+            f"{row['tokens_per_second']:,.0f}",
+            f"{row['tokens_per_cpu_second']:,.0f}",
+            f"{row['first_token_seconds'] * 1000:.1f} ms",
+            f"{row['peak_memory_bytes'] / 2**30:.2f} GiB",
         )
+        for row in found
+    ]
+    caption = f"{prompts} prompts x {samples} of {recipe}, medians of {rounds} rounds"
+    _echo_table(caption, ("engine", "tokens/s", "tokens/CPU-s", "first token", "peak memory"), rows)
     return 0
 
 
@@ -174,10 +180,8 @@ def bench_workers(
         click.echo(json.dumps(found, indent=1))
         return 0
     of = f"{found[0]['tokens']:,} tokens in {found[0]['shards']} shards, medians of {rounds} rounds"
-    click.echo(f"{found[0]['engine']}, {of}")
-    click.echo(f"{'workers':<10}{'tokens/s':>10}{'seconds':>10}")
-    for row in found:
-        click.echo(f"{row['workers']:<10}{row['tokens_per_second']:>10,.0f}{row['seconds']:>10.1f}")
+    rows = [(str(row["workers"]), f"{row['tokens_per_second']:,.0f}", f"{row['seconds']:.1f}") for row in found]
+    _echo_table(f"{found[0]['engine']}, {of}", ("workers", "tokens/s", "seconds"), rows)
     return 0
 
 
@@ -211,13 +215,19 @@ def bench_statistics(seeds: str, problems: str, repeats: int, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return 0
-    click.echo(f"95 % intervals for new seeds and new problems, {repeats} data sets a process, in percent")
-    coverage = f"{'lowest coverage':>17}{'highest':>9}{'MC error':>10}"
-    click.echo(f"{'seeds':>5}{'problems':>10}{coverage}{'false better':>14}{'MC error':>10}")
-    for row in found:
-        shares = ("coverage", "coverage_highest", "coverage_error", "false_positive", "false_positive_error")
-        percents = (f"{100 * row[name]:>{width}.1f}" for name, width in zip(shares, (17, 9, 10, 14, 10), strict=True))
-        click.echo(f"{row['seeds']:>5}{row['problems']:>10}{''.join(percents)}")
+    shares = {
+        "lowest coverage": "coverage",
+        "highest": "coverage_highest",
+        "MC error": "coverage_error",
+        "false better": "false_positive",
+        "MC error of it": "false_positive_error",
+    }
+    rows = [
+        (str(row["seeds"]), str(row["problems"]), *(f"{100 * row[key]:.1f}" for key in shares.values()))
+        for row in found
+    ]
+    caption = f"95 % intervals for new seeds and new problems, {repeats} data sets a process, in percent"
+    _echo_table(caption, ("seeds", "problems", *shares), rows)
     return 0
 
 
@@ -260,8 +270,16 @@ def bench_grade(graders: tuple[str, ...], answers: int, workers: int, rounds: in
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return 0
-    click.echo(f"{answers} answers of each mix, {workers} workers, medians of {rounds} rounds")
-    click.echo(f"{'grader':<10}{'mix':<10}{'answers/s':>10}{'fast path':>11}")
-    for row in found:
-        click.echo(f"{row['grader']:<10}{row['mix']:<10}{row['answers_per_second']:>10,.0f}{row['fast_share']:>11.1%}")
+    rows = [
+        (row["grader"], row["mix"], f"{row['answers_per_second']:,.0f}", f"{row['fast_share']:.1%}") for row in found
+    ]
+    caption = f"{answers} answers of each mix, {workers} workers, medians of {rounds} rounds"
+    _echo_table(caption, ("grader", "mix", "answers/s", "fast path"), rows, words=2)
     return 0
+
+
+def _echo_table(caption: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], words: int = 1) -> None:
+    """Print a table, of which the first ``words`` columns are words and the others numbers."""
+    from rlbench.reporting.table import Table, plain
+
+    click.echo(plain(Table(caption, columns, tuple(rows), text=frozenset(range(words)))).rstrip())

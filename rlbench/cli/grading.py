@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rlbench.cli.options import examples, json_option
+from rlbench.cli.options import examples, json_option, warn
 
 
 @click.command(
@@ -54,7 +54,7 @@ def grade(file: Path, grader: str, reading: Any, limit_s: float, workers: int, a
 
     counts: Counter[str] = Counter()
     with Grader(grader, limit_s=limit_s, workers=workers, reading=reading) as pool:
-        for name, graded in grade_file(file, pool):
+        for name, graded in grade_file(file, pool, lambda text: warn([text])):
             counts[graded.verdict] += 1
             if as_json:
                 click.echo(json.dumps({"id": name, "verdict": graded.verdict, "answer": graded.answer}))

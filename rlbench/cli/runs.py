@@ -20,6 +20,7 @@ from rlbench.cli.options import (
     store_option,
     warn,
 )
+from rlbench.records import UserError, nearest
 
 if TYPE_CHECKING:
     from rlbench.running.execution import Execution
@@ -64,9 +65,10 @@ def plan(
     """Say what would run, what is cached, and what it costs. Needs no torch."""
     from rlbench.graph.artifact import Store
     from rlbench.planning.estimate import detectable_effect, estimate
+    from rlbench.planning.overlaps import overlaps_before
 
     planned = load_plan(recipe, overrides, only, seeds)
-    warn(planned.warnings)
+    warn([*planned.warnings, *(found.text for found in overlaps_before(planned))])
     opened = Store(store, create=False)
     cached = {stage.fingerprint for stage in planned.stages if opened.status(stage.fingerprint) is not None}
     if as_json:
@@ -81,6 +83,7 @@ def plan(
                     "fingerprint": planned.fingerprint,
                     "device": planned.device,
                     "detectable_effect": detectable_effect(planned),
+                    "warnings": list(planned.warnings),
                     "stages": stages,
                 },
                 indent=1,
@@ -103,6 +106,29 @@ def show(recipe: Path, overrides: tuple[str, ...], only: tuple[str, ...], seeds:
     planned = load_plan(recipe, overrides, only, seeds)
     warn(planned.warnings)
     click.echo(json.dumps(recipe_json(planned), indent=1) if as_json else recipe_text(planned))
+    return 0
+
+
+@click.command(epilog=examples("rlbench keys", "rlbench keys evaluation", "rlbench keys methods.NAME.online --json"))
+@click.argument("prefix", default="")
+@json_option
+def keys(prefix: str, as_json: bool) -> int:
+    """List every key of a recipe, or those that begin with PREFIX: the values it takes, its default, what it does."""
+    import textwrap
+
+    from rlbench.recipe.keys import keys as every_key
+
+    known = every_key()
+    found = [key for key in known if key.key == prefix or key.key.startswith(f"{prefix}.") or not prefix]
+    if not found:
+        raise UserError(f"no key of a recipe is {prefix!r} or begins so{nearest(prefix, [key.key for key in known])}")
+    if as_json:
+        click.echo(json.dumps([key.as_json() for key in found], indent=1))
+        return 0
+    for key in found:
+        default = "has to be given" if key.required else "" if key.default is None else f"default {key.default!r}"
+        click.echo(f"{key.key}  ({', '.join(part for part in (key.values, default) if part)})")
+        click.echo(textwrap.fill(key.description, 100, initial_indent="    ", subsequent_indent="    "))
     return 0
 
 
@@ -168,7 +194,7 @@ def rollouts(
 @click.option("--decodings", help="t1.0, t0.6, greedy, ...; commas between them.  [default: t1.0]")
 @click.option("--samples", type=click.IntRange(1), help="Completions a problem.  [default: 16]")
 @click.option("--max-new-tokens", type=click.IntRange(1), help="Longest completion.  [default: 4096]")
-@click.option("--template", help="Prompt template.  [default: qwen-boxed]")
+@click.option("--template", help="Prompt template: a name, a file, or a text with {problem}.  [default: qwen-boxed]")
 @click.option("--limit", type=click.IntRange(1), help="Problems of each benchmark, from the first.  [default: all]")
 @click.option("--grader", metavar="NAME", help="Who grades: rlbench or qwen.  [default: rlbench]")
 @click.option("--contamination", is_flag=True, help="Also probe whether it completes the problems by heart.")
@@ -214,6 +240,39 @@ def report(run_folder: Path, as_json: bool) -> int:
     results = write(run_folder)
     click.echo(results.summary.to_json(orient="records", indent=1) if as_json else results.text)
     return results.exit_code
+
+
+@click.command(
+    epilog=examples(
+        "rlbench diff runs/quickstart-1a2b3c4d runs/quickstart-5e6f7a8b",
+        "rlbench diff runs/here runs/there --store .rlbench --other-store /mnt/there/.rlbench --json",
+    )
+)
+@click.argument("run_a", metavar="RUN_A", type=click.Path(path_type=Path))
+@click.argument("run_b", metavar="RUN_B", type=click.Path(path_type=Path))
+@store_option
+@click.option(
+    "--other-store", type=click.Path(path_type=Path), help="The store of RUN_B.  [default: that of RUN_A, --store]"
+)
+@json_option
+def diff(run_a: Path, run_b: Path, store: Path, other_store: Path | None, as_json: bool) -> int:
+    """Say where two runs part first: recipe, rows, stages, problem sets, samples, files, versions, machine.
+
+    Exit code 0 where nothing differs, 1 where something does. Without the stores a stage's configuration cannot be
+    compared, and that is said.
+    """
+    import dataclasses
+    import shutil
+
+    from rlbench.running.difference import Side, compare, difference_text
+
+    a, b = Side.load(run_a, store), Side.load(run_b, other_store or store)
+    found = compare(a, b)
+    if as_json:
+        click.echo(json.dumps({"same": not found.differences, **dataclasses.asdict(found)}, indent=1, default=str))
+    else:
+        click.echo(difference_text(a, b, found, shutil.get_terminal_size((130, 24)).columns))
+    return found.exit_code
 
 
 @click.command(epilog=examples("rlbench recipes", "rlbench run quickstart", "rlbench show dft_vs_rl"))

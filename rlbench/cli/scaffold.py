@@ -197,8 +197,8 @@ def _golden(model: source.Description, fields: dict[str, list[float]], plugins: 
     from rlbench.objectives.reduction import as_loss
 
     tensors: dict[str, Any] = {key: torch.tensor(numbers, dtype=torch.float64) for key, numbers in fields.items()}
-    fields = {key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()}
-    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **fields)
+    read: dict[str, Any] = {key: tensor.log() if _log(key) else tensor for key, tensor in tensors.items()}
+    batch = TokenBatch.from_lengths([3, 1], reward=[1.0, 0.0], group=[0, 0], **read)
     function = registry.load("objective", model.name, plugins)
     return [
         round(value, 6)

@@ -69,7 +69,7 @@ def truncate(text: str, share: float) -> tuple[str, str]:
 
 
 def is_verbatim(rest: str, completion: str) -> bool:
-    """Whether a completion begins with the rest, word by word; how they are spaced does not count."""
+    """True where a completion begins with the rest, word by word; how they are spaced does not count."""
     wanted = rest.split()
     return completion.split()[: len(wanted)] == wanted
 

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 # \boxed{\{1\}} the inner braces are text and not structure, and \\{ is a line break before a group.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])|\\\\(?!boxed|fbox)|\\[{}]|[{}]")
 _JOINT = re.compile(
-    r"(?:\s|,|;|\$|~|\\[()\[\],;! ]|\\q?quad\b|(?:\\text(?:bf|it|rm)?\s*\{\s*)?\b(?:and|or)\b(?:\s*\})?|\b[a-zA-Z](?:_\{?\w+\}?)?\s*=)*"
+    r"(?:\s|,|;|\$|~|\\[()\[\],;! ]|\\q?quad\b|(?:\\text(?:bf|it|rm)?\s*\{\s*)?\b(?:and|or)\b(?:\s*\})?"
+    r"|\b[a-zA-Z](?:_\{?\w+\}?)?\s*=)*"
 )
+# Between a value and its rounding, each in a box.
+NEARLY = re.compile(r"(?:\s|\$|\\[()\[\],;! ]|\\approx|≈)*")
 _BARE = re.compile(r"[^\s${}\\]+")
 
 
@@ -35,12 +38,12 @@ def last_boxed(text: str) -> str | None:
     return _scan(text)
 
 
-def final_boxes(text: str) -> list[str]:
+def final_boxes(text: str, joint: re.Pattern[str] = _JOINT) -> list[str]:
     r"""The boxes that a text ends its answer with: the last one, and those right before it with nothing but "and"
     between.
 
     Between two boxes of one answer stand at most a comma, ``and``, ``or``, spacing, the delimiters of mathematics and
-    the name of the next value (``y =``). Empty where ``last_boxed`` finds nothing.
+    the name of the next value (``y =``), or what ``joint`` allows. Empty where ``last_boxed`` finds nothing.
     """
     last = last_boxed(text)
     if last is None or text.count("boxed") + text.count("fbox") < 2:
@@ -48,7 +51,7 @@ def final_boxes(text: str) -> list[str]:
     found = sorted(_boxes(text))
     run = [found[-1]]
     for box in reversed(found[:-1]):
-        if box[1] > run[0][0] or _JOINT.fullmatch(text[box[1] : run[0][0]]) is None:
+        if box[1] > run[0][0] or joint.fullmatch(text[box[1] : run[0][0]]) is None:
             break
         run.insert(0, box)
     return [content for _, _, _, content in run]

@@ -8,13 +8,33 @@ where it is several. The rules stand with their reasons in ``docs/grading.md``.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Protocol
 
-from rlbench.grading import numbers, restrict
+from rlbench.grading import numbers, restrict, sets
+from rlbench.grading.approximate import consistent, in_order, rounds
+from rlbench.grading.names import is_name
 from rlbench.grading.normalise import normalise
-from rlbench.grading.structure import Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union, read, split
+from rlbench.grading.numbers import Number
+from rlbench.grading.structure import (
+    Approximate,
+    Builder,
+    Condition,
+    Congruence,
+    Group,
+    Leaf,
+    Matrix,
+    Minus,
+    Named,
+    Node,
+    Ratio,
+    Relation,
+    Union,
+    read,
+    split,
+)
 from rlbench.grading.structure import parse as parse_structure
-from rlbench.grading.units import conflict
+from rlbench.grading.units import conflict, is_degrees
 from rlbench.records import Verdict
 
 
@@ -39,11 +59,29 @@ class Leaves(Protocol):
         """Whether two relations (or one and an interval) hold for the same values. Raises as ``equal`` does."""
         ...
 
+    def value(self, text: str) -> Number | None:
+        """The real number that an expression is, or None where it is none. Raises as ``equal`` does."""
+        ...
+
 
 _WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
-_BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*([0-9]+)\s*\}?")
+_BASE = re.compile(r"[-+]?\s*([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
-_CLOCK = re.compile(r"[0-9]{1,2}\s*:\s*[0-9]{2}")
+_CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
+_LETTERS, _HYPHEN = re.compile("[a-zA-Z]{2}"), re.compile(r"(?<=[a-z]{3})-(?=[a-z])")
+_NAME = re.compile(r"[A-Z][a-z]{2,}")
+_SAYS = re.compile(r"\s(?:is|has|was|had|will|won|wins|did|does|runs|ran|gets|got|scored)\s+[a-z]")
+_OTHERS = re.compile(r"[A-Z0-9\\]|\b(?:not|no|never|nor|or|than|except|but|least|last)\b|n't")
+_SHORT = {"dne": "does not exist"}
+_ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)")
+# Choices, and their letters before what they stand for: (B), B. 12, \textbf{(B)} 12.
+_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?")
+_CHOSEN = re.compile(
+    r"\s*(?:\\text(?:bf|rm)?\s*\{|\\math(?:rm|bf)\s*\{)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:])(?P<rest>.*)", re.DOTALL
+)
+_LABEL = re.compile(
+    r"\s*\\(?:text(?:bf|rm)?|math(?:rm|bf))\s*\{\s*\([A-J]\)\s*(?:\}|(?P<inside>[^{}]*)\})(?:\\|~|\s)*(?=\S)"
+)
 
 
 def compact(text: str) -> str:
@@ -60,9 +98,10 @@ def word(text: str) -> str | None:
     letter.
     """
     bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
-    if _WORD.fullmatch(bare) is None or sum(char.isalpha() for char in bare) < 2:
+    if _WORD.fullmatch(bare) is None or _LETTERS.search(bare) is None:
         return None
-    return " ".join(bare.lower().replace("-", " ").split())
+    said = _ARTICLE.sub("", " ".join(_HYPHEN.sub(" ", bare.lower()).split()), count=1)
+    return _SHORT.get(said, said)
 
 
 def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
@@ -85,18 +124,44 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
         return "unparsed"
     if left == right or compact(left) == compact(right):
         return "correct"
+    if (chosen := _choice(left, answer)) is not None:
+        return chosen
     words = word(left), word(right)
     if words[0] is not None and words[0] == words[1]:
+        return "correct"
+    if _named_in_a_sentence(left, right):
         return "correct"
     if (verdict := _in_words(*words)) is not None:
         return verdict
     try:
-        expected, found = read(gold), read(answer)
+        # The letter of a choice before a value says which choice has it.
+        expected, found = read(gold), read(_LABEL.sub(lambda label: label["inside"] or "", answer, count=1))
         if same(expected, found, leaves):
             return "correct"
         return "wrong" if readable(found) else "unparsed"
     except (Unreadable, RecursionError):
         return "unparsed"
+
+
+def _choice(gold: str, answer: str) -> Verdict | None:
+    """The verdict on an answer that gives a letter and what it stands for, where the gold is a letter."""
+    letter = _CHOICE.fullmatch(re.sub(r"[{}]", "", gold))
+    chosen = _CHOSEN.match(answer) if letter is not None else None
+    if letter is None or chosen is None or not chosen["rest"].strip(" }"):
+        return None
+    return "correct" if (chosen[1] or chosen[2]) == letter[1] else "wrong"
+
+
+def _named_in_a_sentence(gold: str, answer: str) -> bool:
+    """Whether the gold is a name and the answer a sentence of which it is the subject, that denies nothing and names
+    nobody else.
+    """
+    sentence = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
+    name = re.sub(r"\\text\{([^{}]*)\}", r"\1", gold).strip()
+    if _NAME.fullmatch(name) is None or not sentence.startswith(name + " "):
+        return False
+    rest = sentence[len(name) :]
+    return _SAYS.match(rest) is not None and _OTHERS.search(rest) is None
 
 
 def _in_words(gold: str | None, answer: str | None) -> Verdict | None:
@@ -112,6 +177,14 @@ def readable(node: Node) -> bool:
         return _passes(node.text)
     if isinstance(node, Named):
         return readable(node.value)
+    if isinstance(node, Approximate):
+        return readable(node.exact) and readable(node.rounded)
+    if isinstance(node, Minus):
+        return readable(node.whole) and readable(node.without)
+    if isinstance(node, Builder):
+        return readable(node.condition)
+    if isinstance(node, Congruence):
+        return readable(node.residue) and readable(node.modulus)
     if isinstance(node, Relation):
         return _passes(node.text)
     items = [item for row in node.rows for item in row] if isinstance(node, Matrix) else node.items
@@ -129,33 +202,171 @@ def _passes(text: str) -> bool:
 
 def same(gold: Node, answer: Node, leaves: Leaves) -> bool:
     """Whether two structures are one; see ``Leaves`` for what it raises."""
+    gold, answer = _without_domain(gold, answer), _without_domain(answer, gold)
+    if (one := same_sets(gold, answer, leaves)) is not None:
+        return one
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _same_named(gold, answer, leaves)
+    if isinstance(gold, Approximate) or isinstance(answer, Approximate):
+        return same_approximate(gold, answer, leaves, same)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
         return _same_relation(gold, answer, leaves)
+    if isinstance(gold, Congruence) or isinstance(answer, Congruence):
+        return same_congruence(gold, answer, leaves, same)
     gold, answer = _read_alike(gold, answer), _decimal_comma(_read_alike(answer, gold), gold)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
         return same_leaf(gold, answer, leaves)
     if isinstance(gold, Group) and isinstance(answer, Group):
         return _same_group(gold, answer, leaves)
-    if isinstance(gold, Union) and isinstance(answer, Union):
-        return _matched(gold.items, answer.items, leaves)
+    if isinstance(answer, Group) and not answer.brackets and (value := one_value(answer, leaves)) is not None:
+        return same(gold, value, leaves)
     if isinstance(gold, Ratio) or isinstance(answer, Ratio):
         return _same_ratio(gold, answer, leaves)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
-        shapes = [[len(row) for row in matrix.rows] for matrix in (gold, answer)]
-        pairs = zip(gold.rows, answer.rows, strict=False)
-        return shapes[0] == shapes[1] and all(_in_order(left, right, leaves) for left, right in pairs)
+        return _same_matrix(gold, answer, leaves)
+    return _same_parts(gold, answer, leaves)
+
+
+def _without_domain(node: Node, other: Node) -> Node:
+    r"""``x = k\pi, k \in \mathbb{Z}`` without its last part, where the other side leaves it out."""
+    if not _has_domain(node) or _has_domain(other):
+        return node
+    assert isinstance(node, Group)
+    return node.items[0] if len(node.items) == 2 else Group("", node.items[:-1], node.text)
+
+
+def _has_domain(node: Node) -> bool:
+    if not isinstance(node, Group) or node.brackets or len(node.items) < 2:
+        return False
+    last = node.items[-1]
+    inside = isinstance(last, Named) and last.sign == r"\in" and isinstance(last.value, Leaf)
+    return inside and last.value.text in (r"\mathbb{Z}", r"\mathbb{N}")  # type: ignore[union-attr]
+
+
+def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:
+    """Whether two sets of numbers are one; None where neither has to be a set, or one cannot be read as a set of
+    numbers.
+    """
+    if not (sets.is_set(gold) or sets.is_set(answer)):
+        return None
+    expected = sets.read(gold, leaves.value)
+    found = sets.read(answer, leaves.value) if expected is not None else None
+    if expected is None or found is None:
+        return None
+    if max(len(expected[1]), len(found[1])) > 1:
+        return None
+    if len(expected[1] | found[1]) > 1:
+        return False  # of different symbols
+    return sets.equal(expected[0], found[0])
+
+
+def same_approximate(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    r"""Whether one value is the other, where one or both are written with their rounding, ``\frac{70}{9} \approx
+    7.78``.
+
+    A gold is either of its members. An answer has to be right in both: its exact value decides, and where the gold is
+    rounded itself, that gold has to be a rounding of it.
+    """
+    if isinstance(answer, Approximate):
+        exact, rounded = in_order(answer.exact, answer.rounded)
+        if not consistent(exact, rounded, leaves.value):
+            return False
+        if isinstance(gold, Approximate):
+            return same_approximate(gold, exact, leaves, same) or same_approximate(gold, rounded, leaves, same)
+        return same(gold, exact, leaves) or (rounds(exact, gold, leaves.value) and same(gold, rounded, leaves))
+    assert isinstance(gold, Approximate)
+    return same(gold.exact, answer, leaves) or same(gold.rounded, answer, leaves)
+
+
+def same_congruence(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    """Whether two residues are one; who leaves the modulus out means the residue itself."""
+    if isinstance(gold, Congruence) and isinstance(answer, Congruence):
+        residues, moduli = (
+            [_value(part) for part in parts] for parts in zip(_parts(gold), _parts(answer), strict=True)
+        )
+        if moduli[0] is not None and moduli[0] == moduli[1] != 0 and None not in residues:
+            return (residues[0] - residues[1]) % moduli[0] == 0  # type: ignore[operator]
+        return same(gold.residue, answer.residue, leaves) and same(gold.modulus, answer.modulus, leaves)
+    left, right = (node.residue if isinstance(node, Congruence) else node for node in (gold, answer))
+    return same(left, right, leaves)
+
+
+def _parts(congruence: Congruence) -> tuple[Node, Node]:
+    return congruence.residue, congruence.modulus
+
+
+def one_value(answer: Group, leaves: Leaves) -> Node | None:
+    r"""The one value that a list holds in two spellings, as ``\frac{2}{3}`` or ``0.667`` do; None where there are
+    several.
+    """
+    if len(answer.items) != 2:
+        return None
+    exact, rounded = in_order(*answer.items)
+    if rounds(exact, rounded, leaves.value, digits=3):
+        return Approximate(exact, rounded, answer.text)
+    return None
+
+
+def _same_parts(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    """Sets that are no sets of real numbers, by their parts."""
+    if isinstance(gold, Union) or isinstance(answer, Union):
+        return _same_union(gold, answer, leaves)
+    if isinstance(gold, Minus) and isinstance(answer, Minus):
+        return same(gold.whole, answer.whole, leaves) and same(gold.without, answer.without, leaves)
+    if isinstance(gold, Condition) and isinstance(answer, Condition):
+        return gold.sign == answer.sign and _matched(gold.items, answer.items, leaves)
+    if isinstance(gold, Builder) and isinstance(answer, Builder):
+        if (gold.domain is None) != (answer.domain is None) or gold.name != answer.name:
+            return False
+        domains = gold.domain is None or answer.domain is None or same(gold.domain, answer.domain, leaves)
+        return domains and same(gold.condition, answer.condition, leaves)
     return False
+
+
+def _same_union(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    gold, answer = _merged(gold), _merged(answer)
+    if isinstance(gold, Union) and isinstance(answer, Union):
+        return gold.sign == answer.sign and _matched(gold.items, answer.items, leaves)
+    return isinstance(gold, Group) and isinstance(answer, Group) and _same_group(gold, answer, leaves)
+
+
+def _merged(node: Node) -> Node:
+    """A union of finite sets as the one set that it is."""
+    if not isinstance(node, Union) or node.sign != r"\cup":
+        return node
+    members = [item for part in node.items if isinstance(part, Group) and part.brackets == "{}" for item in part.items]
+    others = [part for part in node.items if not (isinstance(part, Group) and part.brackets == "{}")]
+    return node if others else Group("{}", tuple(members), node.text)
+
+
+def _same_matrix(gold: Matrix, answer: Matrix, leaves: Leaves) -> bool:
+    if [len(row) for row in gold.rows] != [len(row) for row in answer.rows] or gold.order != answer.order:
+        return False
+    if gold.order:
+        return all(_in_order(left, right, leaves) for left, right in zip(gold.rows, answer.rows, strict=True))
+    rest = list(answer.rows)
+    for row in gold.rows:
+        found = next((other for other in rest if _in_order(row, other, leaves)), None)
+        if found is None:
+            return False
+        rest.remove(found)
+    return True
 
 
 def _read_alike(node: Node, other: Node) -> Node:
     """A node in the reading that the other suggests, where it has two."""
-    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf):
-        return node.items[0]  # {5} and 5 are one answer
+    if (one := alone(node, other)) is not node:
+        return one
     if isinstance(node, Leaf) and node.grouped and isinstance(other, Group) and not other.brackets:
         parts = split(node.grouped, ",")
         return Group("", tuple(parse_structure(part) for part in parts), node.grouped)
+    return node
+
+
+def alone(node: Node, other: Node) -> Node:
+    r"""The only member of a set where the other is no set: ``\{5\}`` and 5 are one answer."""
+    if isinstance(node, Group) and len(node.items) == 1 and isinstance(other, Leaf) and not sets.is_set(node.items[0]):
+        return node.items[0]
     return node
 
 
@@ -178,18 +389,42 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
     assert isinstance(named, Named)
     if isinstance(other, Relation):
         return leaves.related(_text(gold), _text(answer))
-    return same(named.value, other, leaves) if named is gold else same(other, named.value, leaves)
+    # Of z = m either may be the name of the other.
+    either = isinstance(named.value, Leaf) and named.sign == "=" and named.name and is_name(named.value.text)
+    values = [named.value, parse_structure(named.name)] if either else [named.value]
+    pairs = [(value, other) if named is gold else (other, value) for value in values]
+    return any(same(left, right, leaves) for left, right in pairs)
 
 
 def _same_relation(gold: Node, answer: Node, leaves: Leaves) -> bool:
     both = isinstance(gold, Relation) and isinstance(answer, Relation)
     other = answer if isinstance(gold, Relation) else gold
+    if same_identity(gold, answer, leaves, same):
+        return True
     interval = isinstance(other, Union) or (isinstance(other, Group) and other.brackets not in ("", "{}"))
     return leaves.related(_text(gold), _text(answer)) if both or interval else False
 
 
+def same_identity(gold: Node, answer: Node, leaves: Leaves, same: Same) -> bool:
+    """Whether an identity, ``x^2 - 1 = (x - 1)(x + 1)``, is a way to the gold, its right side. An equation that is
+    none stands for nothing.
+    """
+    if not isinstance(answer, Relation) or len(answer.sides) != 2 or not isinstance(gold, Leaf):
+        return False
+    left, right = map(parse_structure, answer.sides)
+    return same(gold, right, leaves) and same(right, left, leaves)
+
+
 def _text(node: Node) -> str:
     return node.text if not isinstance(node, Ratio | Matrix) else ""
+
+
+class Same(Protocol):
+    """A comparison of two structures; each grader has its own."""
+
+    def __call__(self, gold: Node, answer: Node, leaves: Leaves) -> bool:
+        """Whether they are one."""
+        ...
 
 
 def _same_group(gold: Group, answer: Group, leaves: Leaves) -> bool:
@@ -198,6 +433,8 @@ def _same_group(gold: Group, answer: Group, leaves: Leaves) -> bool:
     if {gold.brackets, answer.brackets} == {"", "()"}:  # a tuple whose parentheses were left out
         return _in_order(gold.items, answer.items, leaves)
     if {gold.brackets, answer.brackets} <= {"", "{}"}:
+        if "{}" in (gold.brackets, answer.brackets) and len(gold.items) != len(answer.items):
+            return _matched(_without_repeats(gold.items, leaves), _without_repeats(answer.items, leaves), leaves)
         return _matched(gold.items, answer.items, leaves)
     return False
 
@@ -219,14 +456,29 @@ def _matched(gold: tuple[Node, ...], answer: tuple[Node, ...], leaves: Leaves) -
     return True
 
 
+def _without_repeats(items: tuple[Node, ...], leaves: Leaves) -> tuple[Node, ...]:
+    """The members of a set, each once."""
+    found: list[Node] = []
+    for item in items:
+        if not any(same(other, item, leaves) for other in found):
+            found.append(item)
+    return tuple(found)
+
+
 def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
         if len(gold.items) != len(answer.items):
             return False
         values = [[_value(item) for item in ratio.items] for ratio in (gold, answer)]
-        if None in values[0] or None in values[1] or 0 in values[0] or 0 in values[1] or _clock(gold) or _clock(answer):
+        if (
+            None in values[0]
+            or None in values[1]
+            or 0 in values[0]
+            or 0 in values[1]
+            or (_clock(gold) and _clock(answer))
+        ):
             return _in_order(gold.items, answer.items, leaves)
-        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))  # type: ignore[operator]
+        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if not isinstance(ratio, Ratio) or len(ratio.items) != 2 or not isinstance(other, Leaf):
         return False
@@ -236,13 +488,13 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
     return same_leaf(quotient, other, leaves) if ratio is gold else same_leaf(other, quotient, leaves)
 
 
-def _value(node: Node) -> object:
+def _value(node: Node) -> Fraction | None:
     number = numbers.read(node.text) if isinstance(node, Leaf) and not node.percent else None
     return None if number is None or number.error else number.value
 
 
 def _clock(ratio: Ratio) -> bool:
-    """4:30 is a time as well as a ratio, and 2:15 is not it."""
+    """4:30 is a time as well as a ratio, and 2:15 is not it; 6:4 and 25:85 are ratios."""
     texts = [item.text if isinstance(item, Leaf) else "" for item in ratio.items]
     return _CLOCK.fullmatch(":".join(texts)) is not None
 
@@ -257,11 +509,20 @@ def same_leaf(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
     if (bases[0] and bases[0].group(1)[0].isdigit()) or (bases[1] and bases[1].group(1)[0].isdigit()):
         return _same_in_base(gold.text, answer.text)
     if gold.percent == answer.percent:
-        return leaves.equal(gold.text, answer.text)
+        return leaves.equal(gold.text, answer.text) or same_angle(gold, answer, leaves)
     # 50% is 50 where percents were asked for, and 0.5 where a proportion was.
     if gold.percent:
         return leaves.equal(gold.text, answer.text) or leaves.equal(rf"\frac{{{gold.text}}}{{100}}", answer.text)
     return leaves.equal(gold.text, answer.text) or leaves.equal(gold.text, rf"\frac{{{answer.text}}}{{100}}")
+
+
+def same_angle(gold: Leaf, answer: Leaf, leaves: Leaves) -> bool:
+    r"""60 degrees are ``\frac{\pi}{3}``: where one side says degrees and the other is a multiple of pi."""
+    if is_degrees(gold.unit) and r"\pi" in answer.text and not is_degrees(answer.unit):
+        return leaves.equal(rf"\frac{{{gold.text}\pi}}{{180}}", answer.text)
+    if is_degrees(answer.unit) and r"\pi" in gold.text and not is_degrees(gold.unit):
+        return leaves.equal(gold.text, rf"\frac{{{answer.text}\pi}}{{180}}")
+    return False
 
 
 def _same_in_base(gold: str, answer: str) -> bool:
@@ -292,6 +553,15 @@ class FastLeaves:
 
     def related(self, gold: str, answer: str) -> bool:
         raise Undecided
+
+    def value(self, text: str) -> Number | None:
+        try:
+            found = numbers.read(text)
+        except numbers.TooLarge:
+            raise Undecided from None
+        if found is None:
+            raise Undecided
+        return found
 
 
 def grade_fast(gold: str, answer: str) -> Verdict | None:

@@ -7,27 +7,38 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from rlbench.grading.golds import gold_of
+from rlbench.grading.golds import broken_command, gold_of
 from rlbench.grading.pool import Graded, Grader
 from rlbench.jsonl import Identities, Row, read_rows
 from rlbench.records import UserError
 
 STANDARD_INPUT = Path("-")
 _EXAMPLE = '{"id": "1", "gold": "2", "output": "... \\\\boxed{2}"}'
+_LOST_BOX = "\boxed{"  # a backspace, and no box
 _BATCH, _BATCH_CHARACTERS = 512, 4_000_000  # whichever is reached first
 
 Case = tuple[str, str, str]  # id, gold, output
+Tell = Callable[[str], None]
 
 
-def read_cases(path: Path) -> Iterator[Case]:
+def _silent(_: str) -> None:
+    pass
+
+
+def read_cases(path: Path, tell: Tell = _silent) -> Iterator[Case]:
     """The (id, gold, output) of each line; ``-`` is standard input, blank lines are skipped, other keys do not matter.
 
     A number as id or gold is the text that it is written as, and a gold in GSM8K's form is its answer. An output may
     hold anything, half of a surrogate pair too.
+
+    Args:
+        path: of the file.
+        tell: is called once, with the first output in which the backslash of a box was lost on its way into the file;
+            a model may have written even that, so it is no reason to refuse it.
 
     Raises:
         UserError: the file cannot be read, is empty or no JSON lines, or a line of it lacks a key, has a value there
@@ -38,6 +49,9 @@ def read_cases(path: Path) -> Iterator[Case]:
         for row in read_rows(stream, name, _EXAMPLE):
             case = _case(row)
             seen.add(case[0], row)
+            if _LOST_BOX in case[2]:
+                tell(f"{row.where}: `output` {broken_command(case[2], 'b')}; such outputs are graded as they stand")
+                tell = _silent
             yield case
 
 
@@ -61,7 +75,7 @@ def _case(row: Row) -> Case:
     return identity, gold_of(row, "gold"), row.text("output", empty=True, surrogates=True)
 
 
-def grade_file(path: Path, grader: Grader) -> Iterator[tuple[str, Graded]]:
+def grade_file(path: Path, grader: Grader, tell: Tell = _silent) -> Iterator[tuple[str, Graded]]:
     """The id and the grade of each line, in the file's order.
 
     The whole file is checked before anything is graded, where it can be read twice. Standard input and pipes cannot:
@@ -71,9 +85,10 @@ def grade_file(path: Path, grader: Grader) -> Iterator[tuple[str, Graded]]:
         UserError: see ``read_cases``.
     """
     if path.is_file():
-        for _ in read_cases(path):
+        for _ in read_cases(path, tell):
             pass
-    for batch in _batches(read_cases(path)):
+        tell = _silent
+    for batch in _batches(read_cases(path, tell)):
         grades = grader.grade([(gold, output) for _, gold, output in batch])
         for (name, _, _), grade in zip(batch, grades, strict=True):
             yield name, grade

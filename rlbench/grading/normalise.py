@@ -1,134 +1,24 @@
 r"""One spelling for mathematics that is written in many: general rewritings of text, applied to gold and answer alike.
 
-Every rule is a line of ``_RULES`` with its reason; none looks at what the other side says, and none changes a value.
+The rules stand in ``rlbench.grading.spellings``; none looks at what the other side says, and none changes a value.
 What a text then *is* (a number, a tuple, an interval) is decided by ``rlbench.grading.structure``.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 
-_UNICODE = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "—": "-",
-        "×": r"\cdot ",
-        "·": r"\cdot ",
-        "⋅": r"\cdot ",
-        "∗": "*",
-        "÷": "/",
-        "°": r"^{\circ}",
-        "π": r"\pi ",
-        "√": r"\sqrt ",
-        "∞": r"\infty ",
-        "≤": r"\leq ",
-        "≥": r"\geq ",
-        "≠": r"\neq ",
-        "≈": r"\approx ",
-        "±": r"\pm ",
-        "∪": r"\cup ",
-        "∈": r"\in ",
-        "θ": r"\theta ",
-        "⟨": r"\langle ",
-        "⟩": r"\rangle ",
-        "’": "'",
-        "′": "'",
-        "，": ", ",
-        "¢": "",
-        "€": "",
-        "£": "",
-        "¥": "",
-        **{digit: f"^{{{n}}}" for n, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-        **{
-            vulgar: rf"\frac{{{a}}}{{{b}}}"
-            for vulgar, (a, b) in {"½": "12", "⅓": "13", "⅔": "23", "¼": "14", "¾": "34"}.items()
-        },
-        "\u200b": "",
-        "\u2060": "",
-        "\ufeff": "",
-    }
-)
+from rlbench.grading.spellings import respelled
+from rlbench.grading.unicode import to_latex
 
-_FUNCTIONS = "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|gcd|lcm|max|min"
-_TEXT = r"\\(?:text(?:normal|bf|it|rm|up|sf|tt)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname\*?)\s*"
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-_WORD_PERCENT = r"(?:percent(?:age)?|pct)(?:\s+points?)?"
-
-# (pattern, replacement), in this order; the reason stands above each.
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        # A thousands separator that LaTeX spells out can be nothing else, wherever it stands: 1{,}234  1,\!234  1\,234.
-        (r"(?<=[0-9])\s*(?:\{\s*,\s*\}|,\s*\\!|\\!,|\\,|(?<!\\)\\[ :;])\s*(?=[0-9]{3}(?![0-9]))", ""),
-        # Spacing and size say nothing; \left\{ keeps its brace, \left. has none.
-        (r"\\(?:m?left|m?right)\s*\.", " "),
-        (r"\\(?:m?left|m?right|[bB]igg?[lrm]?)(?![a-zA-Z])", ""),
-        (r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|mathstrut)(?![a-zA-Z])", ""),
-        (r"(?<!\\)\\(?:[,;:> ]|quad|qquad|thinspace|enspace|hfill)(?![a-zA-Z])|~|&nbsp;", " "),
-        # Delimiters of mathematics, and of money.
-        (r"\\[()]|\\\$|\$|\*\*(?=[^0-9a-zA-Z({\\]|$)", " "),
-        (r"(?<![\\])\\[\[\]](?!\s*[0-9.]+\s*(?:pt|ex|em|mm))", " "),
-        # Two spellings of one command.
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\tbinom(?![a-zA-Z])|\\dbinom(?![a-zA-Z])", r"\\binom"),
-        (r"\\(?:lt)(?![a-zA-Z])", "<"),
-        (r"\\(?:gt)(?![a-zA-Z])", ">"),
-        (r"\\(?:leqslant|leqq|le)(?![a-zA-Z])|<=|=<", r"\\leq "),
-        (r"\\(?:geqslant|geqq|ge)(?![a-zA-Z])|>=", r"\\geq "),
-        (r"\\ne(?![a-zA-Z])|!=", r"\\neq "),
-        (r"\\(?:simeq|thickapprox)(?![a-zA-Z])", r"\\approx "),
-        (r"\\(?:lbrace)(?![a-zA-Z])", r"\\{"),
-        (r"\\(?:rbrace)(?![a-zA-Z])", r"\\}"),
-        (r"\\(?:langle|lparen)(?![a-zA-Z])", "("),
-        (r"\\(?:rangle|rparen)(?![a-zA-Z])", ")"),
-        (r"\\(?:lbrack)(?![a-zA-Z])", "["),
-        (r"\\(?:rbrack)(?![a-zA-Z])", "]"),
-        (r"\\[lr]?vert(?![a-zA-Z])", "|"),
-        (r"\\(?:mid)(?![a-zA-Z])", "|"),
-        (r"^\s*\*\*", ""),
-        (r"\*\*", "^"),
-        (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\*", r"\\cdot "),
-        (r"\\div(?![a-zA-Z])", "/"),
-        (r"\\(?:emptyset|empty)(?![a-zA-Z])", r"\\varnothing"),
-        (r"\\(?:bigcup|sqcup)(?![a-zA-Z])", r"\\cup"),
-        # Bars over repeating digits have several commands.
-        (r"(?<=[0-9.])\\(?:bar|overline|dot)\s*\{", r"\\overline{"),
-        # Every kind of upright text is text; one letter or a number in it is that letter or number.
-        (_TEXT + r"\{", r"\\text{"),
-        (r"\\text\{\s*([a-zA-Z]|-?" + _NUMBER + r")\s*\}", r"{\1}"),
-        (r"\\text\{\s*\}", ""),
-        # Words that are signs.
-        (r",?\s*(?:\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}]))\s*", ", "),
-        (
-            r"\s*\\text\{\s*" + _WORD_PERCENT + r"\s*\}|(?<=[0-9}\s])\s*" + _WORD_PERCENT + r"(?![a-zA-Z])|\s*\\?%",
-            r"\\%",
-        ),
-        (r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z])\s*)|\s*\\degree(?![a-zA-Z])", r"\\text{degrees}"),
-        (r"(?<![a-zA-Z\\])(?:infinity|infty|inf|oo)(?![a-zA-Z])", r"\\infty "),
-        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
-        # Functions as a calculator writes them.
-        (r"(?<![a-zA-Z\\{])(" + _FUNCTIONS + r")(?=\s*[({\\^_])", r"\\\1"),
-        # Scientific notation: between digits, e is a power of ten and not Euler's number.
-        (r"(?<![0-9a-zA-Z.])(" + _NUMBER + r")\s?[eE]([+-]?)0*([0-9]+)(?![0-9a-zA-Z.])", r"\1\\cdot 10^{\2\3}"),
-        (r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)", r"\\cdot "),
-        # A point without digits on its one side: 1. is 1, .5 is 0.5.
-        (r"(?<=[0-9])\.(?!\s*[0-9]|\\overline)(?=\S)", ""),
-        (r"(?<![0-9])\.(?=[0-9])", "0."),
-        # An exponent of several digits, and a mixed number, as they are typed without LaTeX.
-        (r"\^\s*(-?[0-9]+)", r"^{\1}"),
-        (r"(?<![0-9.}/^_])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9.])", r"\1\\frac{\2}{\3}"),
-        (r"\^\s*(?:\\prime(?![a-zA-Z])|\{\s*\\prime\s*\})", "'"),
-        (r"\+\s*(?=\\infty)", ""),
-    )
-)
 _TRAILING = re.compile(r"^[\s,;:]+|[\s.,;:]+$|\\text\{\s*\.?\s*\}$")
 _SPACE = re.compile(r"\s+")
 _OUTER_COMMAND = re.compile(r"\\(?:boxed|fbox|text)\s*\{")
 _SQRT_CALL = re.compile(r"(?<![a-zA-Z])\\?(sqrt|cbrt)\s*\(")
-_ONE_TOKEN = re.compile(r"\\(frac|sqrt)(?![a-zA-Z])\s*(?=[^\s{\[])")
+_ROOT_OF_TOKEN = re.compile(r"\\sqrt(?![a-zA-Z])\s*(?=[0-9a-zA-Z])")
+_ROOT_OF_COMMAND = re.compile(r"\\sqrt(?![a-zA-Z])\s*(?=\\[a-zA-Z])")
+_FRACTION_OF_TOKEN = re.compile(r"\\frac(?![a-zA-Z])\s*(?=[^\s{\[])")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[0-9a-zA-Z]")
 _EXPONENT_CALL = re.compile(r"\^\s*\(")
 
@@ -139,16 +29,71 @@ def normalise(text: str) -> str:
 
     Linear in the length but for nesting, so it is given answers and golds and never whole outputs.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_UNICODE))
-    text = _unwrapped(_fix_escapes(text))
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    text = _braced(_calls(text))
+    if text.isdigit() and text.isascii():
+        return text
+    text = _unwrapped(_fix_escapes(undamaged(to_latex(text))))
+    text = _braced(_calls(respelled(text)))
     text = _SPACE.sub(" ", _unwrapped(text.strip()))
     while (shorter := _TRAILING.sub("", text)) != text:
         text = shorter
-    return text
+    return _NUMBER_WORDS.get(text.lower()) or _in_words(text)
+
+
+_WORDS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_NUMBER_WORDS = dict(
+    zip(
+        _WORDS.split(),
+        map(str, range(17)),
+        strict=True,
+    )
+)
+_ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\v": "v"}
+_DAMAGED = re.compile(r"([\a\x08\f\v])([a-zA-Z]{2,})")
+# Commands that such an escape of JSON takes the backslash and the first letter of. Tabs and line ends are spacing as
+# well.
+_LOST = "alpha angle approx arcsin arccos arctan begin beta bar binom frac vec varnothing vert"
+_DAMAGEABLE = frozenset(_LOST.split())
+
+
+def undamaged(text: str) -> str:
+    r"""A text in which a form feed before ``rac`` is ``\frac`` again, and so for other commands whose first letter was
+    an escape.
+    """
+    if text.isprintable():
+        return text
+
+    def command(match: re.Match[str]) -> str:
+        name = _ESCAPES[match.group(1)] + match.group(2)
+        return f"\\{name}" if name in _DAMAGEABLE else match.group()
+
+    return _DAMAGED.sub(command, text)
+
+
+_ALL_REALS = re.compile(
+    r"(?:x (?:is|can be) )?(?:the set of )?(?:(?:all|any|every) (?:of )?(?:the )?)?reals?"
+    r"(?: numbers?| values?)?(?: of)?(?: x)?(?:,? (?:except|but|other than|excluding|without)(?: for)?(?: x =)? "
+    r"(?P<except>[^a-zA-Z]*(?:\\[a-zA-Z]+[^a-zA-Z]*)*))?"
+)
+_NOTHING = re.compile(
+    r"(?:the )?(?:empty set|null set)|none"
+    r"|(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?|values?)(?: exists?)?"
+    r"|(?:the )?(?:equation|system|inequality) has no (?:real )?solutions?"
+)
+
+
+def _in_words(text: str) -> str:
+    """Sets that are told in words: all real numbers (except some), no solution."""
+    if len(text) > 200 or not ("real" in text or "no" in text.lower() or " set" in text):
+        return text
+    bare = " ".join(re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).split())
+    bare = bare[:1].lower() + bare[1:]
+    if _NOTHING.fullmatch(bare):
+        return r"\varnothing"
+    match = _ALL_REALS.fullmatch(bare)
+    if match is None or not any(word in bare for word in ("all", "any", "every", "set of")):
+        return text
+    excepted = (match["except"] or "").strip().replace(r"\land", ",").replace(r"\lor", ",")
+    return rf"\mathbb{{R}} \setminus \{{{excepted}\}}" if excepted else r"\mathbb{R}"
 
 
 def _fix_escapes(text: str) -> str:
@@ -199,15 +144,28 @@ def _calls(text: str) -> str:
 
 
 def _braced(text: str) -> str:
-    r"""``\frac12`` and ``\sqrt2`` with the braces that TeX understands."""
-    position = 0
-    while (match := _ONE_TOKEN.search(text, position)) is not None:
+    r"""``\frac12``, ``\sqrt2`` and ``\sqrt\frac12`` with the braces that TeX understands."""
+    text = _first_argument(text, _ROOT_OF_TOKEN)
+    text = _second_argument(_first_argument(text, _FRACTION_OF_TOKEN))
+    return _first_argument(text, _ROOT_OF_COMMAND)
+
+
+def _first_argument(text: str, command: re.Pattern[str]) -> str:
+    for match in reversed(list(command.finditer(text))):
         token = _TOKEN.match(text, match.end())
-        position = match.end()
         if token is not None:
-            text = f"{text[: match.start()]}\\{match.group(1)}{{{token.group()}}}{text[token.end() :]}"
-            position = match.start() + len(match.group(1)) + 3 + len(token.group())
-    return _second_argument(text)
+            end = _arguments_end(text, token.end())
+            text = f"{text[: match.end()].rstrip()}{{{text[token.start() : end]}}}{text[end:]}"
+    return text
+
+
+def _arguments_end(text: str, position: int) -> int:
+    """The end of the groups in braces that stand right behind a command; of none where it takes none."""
+    if not text.startswith((r"\frac", r"\sqrt"), max(0, position - 5)):
+        return position
+    while text[position : position + 1] == "{" and (end := closing(text, position)) >= 0:
+        position = end + 1
+    return position
 
 
 _FIRST = re.compile(r"\\frac\s*(?=\{)")

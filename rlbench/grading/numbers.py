@@ -208,7 +208,7 @@ class _Parser:
         value = self.product()
         while (sign := self.tokens[self.at]) in ("+", "-") and sign:
             self.at += 1
-            value = _add(value, self.product(), -1 if sign == "-" else 1)
+            value = add(value, self.product(), -1 if sign == "-" else 1)
         return value
 
     def product(self) -> Number:
@@ -237,7 +237,7 @@ class _Parser:
             return _multiply(value, right)
         if right.error or not 0 <= right.value < 1:
             raise Unread
-        return _add(value, right, -1 if value.value < 0 else 1)
+        return add(value, right, -1 if value.value < 0 else 1)
 
     def signed(self) -> Number:
         if self.tokens[self.at] in ("-", "+"):
@@ -322,7 +322,10 @@ def _checked(value: Fraction, error: Fraction) -> Number:
     return Number(value, error)
 
 
-def _add(left: Number, right: Number, sign: int) -> Number:
+def add(left: Number, right: Number, sign: int) -> Number:
+    """The sum, or with the sign -1 the difference. Raises Unread where so much cancels that the error is no longer
+    small.
+    """
     value = left.value + sign * right.value
     if not left.error and not right.error:
         return _checked(value, Fraction(0))
@@ -367,7 +370,10 @@ def _invert(number: Number) -> Number:
 
 def _root(index: int, number: Number) -> Number:
     if number.value < 0:
-        raise Unread
+        if index % 2 == 0:
+            raise Unread
+        positive = _root(index, Number(-number.value, number.error))  # of the real numbers, as a root's sign says
+        return Number(-positive.value, positive.error)
     if not number.error:
         top, bottom = (_integer_root(part, index) for part in (number.value.numerator, number.value.denominator))
         if top is not None and bottom is not None:

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rlbench.grading.extract import Reading
+from rlbench.grading.boxed import last_boxed
+from rlbench.grading.extract import Reading, without_markers
 from rlbench.grading.registry import DEFAULT, grader_spec
 from rlbench.records import UserError, Verdict
 
@@ -118,7 +119,10 @@ class Grader:
         return [Graded("unparsed" if answer is None else verdicts[gold, answer], answer) for gold, answer in answers]
 
     def _read(self, gold: str, output: str) -> tuple[str, str | None]:
+        whole = gold.strip()
         gold = self._rules.read_gold(gold, self.reading)
+        if without_markers(output).strip() == whole and (self.reading == "final" or last_boxed(whole) is not None):
+            return gold, gold.strip()  # an output that is the gold says what the gold says
         return gold, self._rules.read(output, gold, self.reading)
 
     def close(self) -> None:
@@ -237,7 +241,7 @@ class _Batch:
     def _assign(self, worker: _Worker) -> None:
         worker.case = self.queue.popleft()
         self.busy.append(worker)
-        self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
         if worker.ready:
             self._send(worker)
 

@@ -14,11 +14,25 @@ from fractions import Fraction
 
 from rlbench.grading import numbers
 from rlbench.grading.boxed import last_boxed
-from rlbench.grading.compare import Leaves, Undecided, Unreadable, compact, readable
+from rlbench.grading.compare import (
+    FastLeaves,
+    Leaves,
+    Undecided,
+    Unreadable,
+    alone,
+    compact,
+    one_value,
+    readable,
+    same_angle,
+    same_approximate,
+    same_congruence,
+    same_identity,
+    same_sets,
+)
 from rlbench.grading.extract import MAX_ANSWER, Reading
-from rlbench.grading.normalise import normalise
+from rlbench.grading.normalise import normalise, undamaged
 from rlbench.grading.numbers import Number
-from rlbench.grading.structure import Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
+from rlbench.grading.structure import Approximate, Congruence, Group, Leaf, Matrix, Named, Node, Ratio, Relation, Union
 from rlbench.grading.structure import read as structure
 from rlbench.records import Verdict
 
@@ -33,6 +47,7 @@ def read(output: str, gold: str, reading: Reading = "box") -> str | None:
     """The last box, or else the last number; None where there is neither. ``reading`` changes nothing: this grader has
     its own.
     """
+    output = undamaged(output)
     answer = last_boxed(output)
     if answer is None:
         found = _NUMBER.findall(output.replace(",", ""))
@@ -42,6 +57,7 @@ def read(output: str, gold: str, reading: Reading = "box") -> str | None:
 
 def read_gold(gold: str, reading: Reading = "box") -> str:
     """What a gold says: the content of its box if it has one, else itself."""
+    gold = undamaged(gold)
     return last_boxed(gold) or gold
 
 
@@ -76,6 +92,8 @@ def _grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
 
 
 def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
+    if _of_one_name(gold, answer):
+        return _same(_unnamed(gold), _unnamed(answer), leaves)
     if (
         isinstance(gold, Relation | Named)
         and isinstance(answer, Relation | Named)
@@ -83,16 +101,57 @@ def _same(gold: Node, answer: Node, leaves: Leaves) -> bool:
         and "=" in answer.text
     ):
         return compact(gold.text) == compact(answer.text) or leaves.related(gold.text, answer.text)
+    if (one := same_sets(gold, answer, leaves)) is not None and (
+        one or not (_in_brackets(gold) and _in_brackets(answer))
+    ):
+        return one
     if isinstance(gold, Named) or isinstance(answer, Named):
-        return _same(*(side.value if isinstance(side, Named) else side for side in (gold, answer)), leaves)
+        return _same(_unnamed(gold), _unnamed(answer), leaves)
     if isinstance(gold, Relation) or isinstance(answer, Relation):
+        return same_identity(gold, answer, leaves, _same)
+    if isinstance(gold, Approximate) or isinstance(answer, Approximate):
+        return same_approximate(gold, answer, leaves, _same)
+    if isinstance(gold, Congruence) or isinstance(answer, Congruence):
+        return same_congruence(gold, answer, leaves, _same)
+    if _of_other_shapes(gold, answer):
         return False
-    members = _members(gold), _members(answer)
-    if members[0] is not None and members[1] is not None:
-        return len(members[0]) == len(members[1]) and all(_same(*pair, leaves) for pair in zip(*members, strict=True))
+    gold, answer = alone(gold, answer), alone(answer, gold)
+    if isinstance(gold, Leaf) and isinstance(answer, Group) and (value := one_value(answer, leaves)) is not None:
+        return _same(gold, value, leaves)
+    expected, found = _members(gold), _members(answer)
+    if expected is not None and found is not None:
+        pairs = zip(expected, found, strict=False)
+        return len(expected) == len(found) and all(_same(left, right, leaves) for left, right in pairs)
     if isinstance(gold, Leaf) and isinstance(answer, Leaf):
-        return compact(gold.text).lower() == compact(answer.text).lower() or leaves.equal(gold.text, answer.text)
+        return (
+            compact(gold.text).lower() == compact(answer.text).lower()
+            or leaves.equal(gold.text, answer.text)
+            or same_angle(gold, answer, leaves)
+        )
     return False
+
+
+def _of_other_shapes(gold: Node, answer: Node) -> bool:
+    """Whether both are matrices, and a row is not as long as the other's, or missing."""
+    if not isinstance(gold, Matrix) or not isinstance(answer, Matrix):
+        return False
+    return [len(row) for row in gold.rows] != [len(row) for row in answer.rows]
+
+
+def _unnamed(node: Node) -> Node:
+    return node.value if isinstance(node, Named) else node
+
+
+def _of_one_name(gold: Node, answer: Node) -> bool:
+    """Whether both are values of one name, on whichever side of the equation it stands."""
+    if not isinstance(gold, Named) or not isinstance(answer, Named):
+        return False
+    return gold.sign == answer.sign == "=" and compact(gold.name) == compact(answer.name)
+
+
+def _in_brackets(node: Node) -> bool:
+    """Whether a set is written with brackets alone, whose kinds do not matter to this grader."""
+    return isinstance(node, Group) or (isinstance(node, Union) and all(map(_in_brackets, node.items)))
 
 
 def _members(node: Node) -> list[Node] | None:
@@ -136,6 +195,9 @@ class _FastLeaves:
     def related(self, gold: str, answer: str) -> bool:
         raise Undecided
 
+    def value(self, text: str) -> Number | None:
+        return FastLeaves().value(text)
+
 
 def _near(left: Number, right: Number) -> bool:
     """Whether two numbers differ by the tolerance but for what their errors may hide."""
@@ -148,7 +210,7 @@ def _near(left: Number, right: Number) -> bool:
 
 class _SlowLeaves:
     def equal(self, gold: str, answer: str) -> bool:
-        from rlbench.grading.symbolic import constant, equal_expressions, expression
+        from rlbench.grading.symbolic import constant, equal_expressions, expression, is_expression
 
         right = expression(answer)
         if right is None:
@@ -156,13 +218,20 @@ class _SlowLeaves:
         left = expression(gold)
         if left is None:
             return False
-        values = constant(left, gold), constant(right, answer)
-        if values[0] is not None and values[1] is not None:
-            real, imaginary = zip(*values, strict=True)
-            return close(*real) and (close(*imaginary) if imaginary[0].value or imaginary[1].value else True)
+        if not is_expression(left) or not is_expression(right):
+            return equal_expressions(left, right, gold, answer)
+        expected, found = constant(left, gold), constant(right, answer)
+        if expected is not None and found is not None:
+            imaginary = expected[1].value or found[1].value
+            return close(expected[0], found[0]) and (not imaginary or close(expected[1], found[1]))
         return equal_expressions(left, right, gold, answer)
 
     def related(self, gold: str, answer: str) -> bool:
         from rlbench.grading.symbolic import SymbolicLeaves
 
         return SymbolicLeaves().related(gold, answer)
+
+    def value(self, text: str) -> Number | None:
+        from rlbench.grading.symbolic import SymbolicLeaves
+
+        return SymbolicLeaves().value(text)

@@ -47,11 +47,11 @@ GRADERS: dict[str, GraderSpec] = {
     spec.name: spec
     for spec in (
         GraderSpec(
-            "rlbench", 1, "rlbench.grading.rules", "the last box; exact values; math-verify behind rules of its own"
+            "rlbench", 2, "rlbench.grading.rules", "the last box; exact values; math-verify behind rules of its own"
         ),
         GraderSpec(
             "qwen",
-            1,
+            2,
             "rlbench.grading.qwen",
             "the last box or number; to 1 in 10,000, also x/100 and 100x: published cells",
         ),

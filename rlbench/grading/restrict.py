@@ -18,16 +18,17 @@ MAX_DEPTH = 40
 MAX_DIGITS = 1000  # in one run
 
 _GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi varpi rho varrho sigma varsigma "
-    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell"
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi varpi rho "
+    "varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
+    "Psi Omega hbar ell"
 )
 _FUNCTIONS = (
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh arctanh log ln exp lg gcd "
-    "lcm max min det"
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth arcsinh arccosh "
+    "arctanh log ln exp lg gcd lcm max min det"
 )
 _OTHER = (
-    "frac sqrt cdot binom sum prod int lim to infty pm mp overline bar hat vec dot ddot tilde partial lfloor rfloor lceil rceil "
-    "leq geq neq approx in cup cap setminus emptyset varnothing mathbb text odot"
+    "frac sqrt cdot binom sum prod int lim to infty pm mp overline bar hat vec dot ddot tilde partial lfloor "
+    "rfloor lceil rceil leq geq neq approx in cup cap setminus emptyset varnothing mathbb text odot"
 )
 COMMANDS = frozenset(f"{_GREEK} {_FUNCTIONS} {_OTHER}".split())
 

@@ -23,10 +23,26 @@ _PRECISION = 40  # digits of evaluation
 _ERROR = Fraction(1, 10**25)
 # Where two expressions are compared before sympy tries to prove anything: generic, positive, below and above 1.
 _POINTS = (("1.37", "0.731"), ("0.4523", "1.119"), ("2.718", "0.6137"))
+# Where they are proved equal: of both signs, mixed ones where there are several symbols, and near 0 for what is defined
+# only there.
+_PROVING_POINTS = (
+    ("1.37", "0.731"),
+    ("-1.91", "0.377"),
+    ("0.217", "-0.519"),
+    ("-7.13", "-0.913"),
+    ("0.311", "0.173"),
+    ("-0.613", "0.107"),
+    ("11.3", "1.71"),
+)
 _E = re.compile(r"\\[a-zA-Z]+|E")
 _MIXED = re.compile(r"(?<![0-9.}_^])([0-9]+)\s*(\\frac\{\s*([0-9]+)\s*\}\{\s*([0-9]+)\s*\})")
-_PRIME = re.compile(r"([a-zA-Z])'+")  # the grammar drops it, and y' is not y
+# A decimal exponent is a fraction: as a binary one it would make a value of 15 digits.
+_EXPONENT, _DECIMAL = re.compile(r"\^\{[^{}]*\}"), re.compile(r"[0-9]+\.[0-9]+")
+_PRIME = re.compile(r"([a-zA-Z])('+)")  # the grammar drops it, and y' is not y
 _PRODUCT = re.compile(r"((?<![_^.0-9])[0-9.]+|\))\s*(?=\()")
+_GAMMA = re.compile(
+    r"\\gamma(?![a-zA-Z])(?:_\{?([0-9a-zA-Z]+)\}?)?"
+)  # the grammar takes it for the function of that name
 _REPEATING = re.compile(r"([0-9]*\.[0-9]*\\overline\{\s*[0-9]+\s*\})")
 
 
@@ -47,6 +63,13 @@ class SymbolicLeaves:
         left = expression(gold)
         return left is not None and _related(left, right)
 
+    def value(self, text: str) -> Number | None:
+        try:
+            written = numbers.read(text)
+        except numbers.TooLarge:
+            return None
+        return written if written is not None else real(text)
+
 
 def grade_slow(gold: str, answer: str) -> Verdict:
     """The verdict with math-verify; unbounded in time and memory, so to be called where it can be killed.
@@ -66,8 +89,9 @@ def expression(text: str) -> Any | None:
         restrict.check(text)
     except restrict.Refused:
         return None
+    parser = _parser()  # an import that fails is the machine's fault and not the text's
     try:
-        return _parser()(_spelled(text))
+        return parser(_spelled(text))
     except MemoryError:
         raise
     except (
@@ -80,7 +104,11 @@ def _spelled(text: str) -> str:
     """A text in the dialect of the grammar."""
     text = _REPEATING.sub(lambda match: _fraction(match.group()), text)
     text = _MIXED.sub(lambda match: rf"({match.group(1)}+{match.group(2)})" if _proper(match) else match.group(), text)
-    text = _PRIME.sub(r"\1_{\\text{prime}}", text).replace(r"\odot", r"\text{sun}")
+    text = _EXPONENT.sub(lambda match: _DECIMAL.sub(lambda decimal: _fraction(decimal.group()), match.group()), text)
+    text = _PRIME.sub(lambda match: rf"{match[1]}_{{\text{{{'prime' * len(match[2])}}}}}", text).replace(
+        r"\odot", r"\text{sun}"
+    )
+    text = _GAMMA.sub(r"g_{\\text{gamma\1}}", text)
     text = _PRODUCT.sub(r"\1\\cdot ", text)
     return _E.sub(lambda match: r"\Xi " if match.group() == "E" else match.group(), text)
 
@@ -108,9 +136,21 @@ def _parser() -> Any:
     def parse(text: str) -> Any:
         found = latex2sympy(text, is_real=True, normalization_config=None, conversion_config=config)
         units = [symbol for symbol in getattr(found, "free_symbols", ()) if symbol.name == "i"]
-        return found.subs(units[0], I) if units else found
+        found = found.subs(units[0], I) if units else found
+        return _with_named_derivatives(found) if hasattr(found, "replace") else found
 
     return parse
+
+
+def _with_named_derivatives(value: Any) -> Any:
+    """An expression in which the derivative of a symbol is a symbol: to sympy a symbol is constant, and its derivative
+    0.
+    """
+    from sympy import Derivative, Symbol
+
+    return value.replace(
+        lambda part: isinstance(part, Derivative) and part.expr.is_Symbol, lambda part: Symbol(str(part), real=True)
+    )
 
 
 def _verify(gold: Any, answer: Any) -> bool:
@@ -121,19 +161,17 @@ def _verify(gold: Any, answer: Any) -> bool:
 
 def equal_expressions(gold: Any, answer: Any, gold_text: str, answer_text: str) -> bool:
     """Whether two sympy objects, read from these texts, have one value."""
-    from sympy import Expr
-
-    if not isinstance(gold, Expr) or not isinstance(answer, Expr):
+    if not is_expression(gold) or not is_expression(answer):
         return _verify(gold, answer)
-    numbers_read = constant(gold, gold_text), constant(answer, answer_text)
-    if numbers_read[0] is not None and numbers_read[1] is not None:
-        parts = zip(*numbers_read, strict=True)
-        return all(numbers.agree(left, right) is not False for left, right in parts)
+    expected, found = constant(gold, gold_text), constant(answer, answer_text)
+    if expected is not None and found is not None:
+        return all(numbers.agree(left, right) is not False for left, right in zip(expected, found, strict=True))
     if any(part.has(name) for part in (gold, answer) for name in _non_finite()):
-        return bool(gold == answer)
-    if (apart := _apart(gold, answer)) is not None and apart:
+        return bool(gold == answer and not gold.has(*_undefined()))
+    gold, answer = _with_exact_decimals(gold), _with_exact_decimals(answer)
+    if _apart(gold, answer):
         return False
-    return _verify(gold, answer) or (apart is False and _proved(gold, answer))
+    return _verify(gold, answer) or _proved(gold, answer)
 
 
 @lru_cache(maxsize=1)
@@ -143,10 +181,15 @@ def _non_finite() -> tuple[Any, ...]:
     return (oo, -oo, zoo, nan)
 
 
+@lru_cache(maxsize=1)
+def _undefined() -> tuple[Any, ...]:
+    from sympy import nan, zoo
+
+    return (zoo, nan)
+
+
 def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     """Real and imaginary part of a constant; None where it is none, or not a finite one."""
-    from sympy import Float
-
     if value.free_symbols:
         return None
     written = numbers.written(text)
@@ -155,12 +198,7 @@ def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     found = value.doit()
     if found.is_Rational:
         return Number(Fraction(int(found.p), int(found.q))), Number(Fraction(0))
-    # 0.1 in a sum is one tenth; as a binary fraction it would differ from it in the 17th digit.
-    found = (
-        found.evalf(_PRECISION)
-        if not found.has(Float)
-        else found.replace(lambda part: part.is_Float, _exactly).evalf(_PRECISION)
-    )
+    found = _with_real_roots(_with_exact_decimals(found)).evalf(_PRECISION)
     parts = found.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in parts):
         return None
@@ -168,10 +206,37 @@ def constant(value: Any, text: str) -> tuple[Number, Number] | None:
     return real, imaginary
 
 
-def _exactly(value: Any) -> Any:
-    from sympy import Rational
+def is_expression(value: Any) -> bool:
+    """Whether a sympy object is a number or a function of symbols, and not a set, a relation or a tuple."""
+    from sympy import Expr
 
-    return Rational(str(value))
+    return isinstance(value, Expr)
+
+
+def real(text: str) -> Number | None:
+    """The value of a normalised text that is a real constant, else None."""
+    found = expression(text)
+    parts = constant(found, text) if is_expression(found) else None
+    return parts[0] if parts is not None and not parts[1].value else None
+
+
+def _with_exact_decimals(value: Any) -> Any:
+    """An expression whose decimals are fractions: as a binary one 0.1 would differ from a tenth in the 17th digit."""
+    from sympy import Float, Rational
+
+    if not value.has(Float):
+        return value
+    return value.replace(lambda part: part.is_Float, lambda part: Rational(str(part)))
+
+
+def _with_real_roots(value: Any) -> Any:
+    """An expression without symbols in which odd roots of negative numbers are real: the cube root of -8 is -2."""
+    return value.replace(
+        lambda part: (
+            part.is_Pow and part.exp.is_Rational and part.exp.q % 2 == 1 < part.exp.q and part.base.is_negative
+        ),
+        lambda part: (-1) ** part.exp.p * (-part.base) ** part.exp,
+    )
 
 
 def _part(value: Any) -> Number:
@@ -181,36 +246,37 @@ def _part(value: Any) -> Number:
     return Number(fraction, Fraction(0) if value.is_Integer else _ERROR)
 
 
-def _apart(gold: Any, answer: Any) -> bool | None:
-    """Whether two expressions differ at a point where both are numbers; None where no point tells.
+def _apart(gold: Any, answer: Any) -> bool:
+    """Whether two expressions differ at a point where both are numbers.
 
     Much faster than a proof, and most wrong answers are far from right.
     """
-    told = None
-    for point in _POINTS:
-        values = [_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer)]
-        if values[0] is None or values[1] is None:
-            continue
-        told = False
-        scale = max(abs(values[0]), abs(values[1]))
-        if abs(values[0] - values[1]) > 1e-12 * scale:
-            return True
-    return told
+    return any(_differ(gold, answer, point, 1e-12) for point in _POINTS)
 
 
 def _proved(gold: Any, answer: Any) -> bool:
-    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two
-    different answers do.
+    """Equal at points of both signs, each to 25 digits: what simplify could not show but no two different answers do.
+
+    Where both are real, they agree, and where one of them is, the other is too; of such points there are at least two.
     """
-    for start, step in (("1.37", "0.731"), ("-1.91", "0.377"), ("0.217", "-0.519"), ("-7.13", "-0.913")):
-        values = [_at(part, gold.free_symbols | answer.free_symbols, (start, step)) for part in (gold, answer)]
-        if (
-            values[0] is None
-            or values[1] is None
-            or abs(values[0] - values[1]) > 1e-25 * max(abs(values[0]), abs(values[1]))
-        ):
-            return False
-    return True
+    told = [_differ(gold, answer, point, 1e-25) for point in _PROVING_POINTS]
+    return True not in told and told.count(False) >= 2
+
+
+def _differ(gold: Any, answer: Any, point: tuple[str, str], tolerance: float) -> bool | None:
+    """Whether two expressions differ at a point; None where that says nothing: neither is a number there, or neither a
+    real one.
+    """
+    from sympy import I
+
+    left, right = (_at(part, gold.free_symbols | answer.free_symbols, point) for part in (gold, answer))
+    if left is None or right is None:
+        return None
+    if left.imag and right.imag and not (gold.has(I) or answer.has(I)):
+        return None  # outside of what both are defined for as functions of real numbers
+    if not (left and right):
+        return bool(abs(left - right) > 1e-25)
+    return bool(abs(left - right) > tolerance * max(abs(left), abs(right)))
 
 
 def _at(value: Any, symbols: Any, point: tuple[str, str]) -> Any | None:
@@ -219,7 +285,7 @@ def _at(value: Any, symbols: Any, point: tuple[str, str]) -> Any | None:
     start, step = map(Rational, point)
     places = {symbol: start + number * step for number, symbol in enumerate(sorted(symbols, key=str))}
     try:
-        found = value.subs(places).doit().evalf(30)
+        found = _with_real_roots(value.subs(places).doit()).evalf(30)
         return complex_of(found)
     except MemoryError:
         raise

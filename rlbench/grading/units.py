@@ -38,6 +38,8 @@ _NAMES = {
     "Hz": "",
     "unit": "units",
     "acre": "acres",
+    "am": "",
+    "pm": "",
     "N": "newton newtons",
     "J": "joule joules",
     "W": "watt watts",
@@ -79,6 +81,30 @@ def split_unit(text: str) -> tuple[str, str | None]:
         text = before
         units.append(match.group(1) + (f" ^{match.group(2)}" if match.group(2) else ""))
     return text, " ".join(reversed(units)) if units else None
+
+
+DEGREES = r"\text{degrees}"
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_OF_DEGREES = re.compile(
+    r"(?P<angle>\\frac\{[^{}]*\}\{[^{}]*\}|[0-9]+(?:\.[0-9]+)?|\\[a-zA-Z]+|[a-zA-Z]|\([^()]*\))\s*\\text\{degrees\}"
+)
+
+
+def in_radians(text: str) -> str:
+    r"""A text whose angles in degrees behind a trigonometric function are in radians: there they are no unit but a
+    factor.
+    """
+    first = _TRIGONOMETRIC.search(text)
+    if first is None or DEGREES not in text:
+        return text
+    return text[: first.end()] + _OF_DEGREES.sub(
+        lambda match: rf"(\frac{{{match['angle']}\pi}}{{180}})", text[first.end() :]
+    )
+
+
+def is_degrees(unit: str | None) -> bool:
+    """Whether a unit is the degree of an angle."""
+    return _known(unit) == ("deg",)
 
 
 def conflict(left: str | None, right: str | None) -> bool:

@@ -22,8 +22,8 @@ class StageResult:
 
     ``failed`` can never succeed and is remembered; ``error`` (a bug, memory, a disk) is tried again by the next run;
     ``skipped`` had an input which is one of the two. ``bad_input`` marks an error that only the user can mend, a
-    UserError. ``notes`` are for the readers of the results. Times are in seconds, of all threads and of children waited
-    for in ``cpu_seconds``.
+    UserError. ``notes`` are for the readers of the results. Times are in seconds; ``cpu_seconds`` are of all threads
+    and of children waited for.
     """
 
     stage: Stage

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TypedDict
 
 from rlbench.graph.artifact import Store
 from rlbench.graph.provenance import git_state, library_versions, machine
@@ -106,6 +107,12 @@ def _is_full(error: BaseException, store: Store) -> bool:
     return full and (not isinstance(named, str) or Path(named).absolute().is_relative_to(store.root))
 
 
+class _Measured(TypedDict):
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
 class _Meter:
     """Measures from its making to ``read``: wall and CPU seconds, and the peak of this process's resident memory."""
 
@@ -114,7 +121,7 @@ class _Meter:
             Path("/proc/self/clear_refs").write_text("5")
         self._wall, self._cpu = time.perf_counter(), self._cpu_seconds()
 
-    def read(self) -> dict[str, float | int]:
+    def read(self) -> _Measured:
         return {
             "seconds": round(time.perf_counter() - self._wall, 3),
             "cpu_seconds": round(self._cpu_seconds() - self._cpu, 3),

@@ -100,8 +100,8 @@ class Schedule:
         needed = self._needed()
         for stage in self.order:
             if stage.fingerprint in needed and stage.fingerprint in self._unreadable:
-                reason = self._unreadable[stage.fingerprint]
-                self.finish(StageResult(stage, "error", reason=reason, bad_input=True))
+                unreadable = self._unreadable[stage.fingerprint]
+                self.finish(StageResult(stage, "error", reason=unreadable, bad_input=True))
             bad = [self._results[i.fingerprint] for i in stage.inputs.values() if self._is_bad(i.fingerprint)]
             if bad and stage.fingerprint not in self._results and stage.fingerprint not in self._running:
                 first = bad[0]

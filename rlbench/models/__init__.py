@@ -8,7 +8,7 @@ from rlbench.models.folder import POINTER, content_digest, first_line, locate, t
 from rlbench.models.loading import generation_config, load_model, quiet, stop_token_ids
 from rlbench.models.saving import save_model
 from rlbench.models.tokenizers import load_tokenizer
-from rlbench.models.vocabulary import chat_template_of, read_vocabulary
+from rlbench.models.vocabulary import chat_template_of, has_tokenizer_files, read_vocabulary
 
 __all__ = [
     "CHAT",
@@ -19,6 +19,7 @@ __all__ = [
     "encode_solutions",
     "first_line",
     "generation_config",
+    "has_tokenizer_files",
     "load_model",
     "load_tokenizer",
     "locate",

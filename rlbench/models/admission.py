@@ -39,8 +39,8 @@ OTHER_HEADS = re.compile(
 )
 """In the name of an architecture: a model that gives no next token."""
 OTHER_TENSORS = {
-    r"(^|\.)lora_[AB]\.|\.base_layer\.": "of an adapter (LoRA); merge it into its base and save that",
-    r"^(\w+\.)?(v_head|value_head)\.": "of a value head; save the language model alone",
+    r"(^|\.)lora_[AB]\.|\.base_layer\.": "an adapter's (LoRA); merge it into its base and save that",
+    r"^(\w+\.)?(v_head|value_head)\.": "a value head's; save the language model without it",
     r"^(\w+\.)?(score|classifier|reward_head|regression_head|qa_outputs)\.": "of a classification or reward head",
 }
 """Names of tensors that no causal language model has, and whose they are."""
@@ -83,8 +83,10 @@ def refusing(name: str, folder: Path) -> Iterator[None]:
     """Whatever is wrong inside is told of a model by its own name, never by where the store keeps it."""
     try:
         yield
-    except UserError as error:
-        text = str(error).replace(str(folder), name)
+    except (UserError, OSError) as error:
+        file = Path(str(getattr(error, "filename", None) or folder)).name
+        text = f"{file} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        text = text.replace(str(folder), name)
         raise UserError(text if text.startswith("model ") else f"model {name!r}: {text}") from error
 
 
@@ -123,7 +125,9 @@ def refuse_adapter(folder: Path) -> None:
             f"an adapter of {base!r} (adapter_config.json), not a model; merge it with merge_and_unload and save that"
         )
     if not (folder / "config.json").is_file():
-        raise UserError("the folder holds no config.json, so it is no Hugging Face model")
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f"; its folder {inside[-1]!r} holds one" if inside else ""
+        raise UserError(f"the folder holds no config.json, so it is no Hugging Face model{hint}")
 
 
 def refuse_other_architecture(config: Mapping[str, Any]) -> None:
@@ -148,13 +152,13 @@ def refuse_names(stored: Mapping[str, Stored], options: Options) -> None:
                 f"`{options.table}.strip_prefix`: not every tensor's name begins with {prefix!r}, such as {other}"
             )
     elif (found := common_wrapper(stored)) is not None:
-        makers = ", ".join(WRAPPERS[part] for part in WRAPPERS if f"{part}." in found)
+        makers = " in ".join(WRAPPERS[part] for part in re.findall("|".join(map(re.escape, WRAPPERS)), found))
         raise UserError(
             f"every tensor's name begins with {found!r} (saved from within {makers}); {offer(found, options)}"
         )
     for pattern, whose in OTHER_TENSORS.items():
         if other := next((name for name in stored if re.search(pattern, name.removeprefix(prefix or ""))), None):
-            raise UserError(f"{other} is {whose}, so this is no causal language model")
+            raise UserError(f"{other} is {whose}")
 
 
 def common_wrapper(names: Mapping[str, Stored]) -> str | None:
@@ -196,15 +200,16 @@ def admit(folder: Path, name: str, options: Options = Options()) -> None:
         places = refuse_incomplete(model, stored, lambda prefix: offer(prefix, options))
         refuse_types(model, stored, places)
         refuse_untied(model, weights, places)
-        refuse_not_finite(model, weights, places)
+        refuse_not_finite(weights, places)
 
 
 def refuse_quantised(config: Mapping[str, Any]) -> bool:
     """Whether it is quantised. UserError: it is, and the package that reads it is not installed."""
-    table = config.get("quantization_config")
+    table = config.get("quantization_config", config.get("compression_config"))
     if not isinstance(table, Mapping):
         return False
-    method = str(table.get("quant_method") or ("bitsandbytes" if "load_in_4bit" in table else None))
+    bits = {"load_in_4bit", "load_in_8bit"} & set(table)
+    method = str(table.get("quant_method") or ("bitsandbytes" if bits else None))
     packages = QUANTISED_BY.get(method)
     if packages is None:
         raise UserError(
@@ -250,14 +255,18 @@ def skeleton(config: PretrainedConfig, raw: Mapping[str, Any], options: Options)
 
 def _refusal(error: Exception, raw: Mapping[str, Any], options: Options, what: str) -> UserError:
     if "trust_remote_code" in str(error) and not options.trust_remote_code:
-        code = next(iter((raw.get("auto_map") or {"": "its own code"}).values()))
-        return UserError(
-            f"it needs code of its own ({code}), which never runs unless the recipe says "
-            f"{options.table}.trust_remote_code = true (evaluate: --trust-remote-code)"
-        )
+        return UserError(needs_code(next(iter((raw.get("auto_map") or {"": "its own code"}).values())), options))
     if "Unrecognized configuration class" in str(error):
         return UserError(f"transformers has no causal language model of type {raw.get('model_type')!r}")
-    return UserError(f"{what}: {first_line(error)}")
+    return UserError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def needs_code(code: object, options: Options) -> str:
+    """How to let code run that comes with a model, where it is needed."""
+    return (
+        f"it needs code of its own ({code}), which never runs unless the recipe says {options.table}.trust_remote_code "
+        "= true (evaluate: --trust-remote-code)"
+    )
 
 
 def refuse_encoder(model: PreTrainedModel) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+DERIVED = r"\.masked_bias$", r"\.(attn|attention)\.bias$", r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$"
+"""Names of causal masks, frequencies and positions, which older versions saved and a model makes itself."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What transformers says of tensors that it is given: the model's names without one, names that it has no use for,
@@ -45,8 +49,9 @@ def judge(model: PreTrainedModel, shapes: Mapping[str, tuple[int, ...]]) -> Verd
     import torch
 
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    kind: Any = type(model)  # the types of `from_pretrained` know nothing of the info that is asked for
     try:
-        _, info = type(model).from_pretrained(
+        _, info = kind.from_pretrained(
             None,
             config=model.config,
             state_dict=state,
@@ -55,21 +60,25 @@ def judge(model: PreTrainedModel, shapes: Mapping[str, tuple[int, ...]]) -> Verd
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"its tensors do not make the model of config.json: {first_line(error)}") from error
+    except Exception as error:  # foreign code, on foreign names
+        reason = "one of several that it joins is missing or of another shape" if "conversion" in str(error) else None
+        name = type(model).__name__
+        raise UserError(f"transformers cannot make a {name} of its tensors: {reason or first_line(error)}") from error
     return verdict_of(info)
 
 
 def verdict_of(info: Mapping[str, Any]) -> Verdict:
     """The loading info of ``from_pretrained`` in order."""
     shapes = sorted((name, tuple(given), tuple(wanted)) for name, given, wanted in info["mismatched_keys"])
-    return Verdict(tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])), tuple(shapes))
+    more = [name for name in info["unexpected_keys"] if not any(re.search(pattern, name) for pattern in DERIVED)]
+    return Verdict(tuple(sorted(info["missing_keys"])), tuple(sorted(more)), tuple(shapes))
 
 
 def refuse_incomplete(
     model: PreTrainedModel, stored: Mapping[str, Stored], offer: Callable[[str], str]
 ) -> dict[str, str]:
-    """Refuse tensors that are not just those of the model; return the model's name of each that has the same shape.
+    """Refuse tensors that are not just those of the model; return of each the model's name, or its own where the model
+    makes another of it. Buffers that a model makes itself are left out.
 
     Raises:
         UserError: they are not; where taking away one prefix would make them so, the message offers that.
@@ -89,7 +98,13 @@ def refuse_incomplete(
         shapes
     ):
         raise UserError(f"every tensor's name begins with one {extra!r} too many; {offer(extra)}")
+    aside = (*DERIVED, *(model._keys_to_ignore_on_load_unexpected or ()))
     places = {name: _place(name, wanted, base) for name in shapes}
+    places = {
+        name: place
+        for name, place in places.items()
+        if place in wanted or not any(re.search(pattern, name) for pattern in aside)
+    }
     twice = defaultdict(list)
     for name, place in places.items():
         twice[place].append(name)
@@ -126,11 +141,9 @@ def describe(verdict: Verdict, model: PreTrainedModel, stored: Mapping[str, Stor
     if (missing := verdict.missing) == ("lm_head.weight",):
         parts.append("lm_head.weight is not in its files, and config.json does not tie it (`tie_word_embeddings`)")
     elif missing:
-        parts.append(
-            f"{len(missing)} of {len(model.state_dict())} parameters are not in its files, such as {missing[0]}"
-        )
-    if more := verdict.unexpected:
-        parts.append(f"{len(more)} tensors of its files are none of the model's, such as {more[0]}")
+        parts.append(f"{len(missing)} of {len(model.state_dict())} parameters not in its files, such as {missing[0]}")
+    if unexpected := verdict.unexpected:
+        parts.append(f"{len(unexpected)} tensors of its files are none of the model's, such as {unexpected[0]}")
     layers = [int(at.group(1)) + 1 for name in stored if (at := re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name))]
     if layers and (configured := getattr(text, "num_hidden_layers", None)) not in (None, max(layers)):
         parts.append(f"`num_hidden_layers` is {configured} in config.json, and its files hold {max(layers)}")

@@ -27,8 +27,15 @@ CHAT = "{chat}"
 # Some templates of chat put today's date in; this one makes the same prompts every day, and is what they fall back on.
 _CHAT_DATE = "26 Jul 2024"
 
-# Added tokens that are no special ones in name are still markers if they look so (<think>); runs of spaces are text.
+_CHUNK = 512  # so many texts are encoded at once: where each token stands takes much more memory than the token
+
+# Added tokens that are no special ones in name are still markers if they look so (<think>). Runs of spaces are text,
+# and so are the tags of HTML that Gemma's vocabulary has.
 _MARKER = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+_HTML = re.compile(
+    r"</?(?:a|b|blockquote|br|caption|code|div|em|h[1-6]|i|img|li|ol|p|pre|s|span|strong|sub|sup|table|tbody|td|tfoot|th|"
+    r"thead|tr|u|ul)>"
+)
 
 
 def encode_prompts(
@@ -120,19 +127,32 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], texts: Se
         return []
     if not tokenizer.is_fast:
         return [_encode_apart(tokenizer, pieces, text) for text in texts]
-    found = _plain(tokenizer, [text.join(pieces) for text in texts])
-    markers = _markers(tokenizer)
-    numbers = {number for number in markers if number != tokenizer.unk_token_id}
-    expected = [number for row in _plain(tokenizer, pieces) for number in row if number in numbers]
-    for place, (text, row) in enumerate(zip(texts, found, strict=True)):
-        spelt = tokenizer.unk_token is not None and tokenizer.unk_token in text
-        if spelt or [number for number in row if number in numbers] != expected:
-            found[place] = _encode_as_text(tokenizer, markers, pieces, text)
+    found, markers = [], _markers(tokenizer)
+    for start in range(0, len(texts), _CHUNK):
+        chunk = texts[start : start + _CHUNK]
+        whole = [text.join(pieces) for text in chunk]
+        encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        rows = zip(chunk, whole, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for text, joined, ids, offsets in rows:
+            spans = [span for number, span in zip(ids, offsets, strict=True) if number in markers]
+            spelt = tokenizer.unk_token is not None and tokenizer.unk_token in text
+            as_text = spelt or any(_is_inserted(joined, pieces, len(text), span) for span in spans)
+            found.append(_encode_as_text(tokenizer, markers, pieces, text) if as_text else list(ids))
     return found
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    return list(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+def _is_inserted(whole: str, pieces: Sequence[str], length: int, span: tuple[int, int]) -> bool:
+    """Whether a special token at ``span`` has a character of the inserted text, beside spaces that it swallows."""
+    begin, end = span
+    begin += len(whole[begin:end]) - len(whole[begin:end].lstrip())
+    end = begin + len(whole[begin:end].rstrip())
+    start = 0
+    for piece in pieces[:-1]:
+        start += len(piece)
+        if begin < start + length and end > start:
+            return True
+        start += length
+    return False
 
 
 def _markers(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
@@ -140,7 +160,7 @@ def _markers(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     return {
         number: token.content
         for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special or _MARKER.fullmatch(token.content)
+        if token.special or (_MARKER.fullmatch(token.content) and not _HTML.fullmatch(token.content))
     }
 
 
@@ -148,8 +168,9 @@ def _encode_apart(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], tex
     """For a tokenizer without a core of the library tokenizers: pieces and text one by one, whatever the seam."""
 
     def ids(part: str, as_text: bool) -> list[int]:
-        tokens = tokenizer.tokenize(part, split_special_tokens=as_text)
-        return list(tokenizer.convert_tokens_to_ids(tokens))
+        tokens: Any = tokenizer.tokenize(part, split_special_tokens=as_text)
+        numbers: Any = tokenizer.convert_tokens_to_ids(tokens)
+        return list(numbers)
 
     parts = itertools.chain.from_iterable((ids(text, True), ids(piece, False)) for piece in pieces)
     return list(itertools.chain.from_iterable(itertools.islice(parts, 1, None)))

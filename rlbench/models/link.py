@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlbench.models.admission import Options, admit, inspect, refusing
+from rlbench.models.admission import Options, admit, inspect, needs_code, refusing
 from rlbench.models.folder import content_digest, first_line, model_files, write_pointer
 from rlbench.models.tokenizer_admission import admit_tokenizer
 from rlbench.models.weights import weight_files, write_stripped
@@ -60,7 +60,12 @@ def _check(model: Path, files: Path, name: str, options: Options, context: Any) 
     """Refuse a model folder whose files lie in ``files``, before anything is computed with it, by its own name."""
     admit(files, name, Options(None, options.trust_remote_code, options.table))
     with refusing(name, model):
-        notes = admit_tokenizer(model, name)
+        try:
+            notes = admit_tokenizer(model, name)
+        except UserError as error:
+            if "custom code" not in str(error) or options.trust_remote_code:
+                raise
+            raise UserError(needs_code("of its tokenizer", options)) from error
     for text in notes:
         context.note(text)
 

@@ -51,9 +51,10 @@ def load_model(
 
     source, revision = locate(folder)
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    auto: Any = AutoModelForCausalLM  # the types of `from_pretrained` know nothing of the info that is asked for
     try:
         with quietly():
-            model, info = AutoModelForCausalLM.from_pretrained(
+            model, info = auto.from_pretrained(
                 source,
                 revision=revision,
                 dtype=getattr(torch, dtype),
@@ -73,8 +74,9 @@ def generation_config(folder: Path) -> GenerationConfig:
     from transformers import AutoConfig, GenerationConfig
 
     source, revision = locate(folder)
+    pinned: dict[str, Any] = {"revision": revision}
     try:
-        return GenerationConfig.from_pretrained(source, revision=revision)
+        return GenerationConfig.from_pretrained(source, **pinned)
     except OSError:  # it has no file of its own
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trusts_code(folder))
         return GenerationConfig.from_model_config(config)

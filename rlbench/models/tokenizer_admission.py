@@ -7,6 +7,7 @@ or returns a note, in ``_CHECKS``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import unicodedata
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rlbench.models.folder import first_line, locate
 from rlbench.models.tokenizers import (
     declared_tokenizer,
+    has_own_code,
     load_tokenizer,
+    refused,
     special_tokens_named,
     tokenizer_file,
 )
@@ -116,8 +119,9 @@ def admit_tokenizer(folder: Path, name: str) -> list[str]:
             has no embedding for.
     """
     source, revision = locate(folder)
-    tokenizer_file(source, revision)
-    case = _Case(name, source, revision)
+    with refused(name):
+        tokenizer_file(source, revision)
+    case = _Case(name, source, revision, has_own_code(folder))
     case.check_files()
     case.tokenizer = load_tokenizer(folder, name)
     return [note for check in _CHECKS if (note := check(case)) is not None]
@@ -130,6 +134,7 @@ class _Case:
     name: str
     source: str
     revision: str | None
+    own_code: bool = False
     tokenizer: Any = None
 
     @cached_property
@@ -145,8 +150,8 @@ class _Case:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        """What tokenizer.json holds; empty where there is none."""
-        return read_json(self.source, self.revision, "tokenizer.json")
+        """What tokenizer.json holds; empty where there is none, or code of the model decides."""
+        return {} if self.own_code else read_json(self.source, self.revision, "tokenizer.json")
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -166,6 +171,14 @@ class _Case:
 
     def check_files(self) -> None:
         """Refuse, by what lies there, what no library could load."""
+        for name in _TABLES:
+            if path := self.file(name):
+                try:
+                    table = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise self.refusal(f"its {name} is no JSON: {first_line(error)}") from None
+                if not isinstance(table, dict):
+                    raise self.refusal(f"its {name} holds no table (an object in braces)")
         if path := self.file("tokenizer.json"):
             _check_tokenizer_json(self, path)
             return
@@ -180,6 +193,13 @@ class _Case:
             raise self.refusal("its tokenizer is vocab.json without merges.txt, and neither is there a tokenizer.json")
 
 
+_TABLES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "vocab.json",
+)
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "qwen.tiktoken")
 
 
@@ -256,8 +276,8 @@ def _check_embeddings(case: _Case) -> str | None:
     """Refuse a vocabulary that is larger than the model's, and added tokens beyond it. Where the ids of as many words
     have holes (lines of a vocab.txt that stand there twice), a run may never meet the words beyond.
     """
-    rows = case.config.get("vocab_size")
-    if not isinstance(rows, int):
+    rows = _embeddings(case)
+    if rows is None:
         return None
     beyond = sorted((number, token) for token, number in case.vocabulary.items() if number >= rows)
     if not beyond:
@@ -271,6 +291,18 @@ def _check_embeddings(case: _Case) -> str | None:
     return f"the tokenizer has {text}; a text that holds one cannot be computed"
 
 
+def _embeddings(case: _Case) -> int | None:
+    """How many tokens the model has embeddings for: as config.json says, else as its type has it by default."""
+    from transformers import AutoConfig
+
+    rows = case.config.get("vocab_size")
+    if rows is None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            config = AutoConfig.from_pretrained(case.source, revision=case.revision, trust_remote_code=case.own_code)
+            rows = config.get_text_config().vocab_size
+    return rows if isinstance(rows, int) else None
+
+
 def _check_agreement(case: _Case) -> None:
     """What was loaded reads as the library reads tokenizer.json, special tokens in a text included."""
     if not case.json:
@@ -278,6 +310,8 @@ def _check_agreement(case: _Case) -> None:
     from tokenizers import Tokenizer
 
     core = Tokenizer.from_file(str(case.file("tokenizer.json")))
+    core.no_truncation()
+    core.no_padding()
     added = [token["content"] for token in case.json.get("added_tokens", ())]
     for text in (*TEXTS, *(f"the answer {token} is" for token in added)):
         if core.encode(text, add_special_tokens=False).ids != case.reading.ids(text):
@@ -303,12 +337,12 @@ def _check_class(case: _Case) -> str | None:
     except BaseException:  # the class cannot take these files at all
         return None
     pairs = list(zip(case.reading.losses, losses, strict=True))
-    for mine, its in pairs:
-        if mine is not None and mine.kind in (*_REFUSED, "unknown") and its is None:
-            raise case.refusal(
-                f"its tokenizer.json reads {mine.text!r} as {mine.read_as!r}, which the class {type(declared).__name__} "
-                f"of its configuration reads right: a part of tokenizer.json is lost; save the tokenizer anew"
-            )
+    better = next((mine for mine, its in pairs if mine is not None and _weight(mine) > _weight(its)), None)
+    if better is not None and all(_weight(mine) >= _weight(its) for mine, its in pairs):
+        raise case.refusal(
+            f"its tokenizer.json reads {better.text!r} as {better.read_as!r}, which the class that its configuration "
+            f"names ({type(declared).__name__}) reads right: a part of tokenizer.json is lost; save the tokenizer anew"
+        )
     if case.reading.encoded == other.encoded and all(a == b for a, b in pairs):
         return None
     read = next((f"{its.text!r} as {its.read_as!r}" for mine, its in pairs if its is not None and mine != its), "")
@@ -317,6 +351,13 @@ def _check_class(case: _Case) -> str | None:
         f"the tokenizer is read as its tokenizer.json says; transformers {transformers.__version__} makes a "
         f"{type(declared).__name__} of it, which reads {read or f'other ids in {text!r}'}"
     )
+
+
+def _weight(loss: Loss | None) -> int:
+    """How much worse a loss is than none; other spaces, capitals and accents are how some tokenizers read."""
+    if loss is None or loss.kind in _MEANING:
+        return 0
+    return 1 if loss.kind == "unknown" else 2
 
 
 def _check_spaces_marker(case: _Case) -> None:
@@ -346,19 +387,33 @@ def _check_losses(case: _Case) -> str | None:
         if loss := next((loss for loss in found if loss.kind == kind), None):
             parts.append(f"changes {meaning} ({loss.text!r} is read as {loss.read_as!r})")
     if unknown := [loss.text for loss in found if loss.kind == "unknown"]:
-        parts.append(f"does not know all of {len(unknown)} of {len(TEXTS)} test texts, such as {unknown[0]!r}")
+        if len(unknown) == len(TEXTS):
+            _check_splitting(case)
+        unjudged = ", so that nothing is known of it" if len(unknown) == len(TEXTS) else ""
+        parts.append(f"lacks words of {len(unknown)} of {len(TEXTS)} test texts, such as {unknown[0]!r}{unjudged}")
     return f"the tokenizer {', and '.join(parts)}" if parts else None
 
 
+def _check_splitting(case: _Case) -> None:
+    """Refuse a tokenizer that knows every word of a text and not the text."""
+    for text in TEXTS:
+        if set(re.findall(r"[A-Za-z0-9]+|\S", text)) <= case.vocabulary.keys():
+            raise case.refusal(
+                f"its vocabulary has every word of {text!r}, and its tokenizer reads it as "
+                f"{case.reading.text(case.reading.ids(text))!r}: the pre_tokenizer of its tokenizer.json is lost"
+            )
+
+
 def _check_special(case: _Case) -> str | None:
-    """Refuse an end of text in config.json that the tokenizer does not have; say what else does not agree."""
+    """Refuse an end of text in the configurations that the tokenizer does not have; say what else does not agree."""
     ids = {kind: case.config.get(f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    ends = [number for number in _numbers(ids["eos"]) if not 0 <= number < len(case.tokenizer)]
-    if ends:
-        raise case.refusal(
-            f"`eos_token_id` of its config.json is {ends[0]}, which its tokenizer of {len(case.tokenizer)} tokens does "
-            f"not have"
-        )
+    generation = read_json(case.source, case.revision, "generation_config.json").get("eos_token_id")
+    for file, numbers in (("config.json", ids["eos"]), ("generation_config.json", generation)):
+        if ends := [number for number in _numbers(numbers) if not 0 <= number < len(case.tokenizer)]:
+            raise case.refusal(
+                f"`eos_token_id` of its {file} is {ends[0]}, which its tokenizer of {len(case.tokenizer)} tokens does "
+                f"not have"
+            )
     said = []
     for kind, number in ids.items():
         mine = getattr(case.tokenizer, f"{kind}_token_id")

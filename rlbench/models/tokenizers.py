@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlbench.models.folder import first_line, locate
+from rlbench.models.folder import first_line, locate, trusts_code
 from rlbench.models.vocabulary import TOKENIZER_JSON, find_file, read_json, read_vocabulary
 from rlbench.records import UserError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SPECIAL = ("bos", "eos", "unk", "pad")  # the special tokens that anything here asks a tokenizer for
 
 # A text is decoded as it was written, without "cleaning up" its spaces, and special tokens of a template are tokens.
-_FAITHFUL = {"clean_up_tokenization_spaces": False, "split_special_tokens": False}
+_FAITHFUL: dict[str, Any] = {"clean_up_tokenization_spaces": False, "split_special_tokens": False}
 
 
 def load_tokenizer(folder: Path, name: str | None = None) -> PreTrainedTokenizerBase:
@@ -34,8 +34,8 @@ def load_tokenizer(folder: Path, name: str | None = None) -> PreTrainedTokenizer
     source, revision = locate(folder)
     name = name or source
     with refused(name):
-        if tokenizer_file(source, revision) is None:
-            tokenizer = declared_tokenizer(source, revision)
+        if tokenizer_file(source, revision) is None or has_own_code(folder):
+            tokenizer = declared_tokenizer(source, revision, trusts_code(folder))
         else:
             tokenizer = _of_tokenizer_json(source, revision)
     if tokenizer.eos_token_id is None:
@@ -53,15 +53,23 @@ def tokenizer_file(source: str, revision: str | None) -> Path | None:
     if not Path(source).is_dir():
         from transformers.utils import cached_file
 
-        cached_file(source, TOKENIZER_JSON, revision=revision, _raise_exceptions_for_missing_entries=False)
+        quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        cached_file(source, TOKENIZER_JSON, revision=revision, **quietly)
     return find_file(source, revision, TOKENIZER_JSON)
 
 
-def declared_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+def has_own_code(folder: Path) -> bool:
+    """Whether the recipe lets code of the folder run, and that has a tokenizer in it."""
+    table = read_json(*locate(folder), "tokenizer_config.json").get("auto_map", {})
+    return trusts_code(folder) and "AutoTokenizer" in table
+
+
+def declared_tokenizer(source: str, revision: str | None, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer as transformers makes it: an object of the class that the folder's files name."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False, **_FAITHFUL)
+    options = {**_FAITHFUL, "trust_remote_code": trust_remote_code}
+    return AutoTokenizer.from_pretrained(source, revision=revision, **options)
 
 
 def _of_tokenizer_json(source: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -72,7 +80,8 @@ def _of_tokenizer_json(source: str, revision: str | None) -> PreTrainedTokenizer
     """
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, revision=revision, **_FAITHFUL)
+    options: dict[str, Any] = {**_FAITHFUL, "revision": revision}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(source, **options)
     named = {kind: getattr(tokenizer, f"{kind}_token") for kind in SPECIAL}
     if named["eos"] is None:
         # Files that leave special tokens to the defaults of a class, as GPT-2's do.

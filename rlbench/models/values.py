@@ -5,8 +5,7 @@ Tensors are mapped from disk and looked at one after the other, a piece at a tim
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rlbench.models.weights import Stored, WeightFiles, torch_dtypes, values_of
@@ -23,8 +22,8 @@ CHUNK = 1 << 24  # elements looked at together
 def refuse_types(model: PreTrainedModel, stored: Mapping[str, Stored], places: Mapping[str, str]) -> None:
     """Whole numbers or eight-bit floats where the model has a weight: quantised values without their scales."""
     wanted, known = model.state_dict(), torch_dtypes()
-    for name, tensor in stored.items():
-        place = wanted.get(places[name])
+    for name, place_name in places.items():
+        tensor, place = stored[name], wanted.get(place_name)
         if tensor.dtype not in FLOATS and (place is None or place.is_floating_point() or tensor.dtype not in known):
             raise UserError(
                 f"{name} is stored as {tensor.dtype} without `quantization_config`; a weight is {', '.join(FLOATS)}"
@@ -47,29 +46,20 @@ def refuse_untied(model: PreTrainedModel, weights: WeightFiles, places: Mapping[
                 )
 
 
-def refuse_not_finite(model: PreTrainedModel, weights: WeightFiles, places: Mapping[str, str]) -> None:
-    """NaN or infinity in a weight, looked for a piece at a time."""
-    wanted = set(model.state_dict())
-    bad = [
-        name
-        for name, tensor in values_of(weights.files)
-        if tensor.is_floating_point() and not _ignored(model, name, places, wanted) and not is_finite(tensor)
-    ]
+def refuse_not_finite(weights: WeightFiles, names: Iterable[str]) -> None:
+    """NaN or infinity in a tensor of these names."""
+    bad = [name for name, tensor in values_of(weights.files, names) if not is_finite(tensor)]
     if bad:
         more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{more} holds NaN or infinity; save the model before its training diverged")
 
 
-def _ignored(model: PreTrainedModel, name: str, places: Mapping[str, str], wanted: set[str]) -> bool:
-    """Whether transformers leaves a stored tensor aside: a buffer that the model makes itself."""
-    patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq", r"(^|\.)position_ids$"]
-    return places[name] not in wanted and any(re.search(pattern, name) for pattern in patterns)
-
-
 def is_finite(tensor: Tensor) -> bool:
-    """Whether every value of a floating-point tensor is a finite number; it needs memory for nothing but a piece."""
+    """Whether every value of a tensor is a finite number, looked for a piece at a time."""
     import torch
 
+    if not tensor.is_floating_point():
+        return True
     for piece in tensor.reshape(-1).split(CHUNK):
         if piece.numel():
             low, high = torch.aminmax(piece)  # NaN in a piece is both

@@ -50,6 +50,11 @@ def read_vocabulary(source: str, revision: str | None = None) -> dict[str, int]:
     return vocabulary | {token["content"]: int(number) for number, token in declared.items()}
 
 
+def has_tokenizer_files(source: str, revision: str | None = None) -> bool:
+    """Whether a model's tokenizer lies on this machine."""
+    return any(find_file(source, revision, name) for name in (TOKENIZER_JSON, "tokenizer_config.json"))
+
+
 def chat_template_of(source: str, revision: str | None = None) -> str | None:
     """The default chat template of a model folder as its files hold it; None where they hold none."""
     if path := find_file(source, revision, "chat_template.jinja"):

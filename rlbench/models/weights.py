@@ -174,9 +174,8 @@ def pickled_tensors(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream:
             mappable = zipfile.is_zipfile(stream)
         values = torch.load(file, map_location="cpu", weights_only=True, mmap=True if mappable else None)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        unsafe = "Weights only load failed" in str(error)
-        reason = "it holds more than tensors, or is cut off" if unsafe else first_line(error)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+        reason = "it is cut off, or holds more than tensors"
         raise UserError(f"{file.name} cannot be read: {reason}; save the model as safetensors") from None
     if not isinstance(values, Mapping) or not values or not all(isinstance(v, torch.Tensor) for v in values.values()):
         held = (
@@ -246,14 +245,18 @@ def torch_dtypes() -> dict[str, torch.dtype]:
 
 def values_of(files: Iterable[Path], names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the files, or those of ``names``, one after the other and mapped from disk, with its name."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     wanted = None if names is None else set(names)
     for file in files:
         if file.suffix != ".safetensors":
             yield from ((name, t) for name, t in pickled_tensors(file).items() if wanted is None or name in wanted)
             continue
-        with safe_open(file, framework="pt") as opened:
+        try:
+            opened = safe_open(file, framework="pt")
+        except SafetensorError as error:
+            raise UserError(f"{file.name} cannot be read: {first_line(error)}; fetch or save it again") from None
+        with opened:
             for name in opened.keys():  # noqa: SIM118 (it is no mapping)
                 if wanted is None or name in wanted:
                     yield name, opened.get_tensor(name)

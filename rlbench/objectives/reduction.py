@@ -19,7 +19,7 @@ from rlbench.objectives.source import REDUCTIONS
 
 @dataclass(frozen=True)
 class Totals:
-    """What a whole optimiser step holds.
+    """Sizes of a whole optimiser step.
 
     ``constant_length`` is the longest completion that the method allows, in tokens; offline, where nothing else bounds
     one, the longest sequence, prompt included.

@@ -132,7 +132,7 @@ def _attach(kind: Kind, name: str, attributes: Mapping[str, Any]) -> Callable[[F
 
 
 def registration(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """What a function was registered as: ``kind``, ``name`` and what else its decorator says; empty if it was not."""
+    """The registration of a function: ``kind``, ``name`` and what else its decorator says; empty if it was not."""
     found: Mapping[str, Any] = getattr(function, _REGISTRATION, {})
     return found
 
@@ -204,7 +204,7 @@ def blamed(function: Callable[..., Any]) -> Iterator[None]:
 
 
 def name_and_place(function: Callable[..., Any], error: BaseException | None = None) -> str:
-    """What a message calls a function: kind, name, file and line, the line being that in its file at which ``error``
+    """The name of a function in messages: kind, name, file and line, the line being that in its file at which ``error``
     came up.
     """
     attached = registration(function)

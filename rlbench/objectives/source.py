@@ -21,8 +21,8 @@ Kind = Literal["objective", "advantage", "reward", "filter"]
 ROWS = ("sequences", "pairs", "groups")
 REDUCTIONS = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "pair-mean", "constant")
 READABLE = ("ref_logp", "old_logp", "sampler_logp", "old_value", "returns", "entropy", "value")
-"""What a function may read only if it declares it, because each costs a forward pass or needs data that not every
-method has.
+"""Fields that a function may read only if it declares them, because each costs a forward pass or needs data that not
+every method has.
 """
 
 DECORATORS: dict[str, Kind] = {
@@ -44,7 +44,7 @@ Plugin = str | Path | Mapping[str, str]
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of one registered function without running it.
+    """The description of one registered function, made without running it.
 
     ``rows``, ``reads`` and ``reduction`` are those of the decorator (``rows`` and ``reduction`` are None but for
     objectives). ``uses_advantage`` says that the function reads ``batch.advantage``, so that its method has to name an
@@ -89,7 +89,7 @@ def text_of(plugin: Plugin) -> tuple[Path, str]:
 
 
 def read(path: Path, text: str, module: str | None) -> tuple[Description, ...]:
-    """What a file of this text registers; ``module`` is its dotted name if it is not a plug-in file.
+    """The functions that a file of this text registers; ``module`` is its dotted name if it is not a plug-in file.
 
     Raises:
         UserError: it is not Python, or a decorator or a signature is not as it has to be.
@@ -153,7 +153,7 @@ def _import_from_beside(path: Path, tree: ast.Module) -> str | None:
 
 
 def _lies_in(folder: Path, module: str) -> bool:
-    """Whether a folder holds a module that is not there as an installed package."""
+    """True where a folder holds a module that is not there as an installed package."""
     there = (folder / f"{module}.py").is_file() or any((folder / module).glob("*.py"))
     return there and module not in importlib.metadata.packages_distributions()
 
@@ -192,7 +192,7 @@ def _name_of(node: ast.AST) -> str | None:
 
 
 def _needless(node: ast.stmt, mentioned: Mapping[str, None]) -> bool:
-    """Whether a statement does nothing but define names, so that it can be left out where those are not used."""
+    """True where a statement does nothing but define names, so that it can be left out where those are not used."""
     if isinstance(node, ast.FunctionDef):
         arguments = node.args
         defaults = [default for default in (*arguments.defaults, *arguments.kw_defaults) if default is not None]
@@ -255,7 +255,7 @@ def _mentioned(body: Iterable[ast.stmt]) -> dict[str, None]:
 
 
 def _names_of(node: ast.stmt) -> list[str]:
-    """What a statement of a module defines: a function, a class, constants, or what it imports."""
+    """The names that a statement of a module defines: a function, a class, constants, or what it imports."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):

@@ -48,7 +48,7 @@ def _plan(recipe: Recipe) -> Plan:
         if name == BASE:
             raise UserError("`methods.base`: the base model is a row already; choose another name")
         rows += (_trained_rows if method.checkpoint is None else _checkpoint_rows)(stages, name, method)
-    warnings = tuple(dict.fromkeys(stages.methods.warnings))
+    warnings = tuple(dict.fromkeys([*stages.warnings, *stages.methods.warnings]))
     return Plan(recipe, stages.device, tuple(rows), tuple(_probes(stages)), warnings)
 
 

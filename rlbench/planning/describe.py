@@ -9,19 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlbench.graph.stage import Stage
 from rlbench.objectives import registry, source
 from rlbench.planning.engines import engine_of
 from rlbench.planning.estimate import ASSUMPTIONS, detectable_effect, estimate, totals
+from rlbench.planning.prompts import prompts
 from rlbench.planning.rows import Plan
 from rlbench.recipe import MethodConfig, ModelConfig, Recipe
 from rlbench.records import UserError, nearest
-from rlbench.tasks.templates import get_template
+from rlbench.reporting.table import Table, plain
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
 def plan_text(plan: Plan, cached: set[str]) -> str:
     """Stages by kind with what they cost, and what the store has already."""
-    groups: dict[str, list[Any]] = defaultdict(list)
+    groups: dict[str, list[Stage]] = defaultdict(list)
     for stage in plan.stages:
         groups[stage.kind].append(stage)
     lines = [plan.recipe.title or plan.recipe.name, ""]
@@ -37,25 +40,7 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
         f"device      {plan.device}, {plan.recipe.dtype}",
         "",
     ]
-    header = f"{'stage':<12}{'number':>8}{'cached':>8}{'generations':>14}{'sampled tokens':>17}{'trained tokens':>17}"
-    lines += [header, "-" * len(header)]
-    for kind, stages in groups.items():
-        costs = [estimate(stage) for stage in stages]
-        there = sum(stage.fingerprint in cached for stage in stages)
-        numbers = (_sum(costs, key) for key in ("generations", "sampled_tokens", "trained_tokens"))
-        lines.append(
-            f"{kind:<12}{len(stages):>8}{there:>8}"
-            + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
-        )
-    left = totals(plan, cached)
-    numbers = (_number(left[key]) for key in ("generations", "sampled_tokens", "trained_tokens"))
-    lines.append("-" * len(header))
-    done = sum(stage.fingerprint in cached for stage in plan.stages)
-    lines.append(
-        f"{'left to do':<12}{len(plan.stages) - done:>8}{'':>8}"
-        + "".join(f"{n:>{w}}" for n, w in zip(numbers, (14, 17, 17), strict=True))
-    )
-    lines += ["", *textwrap.wrap(ASSUMPTIONS, 110)]
+    lines += [plain(_stage_table(groups, plan, cached)).rstrip(), "", *textwrap.wrap(ASSUMPTIONS, 110)]
     if banks := [stage for stage in groups["rollouts"] if not stage.is_shard]:
         shards = f" in {len(banks[0].parts)} shards" if len(banks[0].parts) > 1 else ""
         times = f"{len(banks)} time{'s' * (len(banks) != 1)}"
@@ -72,11 +57,26 @@ def plan_text(plan: Plan, cached: set[str]) -> str:
     return "\n".join(lines)
 
 
+def _stage_table(groups: Mapping[str, list[Stage]], plan: Plan, cached: set[str]) -> Table:
+    """A line per kind of stage with what it costs, and last what is not in the store."""
+    keys = ("generations", "sampled_tokens", "trained_tokens")
+    rows = []
+    for kind, stages in groups.items():
+        costs = [estimate(stage) for stage in stages]
+        there = sum(stage.fingerprint in cached for stage in stages)
+        rows.append((kind, str(len(stages)), str(there), *(_sum(costs, key) for key in keys)))
+    left, done = totals(plan, cached), sum(stage.fingerprint in cached for stage in plan.stages)
+    rows.append(("left to do", str(len(plan.stages) - done), "", *(_number(left[key]) for key in keys)))
+    columns = ("", "number", "cached", *(key.replace("_", " ") for key in keys))
+    return Table(f"{len(plan.stages)} stages", columns, tuple(rows))
+
+
 def recipe_json(plan: Plan) -> dict[str, Any]:
     """The resolved recipe and, for each row, the configuration that its training stage is given."""
     rows = {row.method: row.trained.config for row in plan.rows if row.trained is not None}
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
+        "warnings": list(plan.warnings),
         "methods": {name: _without_sources(dict(config)) for name, config in rows.items()},
     }
 
@@ -98,7 +98,7 @@ def recipe_text(plan: Plan) -> str:
         method = recipe.methods.get(row.method)
         if row.trained is None:
             if method is not None:
-                prompt = f", prompt {method.template}" if method.template else ""
+                prompt = f", prompt {label(method.template)}" if method.template else ""
                 lines += [
                     f"## {row.label}  [{row.method}]",
                     "",
@@ -140,24 +140,28 @@ def recipe_text(plan: Plan) -> str:
             lines += _wrapped(f"  online      {_table(config['online'])}")
         lines.append("")
     lines += [*_evaluation_text(recipe), "## Prompts", ""]
-    for use, name in _prompts(recipe):
-        lines += [f"{use}: {name}", textwrap.indent(get_template(name), "    | ", lambda line: True), ""]
+    for used in prompts(recipe):
+        lines += [
+            f"{used.use}: {label(used.value)}",
+            textwrap.indent(used.shown, "    | ", lambda line: True),
+            "",
+        ]
     return "\n".join([*lines, *_list("Notes", recipe.notes), *_list("Deviations", recipe.deviations)])
 
 
 def _admitted(foreign: ModelConfig | MethodConfig) -> str:
-    """What the recipe lets a foreign model do, or does with it, as an addition to its name."""
+    """Leave that the recipe gives a foreign model, or what it does with it, as an addition to its name."""
     return "".join(f", {text}" for text in admitted_with(foreign))
 
 
 def admitted_with(foreign: ModelConfig | MethodConfig) -> tuple[str, ...]:
-    """What has to be said of how a foreign model was admitted."""
+    """Sentences on how a foreign model was admitted, for readers."""
     found = (f"{foreign.strip_prefix!r} stripped from its tensors' names",) if foreign.strip_prefix else ()
     return (*found, *(("code of its own runs (trust_remote_code)",) if foreign.trust_remote_code else ()))
 
 
 def _evaluation_text(recipe: Recipe) -> list[str]:
-    """What every row is measured on, and what is chosen where."""
+    """Lines on the benchmarks that rows are measured on, and on what is chosen where."""
     options = recipe.evaluation
     sets = {"benchmarks": options.benchmarks, "clean sets": options.clean, "development": options.development}
     lines = ["## Evaluation", ""]
@@ -177,19 +181,6 @@ def _evaluation_text(recipe: Recipe) -> list[str]:
     if options.checkpoints > 1:
         lines += [f"  checkpoints the best of {options.checkpoints} on the development sets"]
     return [*lines, ""]
-
-
-def _prompts(recipe: Recipe) -> list[tuple[str, str]]:
-    """Every prompt with what it is for."""
-    used = [
-        ("training, online sampling", recipe.data.template),
-        ("bank", recipe.rollouts.template or recipe.data.template),
-    ]
-    used += [("evaluation", recipe.evaluation.template)]
-    used += [(f"evaluation of {name}", method.template) for name, method in recipe.methods.items() if method.template]
-    if recipe.evaluation.contamination is not None:
-        used.append(("contamination probe", recipe.evaluation.contamination.template))
-    return used
 
 
 def objectives_json(plugins: Sequence[Path] = ()) -> list[dict[str, Any]]:
@@ -301,7 +292,7 @@ def _summary(found: source.Description) -> str:
 
 
 def _reference(found: source.Description) -> str | None:
-    """What the docstring names as its source, as one line."""
+    """The source that the docstring names, as one line."""
     _, marker, rest = found.docstring.partition("Source:")
     return " ".join(rest.split("\n\n")[0].split()) if marker else None
 

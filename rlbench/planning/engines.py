@@ -54,7 +54,7 @@ def version_of(package: str) -> str | None:
 
 
 def has_gpu() -> bool:
-    """Whether the NVIDIA driver shows a device, asked without torch."""
+    """True where the NVIDIA driver shows a device; asked without torch."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 

@@ -1,4 +1,4 @@
-"""What a plan will cost before anything runs: generations, sampled tokens and trained tokens, from counts and stated
+"""Costs of a plan before anything runs: generations, sampled tokens and trained tokens, from counts and stated
 assumptions.
 """
 

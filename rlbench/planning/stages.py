@@ -18,9 +18,11 @@ from rlbench.models.admission import Options, inspect
 from rlbench.planning.engines import device_of, sampling_engine, version_of
 from rlbench.planning.functions import FUNCTIONS, LINK
 from rlbench.planning.methods import Methods
+from rlbench.planning.prompts import marker_warnings, prompts
 from rlbench.recipe import (
     DEVELOPMENT,
     GREEDY,
+    MINIATURE,
     DataSource,
     MethodConfig,
     ModelConfig,
@@ -32,10 +34,8 @@ from rlbench.recipe import (
 from rlbench.records import UserError, nearest
 from rlbench.tasks import arithmetic
 from rlbench.tasks.base import describe_source, expected_rows
-from rlbench.tasks.templates import get_template
 from rlbench.training import trl_support
 
-MINIATURE = "miniature"
 SHARED_SEED = 0  # of what all seeds share: the bank, the pairs and the evaluation of one model that serves all seeds
 
 # Keys of training that online methods have no use for: their part is played by `online`.
@@ -52,6 +52,9 @@ class Stages:
         self.recipe = recipe
         self.device = device_of(recipe.device)
         self.methods = Methods(recipe)
+        named = prompts(recipe)
+        self.templates = {prompt.value: prompt.text for prompt in named}
+        self.warnings = marker_warnings(named)
         self.per_seed_base = recipe.model.source == MINIATURE
         self.base_seeds: tuple[int | None, ...] = recipe.seeds if self.per_seed_base else (None,)
         self._grader = grader_spec(DEFAULT).identity()
@@ -107,7 +110,7 @@ class Stages:
         options = self.recipe.rollouts
         config = {
             **options.model_dump(exclude={"template"}),
-            "template": get_template(options.template or self.recipe.data.template),
+            "template": self.templates[options.template or self.recipe.data.template],
             "seed": self._seed_of_base(seed),
             **self._sampling(),
         }
@@ -121,7 +124,7 @@ class Stages:
         config = {
             "view": data,
             "options": {"seed": self._seed_of_base(seed)} if data == "rollouts.pairs" else {},
-            "template": get_template(self.recipe.data.template),
+            "template": self.templates[self.recipe.data.template],
             "max_length": training.max_length,
             "over_length": training.over_length,
         }
@@ -170,7 +173,7 @@ class Stages:
         return {
             "training": {key: value for key, value in training.items() if key not in OFFLINE_ONLY},
             "online": {k: value for k, value in online.items() if k != "importance_cap" or value is not None},
-            "template": get_template(self.recipe.data.template),
+            "template": self.templates[self.recipe.data.template],
             "sampling": sampling_engine(self.recipe.sampling, colocated=True, by_trl=by_trl),
             "grader": self._grader,
         }
@@ -240,7 +243,7 @@ class Stages:
             "temperature": temperature_of(decoding),
             "samples": 1 if decoding == GREEDY else options.samples,
             "max_new_tokens": options.max_new_tokens,
-            "template": get_template(template or options.template),
+            "template": self.templates[template or options.template],
             "seed": SHARED_SEED if seed is None else seed,
             **self._sampling(),
             "grader": grader_spec(options.grader).identity(),
@@ -258,7 +261,7 @@ class Stages:
         config = {
             "benchmark": benchmark.label,
             "share": options.contamination.share,
-            "template": get_template(options.contamination.template),
+            "template": self.templates[options.contamination.template],
             "max_new_tokens": options.contamination.max_new_tokens or options.max_new_tokens,
             **self._sampling(),
             "grader": grader_spec(options.grader).identity(),
@@ -284,7 +287,7 @@ class Stages:
         return f"/seed{seed}" if self.per_seed_base else ""
 
     def _sampling(self) -> dict[str, Any]:
-        """What decides the samples of a model beside what is asked, and who grades them."""
+        """The keys that decide a model's samples beside what is asked, and who grades them."""
         engine = sampling_engine(self.recipe.sampling)
         return {**engine, "dtype": self.recipe.dtype, "device": self.device, "grader": self._grader}
 
@@ -340,7 +343,7 @@ class Stages:
 
 
 def options_of(foreign: ModelConfig | MethodConfig, table: str) -> Options:
-    """What a ``table`` of the recipe says of the foreign model that it names."""
+    """The options that a ``table`` of the recipe gives for the foreign model that it names."""
     return Options(foreign.strip_prefix, foreign.trust_remote_code, table)
 
 

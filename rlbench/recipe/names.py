@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 BASE = "base"  # the row of the untrained model, and as a ``checkpoint`` that model once more
+MINIATURE = "miniature"  # the model that a stage of the graph trains, one a seed
 AVERAGE = "avg"  # the mean over benchmarks, as a benchmark's name in tables
-TEST, DEVELOPMENT = "test", "development"  # splits: what is reported, and what choices are made on
+TEST: Final = "test"  # the split that is reported
+DEVELOPMENT: Final = "development"  # the split that choices are made on
 GREEDY = "greedy"  # the decoding without sampling; all others are "t" and a temperature
 MAIN_TEMPERATURE = 1.0
 

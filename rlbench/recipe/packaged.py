@@ -36,7 +36,7 @@ def locate(name: str | Path, folder: Path = Path()) -> Path:
 
 
 def suggestion(path: Path) -> str:
-    """What to append to the message that there is no such recipe: the nearest neighbour or packaged recipe."""
+    """A hint to append where there is no such recipe: the nearest neighbour or packaged recipe."""
     known = packaged()
     neighbours = sorted(str(file) for file in path.parent.glob("*.toml")) if os.path.isdir(path.parent) else []
     meant = nearest(str(path), [*neighbours, *known]) or nearest(path.stem, known)

@@ -17,7 +17,7 @@ import pandas as pd
 from rlbench.analysis.findings import Findings
 from rlbench.analysis.results import ScoreTable
 from rlbench.analysis.summary import KEYS, SCORE
-from rlbench.recipe import AVERAGE, BASE, GREEDY
+from rlbench.recipe import AVERAGE, BASE, GREEDY, TEST
 from rlbench.reporting import plots, text
 from rlbench.reporting.run import Run
 from rlbench.reporting.table import Table
@@ -46,7 +46,7 @@ def page_of(run: Run, shown: Mapping[str, Table]) -> str:
     results, manifest = run.findings.results, run.manifest
     overview, panels = _plots(run.findings)
     families = {plots.family_of(row.data, is_base=row.method == results.base_name) for row in results.rows}
-    listed_elsewhere = ("recipe", "command", "problem_sets")
+    listed_elsewhere = ("recipe", "command", "problem_sets", "overlaps")
     return environment.get_template("page.html.j2").render(
         recipe=run.recipe["name"],
         title=run.title,
@@ -60,6 +60,7 @@ def page_of(run: Run, shown: Mapping[str, Table]) -> str:
         family_names=_FAMILY_NAMES,
         decoding=results.main_decoding,
         split=results.split,
+        usual_split=TEST,
         failures=failures(results.rows),
         examples=_examples(results, run.samples, run.problems),
         stages=[{name: stage.get(name) for name in STAGE_FIELDS} for stage in manifest.get("stages", ())],
@@ -122,7 +123,7 @@ def _mark(keyed: pd.DataFrame, key: tuple[str, str, str], *, filled: bool = True
 def _examples(
     results: ScoreTable, samples: pd.DataFrame, problems: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    """What each row wrote, for the first problem of each of the first benchmarks: the first sample of its first seed,
+    """Outputs of each row, for the first problem of each of the first benchmarks: the first sample of its first seed,
     never chosen.
     """
     here = samples[

@@ -101,7 +101,8 @@ def _row(row: PlotRow, least: float, most: float, ticks: Sequence[float], refere
     number = f"{marks[0].value:.1f}" if marks else "-"
     label = f'<span class="label">{html.escape(visible(row.label))}</span>'
     return (
-        f'<div class="dot-row {html.escape(row.family)}">{label}<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
+        f'<div class="dot-row {html.escape(row.family)}">{label}'
+        f'<svg height="{ROW_HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
         f'<span class="number">{number}</span></div>'
     )
 

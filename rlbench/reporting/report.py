@@ -15,6 +15,7 @@ from rlbench.reporting.page import page_of
 from rlbench.reporting.run import Run
 from rlbench.reporting.table import Table, markdown, plain
 from rlbench.reporting.text import escape, one_line
+from rlbench.tasks.overlap import Overlap
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def write_report(run: Run, out: Path) -> Report:
 def tables_of(run: Run) -> dict[str, Table]:
     """The report's tables by name, in the order of ``report.md``; one that has nothing to say is not there."""
     found, rows, manifest = run.findings, run.rows, run.manifest
-    decoding = found.results.main_decoding
+    decoding, overlaps = found.results.main_decoding, manifest.get("overlaps")
     scores = found.scores[found.scores["benchmark"].isin(found.results.benchmarks)]
     shown: dict[str, Table | None] = {
         "main": tables.main_table(found.summary, rows, decoding, found.control, run.clean),
@@ -66,18 +67,21 @@ def tables_of(run: Run) -> dict[str, Table]:
         "coverage": tables.coverage_table(found.coverage, rows, decoding),
         "contamination": tables.contamination_table(found.contamination) if found.contamination is not None else None,
         "graders": tables.grader_table(found.graded, rows, found.differing, found.n_samples)
-        if found.graded is not None
+        if found.graded is not None and len(found.graded)
         else None,
         "selection": tables.selection_table(rows) if any(row.selection for row in rows) else None,
         "costs": tables.cost_table(rows, scores, decoding),
-        "problem_sets": tables.problem_set_table(sets) if (sets := manifest.get("problem_sets")) else None,
+        "problem_sets": tables.problem_set_table(sets, overlaps) if (sets := manifest.get("problem_sets")) else None,
+        "overlaps": tables.overlap_table([Overlap(**one) for one in overlaps["found"]])
+        if overlaps and overlaps["found"]
+        else None,
     }
     return {name: table for name, table in shown.items() if table is not None}
 
 
 def terminal_text(run: Run, width: int) -> str:
-    """What a command prints of a run, in ``width`` columns: scores with the reasons of failed rows, comparisons, the
-    sharpening control.
+    """The text that a command prints of a run, in ``width`` columns: scores with the reasons of failed rows,
+    comparisons, the sharpening control.
     """
     found, rows = run.findings, run.rows
     parts = [tables.main_table(found.summary, rows, found.results.main_decoding, found.control, run.clean)]

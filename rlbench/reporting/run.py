@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
@@ -19,7 +19,11 @@ from rlbench.analysis.findings import Findings, analyse
 from rlbench.analysis.intervals import MARGIN
 from rlbench.analysis.metrics import UNGRADED
 from rlbench.analysis.results import SAMPLE_COLUMNS, RowInfo, ScoreTable
-from rlbench.records import UserError
+from rlbench.records import UserError, Verdict
+from rlbench.tasks.overlap import Overlap
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MANIFEST, SAMPLES, PROBES, REGRADED = "manifest.json", "samples.parquet", "probes.parquet", "regraded-"
 SAMPLE_KEYS = ["method", "seed", "split", "benchmark", "problem_id", "decoding", "sample_index"]
@@ -100,7 +104,7 @@ class Run:
 
     @property
     def failures(self) -> dict[tuple[str, int | None], str]:
-        """Why cells are empty, by row and seed; the seed is None where one model serves all of them."""
+        """Reasons of empty cells, by row and seed; the seed is None where one model serves all of them."""
         return {(row.method, seed): reason for row in self.rows for seed, reason in row.reasons_by_seed.items()}
 
     @property
@@ -131,7 +135,7 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """The recipe's notes, and what a reader has to know of this run that the recipe cannot know."""
+        """The recipe's notes, those of stages, and what a reader has to know of the samples."""
         found = [*self.recipe["notes"], *self.manifest.get("notes", ())]
         ungraded = int(self.samples["verdict"].isin(UNGRADED).sum())
         if ungraded:
@@ -139,6 +143,8 @@ class Run:
                 f"{ungraded} of {len(self.samples)} samples could not be graded (time-out or crash of the grader) and "
                 "count as not correct."
             )
+        shared = self.manifest["overlaps"]["found"] if "overlaps" in self.manifest else []
+        found += [f"{Overlap(**one).summary}." for one in shared]
         decisive = ("train", "evaluate", "rollouts")
         stages = [stage for stage in self.manifest["stages"] if stage["name"].split("/")[0] in decisive]
         for library in LIBRARIES_THAT_DECIDE:
@@ -182,21 +188,50 @@ def read_samples(path: Path) -> pd.DataFrame:
     """Read a run's ``samples.parquet``.
 
     Raises:
-        UserError: there is no such file, or columns are missing from it.
+        UserError: there is no such file, columns are missing from it, or one holds what no sample has; names the row.
     """
     samples = _parquet(path)
     missing = [name for name in SAMPLE_COLUMNS if name not in samples.columns]
     if missing:
         raise UserError(f"{path}: column {missing[0]!r} is missing; the columns are {', '.join(SAMPLE_COLUMNS)}")
+    for name in SAMPLE_COLUMNS:
+        _check_column(samples[name], f"{path}: column {name!r}")
     return samples.astype({"seed": "Int64"})
 
 
-def _parquet(path: Path) -> pd.DataFrame:
+def _check_column(column: pd.Series, where: str) -> None:
+    """Refuse a column of another type than it has, with nothing where something has to be, or with other verdicts."""
+    is_number = column.name in ("seed", "sample_index", "n_tokens")
+    expected = pd.api.types.is_numeric_dtype if is_number else pd.api.types.is_string_dtype
+    unknown = column.isna()
+    if not expected(column.dropna()) and not unknown.all():
+        raise UserError(f"{where} holds {column.dtype}; it has to be {'whole numbers' if is_number else 'text'}")
+    if column.name not in ("seed", "answer") and unknown.any():
+        raise UserError(f"{where} is empty in row {int(unknown.to_numpy().argmax()) + 1}; every sample has one")
+    if column.name == "verdict" and not (known := column.isin(get_args(Verdict))).all():
+        found = column[~known].iloc[0]
+        raise UserError(f"{where} holds {str(found)[:40]!r}; a verdict is one of {', '.join(get_args(Verdict))}")
+
+
+def _check_stored(column: pa.ChunkedArray, where: str) -> None:
+    """Refuse text that is not UTF-8 here, and not where somebody looks at it."""
     try:
+        column.validate(full=True)
+    except ValueError as error:
+        raise UserError(f"{where} is damaged: {error}") from None
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        for name in table.column_names:
+            _check_stored(table[name], f"{path}: column {name!r}")
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: a run's folder holds its {SAMPLES}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}") from None
 
 

@@ -1,5 +1,6 @@
-"""The report's tables: what analysis says, as text cells under headings with notes. A new table is a function here and a
-line in ``report.py``.
+"""The report's tables: what analysis says, as text cells under headings with notes.
+
+A new table is a function here and a line in ``report.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rlbench.analysis.summary import SCORE
 from rlbench.recipe import AVERAGE, GREEDY
 from rlbench.reporting.table import Table, wrap
 from rlbench.reporting.text import NONE, count, interval, number, probability, rate, seconds
+from rlbench.tasks.overlap import WORDS, Overlap
 
 
 def main_table(
@@ -116,9 +118,11 @@ def sharpening_table(control: pd.DataFrame, rows: Sequence[RowInfo], cost: str |
     else:
         first = control[control["base_best"].notna()].iloc[0]
         notes = (
-            f"vs best: against the base at its best decoding, {best}, {_spread(first, 'base_best')}, chosen on {first['chosen_on']}.",
-            "ability: above the base's best, sampled or greedy (5 %, Holm over the two). sharpening: above the base under the same "
-            "decoding only. neither: neither is shown, which with few seeds may be want of power. Each row is judged by itself.",
+            f"vs best: against the base at its best decoding, {best}, {_spread(first, 'base_best')}, chosen on "
+            f"{first['chosen_on']}.",
+            "ability: above the base's best, sampled or greedy (5 %, Holm over the two). sharpening: above the base "
+            "under the same decoding only. neither: neither is shown, which with few seeds may be want of power. Each "
+            "row is judged by itself.",
             *([cost] if cost else []),
         )
     return Table("Ability or sharpening?", columns, table, kinds, frozenset({0, 5}), notes=notes)
@@ -130,12 +134,12 @@ def clean_table(summary: pd.DataFrame, rows: Sequence[RowInfo], decoding: str | 
     table, kinds = [], []
     for row in rows:
         found = [_row(here, (row.method, name)) for name in clean]
-        table.append(
-            (row.label, *(interval(*(_value(f, name) for name in ("avg_at_k", "ci_low", "ci_high"))) for f in found))
-        )
+        table.append((row.label, *(interval(*(_value(f, name) for name in SCORE)) for f in found)))
         kinds.append("base" if row.method == base_of(rows) else "")
-    note = "Sets that no model can have read before they were published; they do not count in avg. A gain on the benchmarks that is not "
-    note += "there on any of these may be memory."
+    note = (
+        "Sets that no model can have read before they were published; they do not count in avg. A gain on the "
+        "benchmarks that is not there on any of these may be memory."
+    )
     return Table(f"Clean sets under {decoding}, in percent", ("", *clean), tuple(table), tuple(kinds), notes=(note,))
 
 
@@ -154,15 +158,17 @@ def comparison_table(frame: pd.DataFrame, rows: Sequence[RowInfo], margin: float
         for record in frame.to_dict("records")
     )
     notes = [
-        "Differences in avg, paired by problem, by seed, and by the random numbers of the samples; p is two-sided, by Holm's method over "
-        "all comparisons here. detectable: the smallest true difference that a comparison with this noise finds in four of five cases.",
-        f"better, worse: p below 5 %. tied: not that, and the 90 % interval lies within {margin:g} point{'s' * (margin != 1)} of 0. "
-        "underpowered: neither; more seeds or problems would tell.",
+        "Differences in avg, paired by problem, by seed, and by the random numbers of the samples; p is two-sided, by "
+        "Holm's method over all comparisons here. detectable: the smallest true difference that a comparison with this "
+        "noise finds in four of five cases.",
+        f"better, worse: p below 5 %. tied: not that, and the 90 % interval lies within {margin:g} "
+        f"point{'s' * (margin != 1)} of 0. underpowered: neither; more seeds or problems would tell.",
     ]
     noise = frame["training_noise"].dropna()
     if len(noise) and not noise.all():
         notes.append(
-            "Where there is one seed or one model, the interval has no training noise in it: another seed may turn the verdict."
+            "Where there is one seed or one model, the interval has no training noise in it: another seed may turn "
+            "the verdict."
         )
     columns = ("", "against", "difference", "p", "detectable", "verdict")
     kinds = tuple("failed" if record[5] == NONE else "" for record in table)
@@ -175,7 +181,8 @@ def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str |
     wide = wide.reindex([row.method for row in rows])
     table = tuple((row.label, *map(number, wide.loc[row.method])) for row in rows)
     notes = (
-        "The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over benchmarks.",
+        "The unbiased estimate of the chance that one of k samples is correct (Chen et al. 2021), mean over "
+        "benchmarks.",
     )
     columns = ("", *(f"pass@{k}" for k in wide.columns))
     kinds = tuple("base" if row.method == base_of(rows) else "" for row in rows)
@@ -183,7 +190,7 @@ def coverage_table(frame: pd.DataFrame, rows: Sequence[RowInfo], decoding: str |
 
 
 def contamination_table(frame: pd.DataFrame) -> Table:
-    """What the base makes of problems that it saw a part of, see ``contamination.contamination``."""
+    """Completions by the base of problems that it saw a part of, see ``contamination.contamination``."""
     table = tuple(
         (
             str(record["benchmark"]),
@@ -197,11 +204,12 @@ def contamination_table(frame: pd.DataFrame) -> Table:
     )
     share = f"{frame['share'].iloc[0]:.0%}" if len(frame) else "a part"
     notes = (
-        f"The base sees {share} of each problem's words and goes on greedily. verbatim: the rest word by word, with Wilson's 95 % "
-        "interval; rest: its words in order (ROUGE-L); answered: the right answer to a question that was not asked in full; score: with "
-        "the whole problem.",
-        "Problems of few stock sentences can be completed without ever having been read, so a rate means something beside that of sets "
-        "that nobody can have read: a base far above it has seen these problems, and its scores on them measure memory too.",
+        f"The base sees {share} of each problem's words and goes on greedily. verbatim: the rest word by word, with "
+        "Wilson's 95 % interval; rest: its words in order (ROUGE-L); answered: the right answer to a question that "
+        "was not asked in full; score: with the whole problem.",
+        "Problems of few stock sentences can be completed without ever having been read, so a rate means something "
+        "beside that of sets that nobody can have read: a base far above it has seen these problems, and its scores on "
+        "them measure memory too.",
     )
     return Table(
         "Contamination: does the base know the problems by heart? (%)",
@@ -212,7 +220,7 @@ def contamination_table(frame: pd.DataFrame) -> Table:
 
 
 def selection_table(rows: Sequence[RowInfo]) -> Table:
-    """Which of its checkpoints each row was evaluated with, and how good all were on the development sets."""
+    """The checkpoint that each row was evaluated with, and how good all were on the development sets."""
     table = tuple(
         (
             row.label,
@@ -224,8 +232,10 @@ def selection_table(rows: Sequence[RowInfo]) -> Table:
         for seed, found in row.selection.items()
         if found is not None
     )
-    note = "Scores of all checkpoints, the last at the right, under the main decoding on the development sets; of equals the earlier is "
-    note += "taken. Only the chosen one was evaluated on the test sets, once."
+    note = (
+        "Scores of all checkpoints, the last at the right, under the main decoding on the development sets; of "
+        "equals the earlier is taken. Only the chosen one was evaluated on the test sets, once."
+    )
     columns = ("", "seed", "chosen", "scores")
     return Table("Checkpoints, chosen on development sets", columns, table, text=frozenset({0, 2, 3}), notes=(note,))
 
@@ -254,15 +264,45 @@ def grader_table(frame: pd.DataFrame, rows: Sequence[RowInfo], differing: Mappin
     return Table("The same samples under other graders", columns, tuple(cells), notes=tuple(notes))
 
 
-def problem_set_table(sets: Sequence[Mapping[str, Any]]) -> Table:
-    """The problem sets by content: a changed benchmark is another benchmark."""
+def problem_set_table(sets: Sequence[Mapping[str, Any]], overlaps: Mapping[str, Any] | None = None) -> Table:
+    """The problem sets by content: a changed benchmark is another benchmark. ``overlaps`` is of the manifest."""
     table = tuple((str(s["name"]), str(s["split"]), str(s["problems"]), str(s["content"])[:12]) for s in sets)
-    note = "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of a recipe pins it."
-    return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=(note,))
+    note = (
+        "content is a hash of texts and golds: scores on sets with another one are of another benchmark. `content` of "
+        "a recipe pins it."
+    )
+    notes = (note, *(_overlap_notes(overlaps) if overlaps is not None else ()))
+    return Table("Problem sets", ("", "split", "problems", "content"), table, text=frozenset({0, 1, 3}), notes=notes)
+
+
+def overlap_table(found: Sequence[Overlap]) -> Table:
+    """Problems that sets share and should not, see ``rlbench.tasks.overlap``."""
+    table = tuple((o.one, o.other, o.what, f"{o.count} of {o.of}", "; ".join(o.examples)) for o in found)
+    note = (
+        "Texts are the same where nothing but case, space, LaTeX spacing, sentence punctuation and Unicode's forms "
+        f"differ. A score on problems that were trained on measures memory; {WORDS} words in a row are the measure of "
+        "near-duplicates of Brown et al. 2020, stock phrases left out."
+    )
+    columns = ("", "with", "in common", "problems", "for instance")
+    return Table("Problems that sets share", columns, table, text=frozenset({0, 1, 2, 4}), notes=(note,))
+
+
+def _overlap_notes(overlaps: Mapping[str, Any]) -> list[str]:
+    """Which sets were compared, and what was not looked for."""
+    told = "the next table says what they share"
+    if not overlaps["found"]:
+        told = "no problem of a set is in one that is trained or chosen on, and no gold contradicts another"
+    notes = [f"Compared: {', '.join(overlaps['compared'])}; {told}."]
+    if overlaps["generated"]:
+        notes.append(
+            f"Splits of {', '.join(overlaps['generated'])} are made of the same sentences, so between them only whole "
+            "problems were compared, and not words in a row."
+        )
+    return notes
 
 
 def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | None) -> Table:
-    """What each row took, a mean over its seeds: tokens sampled and trained, seconds, and how long its outputs are."""
+    """Costs of each row, a mean over its seeds: tokens sampled and trained, seconds, and how long its outputs are."""
     lengths = scores[scores["decoding"] == decoding].groupby("method")[metrics.LENGTH.column].mean()
     table = tuple(
         (
@@ -283,7 +323,8 @@ def cost_table(rows: Sequence[RowInfo], scores: pd.DataFrame, decoding: str | No
     notes = ["Means over seeds; tokens trained count every epoch."]
     if bank:
         notes.append(
-            f"The bank is sampled once from the base ({count(max(bank))} tokens) and charged in full to each of its users."
+            f"The bank is sampled once from the base ({count(max(bank))} tokens) and charged in full to each of its "
+            f"users."
         )
     if bank or own:
         notes.append(
@@ -320,8 +361,9 @@ def _main_notes(here: pd.DataFrame, rows: Sequence[RowInfo], with_base: bool) ->
     if average.empty:
         return ()
     seeds, k = average["n_seeds"].max(), average["k"].dropna()
+    problems = average["n_problems"].max()
     samples = f"{k.iloc[0]} sample{'s' if k.iloc[0] > 1 else ''} each, " if k.nunique() == 1 else ""
-    taken = f"{average['n_problems'].max()} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
+    taken = f"{problems} problems, {samples}{seeds} seed{'s' if seeds > 1 else ''}; avg is the unweighted mean."
     covers = (
         f"95 % intervals for new {'seeds and new problems.' if seeds > 1 else 'problems, training noise not included.'}"
     )

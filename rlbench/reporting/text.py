@@ -6,10 +6,9 @@ Whatever comes from outside (a label, an error message, a model's output) goes t
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-
-import pandas as pd
 
 NONE = "-"
 
@@ -41,7 +40,7 @@ def interval(mean: float, low: float, high: float, *, signed: bool = False) -> s
 
 def count(value: float | None) -> str:
     """A number of tokens in three figures: 980, 31.2k, 4.1M."""
-    if value is None or _missing(value):
+    if value is None or math.isnan(value):
         return NONE
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         # 999,950 is 1.0M and not 1000k.
@@ -52,7 +51,7 @@ def count(value: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     """A duration: 12.4 s, 3.1 min, 2.6 h."""
-    if value is None or _missing(value):
+    if value is None or math.isnan(value):
         return NONE
     for size, unit in ((3600, "h"), (60, "min")):
         if value >= 2 * size:
@@ -62,7 +61,7 @@ def seconds(value: float | None) -> str:
 
 def rate(value: float | None) -> str:
     """A learning rate as it is written: 5e-4, 0."""
-    if value is None or _missing(value):
+    if value is None or math.isnan(value):
         return NONE
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return "0" if value == 0 else f"{float(mantissa):g}e{int(exponent)}"
@@ -90,5 +89,6 @@ def escape(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _missing(value: float) -> bool:
-    return bool(pd.isna(value))
+def _missing(value: float | None) -> bool:
+    # Not by pandas, which commands that answer at once need not wait for.
+    return value is None or math.isnan(value)

@@ -1,13 +1,14 @@
-"""What a run's ``manifest.json`` says: its stages with their costs, its rows, and where everything came from."""
+"""The contents of a run's ``manifest.json``: its stages with their costs, its rows, and where everything came from."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
@@ -17,10 +18,13 @@ from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.describe import admitted_with
 from rlbench.planning.engines import engine_of, vllm_version
+from rlbench.planning.overlaps import problem_sets
 from rlbench.planning.rows import Plan, Row
 from rlbench.recipe import BASE, DEVELOPMENT, MethodConfig, ModelConfig
-from rlbench.records import UserError, read_problems
+from rlbench.records import Problem, UserError, read_problems, stream_problems
 from rlbench.tasks.base import content_digest
+from rlbench.tasks.overlap import Overlap, find_overlaps
+from rlbench.tasks.templates import label
 from rlbench.training import trl_support
 
 
@@ -56,6 +60,7 @@ def manifest_of(
                 "rows": rows[stage.fingerprint],
             }
         )
+    found, compared = _overlaps(plan, store)
     return {
         "recipe": plan.recipe.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,
@@ -66,18 +71,19 @@ def manifest_of(
         "versions": _installed(),
         "git": git_state(),
         "problem_sets": _problem_sets(plan, store, results),
+        "overlaps": {**compared, "found": [dataclasses.asdict(overlap) for overlap in found]},
         "rows": [
             _row_info(plan, method, store, results, failures)
             for method in dict.fromkeys(row.method for row in plan.rows)
         ],
         "stages": stages,
         "examples": _examples(plan, store, results),
-        "notes": [*plan.warnings, *_stage_notes(plan, store)],
+        "notes": [*plan.warnings, *_stage_notes(plan, store), *(f"{overlap.summary}." for overlap in found)],
     }
 
 
 def _stage_notes(plan: Plan, store: Store) -> list[str]:
-    """What stages say for readers, also those that this run did not need, as what rests on them was there; each text
+    """Notes of stages for readers, also those that this run did not need, as what rests on them was there; each text
     once, with the first of the stages that say it.
     """
     first: dict[str, str] = {}
@@ -114,7 +120,11 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     """
     sets: dict[tuple[str, str], Stage] = {}
     for row in plan.rows:
-        for split, evaluations in ((plan.recipe.evaluation.split, row.evaluations), (DEVELOPMENT, row.development)):
+        parts: tuple[tuple[str, Mapping[Any, Stage]], ...] = (
+            (plan.recipe.evaluation.split, row.evaluations),
+            (DEVELOPMENT, row.development),
+        )
+        for split, evaluations in parts:
             sets |= {(split, benchmark): stage.inputs["problems"] for (benchmark, _), stage in evaluations.items()}
     found = []
     for (split, name), stage in sets.items():
@@ -124,10 +134,30 @@ def _problem_sets(plan: Plan, store: Store, results: Mapping[str, StageResult]) 
     return found
 
 
+def _overlaps(plan: Plan, store: Store) -> tuple[list[Overlap], dict[str, list[str]]]:
+    """What the problem sets of the run share that they should not, and which sets were ``compared``: those whose
+    problems are in the store. Splits of the tasks under ``generated`` were compared by whole problems alone.
+    """
+
+    def load(stage: Stage) -> Iterator[tuple[Problem, int | None]] | None:
+        try:
+            path = store.open(stage.fingerprint) / "problems.jsonl"
+        except MissingArtifact:
+            return None
+        return ((problem, None) for problem in stream_problems(path))
+
+    compared = problem_sets(plan, load)
+    generated = Counter(problems.templates for problems in compared if problems.templates is not None)
+    return find_overlaps(compared), {
+        "compared": [problems.name for problems in compared],
+        "generated": [name for name, count in generated.items() if count > 1],
+    }
+
+
 def _row_info(
     plan: Plan, method: str, store: Store, results: Mapping[str, StageResult], failures: Mapping[Any, str]
 ) -> dict[str, Any]:
-    """What the report says of a method beside its scores: costs are means over the seeds that finished."""
+    """A method's entry, all that the report says beside its scores: costs are means over the seeds that finished."""
     rows = [row for row in plan.rows if row.method == method]
     config = plan.recipe.methods.get(method)
     reasons = {
@@ -159,13 +189,13 @@ def _row_info(
 
 
 def _deviations(row: Row, config: MethodConfig | ModelConfig) -> tuple[str, ...]:
-    """What a row does otherwise than all others, and what has to be said of a foreign model."""
+    """Sentences on how a row deviates from all others, and on a foreign model."""
     found = admitted_with(config)
     if isinstance(config, ModelConfig):
         return found
     if config.backend == "trl" and row.trained is not None:
         found += trl_support.differences(row.trained.config, str(config.data))
-    return (*found, *((f"evaluated with the prompt {config.template}",) if config.template else ()))
+    return (*found, *((f"evaluated with the prompt {label(config.template)}",) if config.template else ()))
 
 
 def _test_models(plan: Plan, row: Row) -> int:
@@ -181,7 +211,7 @@ def _test_models(plan: Plan, row: Row) -> int:
 
 
 def _selection(row: Row, store: Store, results: Mapping[str, StageResult]) -> dict[str, Any] | None:
-    """Which checkpoint was chosen and how good all of them were on the development sets."""
+    """The checkpoint that was chosen, and how good all of them were on the development sets."""
     if not is_done(row.model, results):
         return None
     return json.loads((store.open(row.model.fingerprint) / SELECTION).read_text(encoding="utf-8"))
@@ -196,7 +226,8 @@ def _tokens(stage: Stage, results: Mapping[str, StageResult]) -> float | None:
     was not needed.
     """
     counts = [results[part.fingerprint].counters.get("tokens") for part in stage.parts if part.fingerprint in results]
-    return None if len(counts) < len(stage.parts) or None in counts else sum(counts)  # type: ignore[arg-type]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(stage.parts) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -222,7 +253,7 @@ def _examples(plan: Plan, store: Store, results: Mapping[str, StageResult]) -> l
 
 
 def failures_of(plan: Plan, results: Mapping[str, StageResult]) -> dict[tuple[str, int | None], str]:
-    """Why a row lacks something: the reason of its first evaluation that is not there, or of the base's first
+    """The reasons of rows that lack something: that of its first evaluation that is not there, or of the base's first
     contamination probe.
     """
     failures: dict[tuple[str, int | None], str] = {}

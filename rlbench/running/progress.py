@@ -1,4 +1,4 @@
-"""What a person sees while stages run: a line a finished stage with an estimate of what is left, and how far the
+"""Progress on a terminal while stages run: a line per finished stage with an estimate of what is left, and how far the
 running ones are.
 """
 
@@ -154,12 +154,12 @@ class ProgressPrinter:
 
 
 def _kind(stage: Stage) -> str:
-    """What takes like time: the stage's kind, but what only puts shards together is of its own."""
+    """The class of stages that take like time: its kind, but what only puts shards together is of its own."""
     return stage.kind if stage.parts == [stage] else "merge"
 
 
 def _group(stage: Stage) -> str:
-    """What shares one line: a model's evaluations, all problem sets, else the stage by itself."""
+    """The stages that share one line: a model's evaluations, all problem sets, else the stage by itself."""
     if stage.kind == "evaluate":
         name = stage.name.rsplit("/", 1)[0] if stage.is_shard else stage.name
         return name.rsplit("/", 2)[0]
@@ -167,7 +167,7 @@ def _group(stage: Stage) -> str:
 
 
 def _cost(results: list[StageResult]) -> str:
-    """What stages took, and how fast they sampled, a worker."""
+    """The time that stages took, and how fast they sampled, per worker."""
     seconds = sum(result.seconds for result in results)
     sampled = [
         result for result in results if result.stage.kind in ("rollouts", "evaluate") and result.counters.get("tokens")

@@ -29,6 +29,7 @@ from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
 from rlbench.planning.functions import LINK
 from rlbench.planning.methods import import_plugins
+from rlbench.planning.overlaps import overlaps_before
 from rlbench.planning.rows import Plan
 from rlbench.recipe import Recipe, load_recipe
 from rlbench.records import UserError
@@ -163,7 +164,7 @@ def sample_banks(
     _refuse_bad_input(stages, topological(stages), results)
     if out is not None:
         _prepare(out)
-    found = []
+    found: list[dict[str, Any]] = []
     for stage in stages:
         result = results[stage.fingerprint]
         if result.status != "done":
@@ -179,10 +180,10 @@ def sample_banks(
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """What is known before anything runs of rows that will stay empty: plug-ins that cannot work. It imports the
-    plug-ins.
+    """Warnings known before anything runs: problems that sets share, and plug-ins that cannot work, whose rows will
+    stay empty. It imports the plug-ins.
     """
-    return [*plan.warnings, *import_plugins(plan)]
+    return [*plan.warnings, *(found.text for found in overlaps_before(plan)), *import_plugins(plan)]
 
 
 def default_out(plan: Plan) -> Path:
@@ -202,19 +203,21 @@ def _prepare(folder: Path) -> None:
 
 def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
     """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
-    that has done nothing.
+    that has done nothing. What ended by an error is left out, and tried again with the rest.
     """
     links = [stage for stage in stages if stage.function == LINK]
+    if not links:
+        return {}
 
     def tell(event: Event) -> None:
         if on_event is not None and not (isinstance(event, Finished) and event.result.bad_input):
             on_event(event)  # a refusal is told once, by the error
 
     results = LocalExecutor().execute(links, store, on_event=tell)
-    for stage in links:
-        if results[stage.fingerprint].bad_input:
-            raise UserError(f"`{stage.name}`: {results[stage.fingerprint].reason}")
-    return results
+    for result in results.values():
+        if result.bad_input:
+            raise UserError(str(result.reason))
+    return {key: result for key, result in results.items() if result.status == "done"}
 
 
 def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEvent | None:
@@ -227,7 +230,7 @@ def _without(told: Mapping[str, StageResult], on_event: OnEvent | None) -> OnEve
 
 
 def _refuse_bad_input(targets: Iterable[Stage], stages: Iterable[Stage], results: Mapping[str, StageResult]) -> None:
-    """Where nothing that was wanted is there, and bad input is why: that is what the user has to be told, once."""
+    """Tell the user once of bad input where it is why nothing that was wanted is there."""
     if any(is_done(stage, results) for stage in targets):
         return
     for stage in stages:

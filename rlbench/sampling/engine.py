@@ -1,4 +1,4 @@
-"""What a sampler is: requests of token ids in, completions of token ids with log-probabilities out.
+"""The interface of samplers: requests of token ids in, completions of token ids with log-probabilities out.
 
 An engine never sees text or problems. One request is one sample with a seed of its own, and its draw depends on nothing
 but that seed and the model's logits: which other requests share the batch, and in which order they came, does not
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was drawn: the ids, the stop token included if one was emitted, and the log-probability of each in nats.
+    """A drawn completion: the ids, the stop token included if one was emitted, and the log-probability of each in nats.
 
     The log-probabilities are those of the distribution that was sampled from, temperature included; of a greedy
     completion they are the model's own (temperature 1). ``finish_reason`` is ``length`` when ``max_new_tokens`` or the

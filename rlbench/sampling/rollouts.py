@@ -95,7 +95,7 @@ def progress_of(context: StageContext) -> Progress:
 def sample_stage(
     config: Mapping[str, Any], inputs: Mapping[str, Path], context: StageContext, seed_parts: tuple[str | int, ...]
 ) -> tuple[list[Problem], list[Rollout]]:
-    """What a stage samples: ``config["samples"]`` graded completions of ``inputs["model"]`` for each of
+    """The samples of a stage: ``config["samples"]`` graded completions of ``inputs["model"]`` for each of
     ``inputs["problems"]``.
 
     With ``config["shard"]`` only for its part of the problems, see ``records.read_problems``: no more than that is ever

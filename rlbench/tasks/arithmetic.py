@@ -36,7 +36,7 @@ _LENGTHS = (1, 2, 2, 3, 3)
 
 @dataclass(frozen=True)
 class ProblemStyle:
-    """What problems of a split are like."""
+    """The style of a split's problems."""
 
     lengths: tuple[int, ...] = _LENGTHS
     operators: str = "+-*"
@@ -93,6 +93,7 @@ _SIZES = {**dict.fromkeys(HELD_OUT, 100), "prompts": 1500, "demonstrations": 200
     version=VERSION,
     default_split="prompts",
     sizes={split: _SIZES["demonstrations" if split in DEMONSTRATIONS else split] for split in SPLITS},
+    generated=True,
 )
 def load(split: str, *, limit: int | None = None) -> list[Problem]:
     """The problems of one of the ``SPLITS``, the first ``limit`` of them if one is given.

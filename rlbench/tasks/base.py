@@ -30,7 +30,7 @@ _REGISTRY: dict[str, Task] = {}
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load function may return in place of a list: the problems, and how many rows could not
+    """A load function's result where a list does not say enough: the problems, and how many rows could not
     be made into one.
     """
 
@@ -41,7 +41,7 @@ class Loaded:
 @dataclass(frozen=True)
 class Task:
     """A registered source of problems. ``version`` is raised whenever ``function`` would return other problems than
-    before.
+    before; ``generated`` says that they come out of templates of its own.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Task:
     function: Callable[..., list[Problem] | Loaded]
     takes_revision: bool
     sizes: Mapping[str, int]
+    generated: bool = False
 
     def load(self, split: str | None = None, *, limit: int | None = None, revision: str | None = None) -> list[Problem]:
         """The first ``limit`` problems of a split, in the task's own order.
@@ -101,6 +102,7 @@ def task(
     version: int = 1,
     default_split: str | None = None,
     sizes: Mapping[str, int] | None = None,
+    generated: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a load function as the task ``name``; the function itself is returned unchanged.
 
@@ -114,7 +116,9 @@ def task(
 
     ``sizes`` says how many problems a split has, where that is known, for estimates before anything is loaded. Raise
     ``version`` whenever the same call would return other problems: it is what the fingerprint knows of the code. The
-    default split is the first of ``splits`` unless ``default_split`` names another.
+    default split is the first of ``splits`` unless ``default_split`` names another. ``generated`` says that the
+    problems are made by the function itself, at once and without a network, out of templates: what words two of them
+    share then says nothing of either (see ``rlbench.tasks.overlap``).
 
     Raises:
         ValueError: the name is taken by another function, or the splits are empty or lack the default.
@@ -131,7 +135,7 @@ def task(
                 f"task {name!r} is registered twice: by {_origin(taken.function)} and by {_origin(function)}"
             )
         takes_revision = "revision" in inspect.signature(function).parameters
-        _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}))
+        _REGISTRY[name] = Task(name, names, default, version, function, takes_revision, dict(sizes or {}), generated)
         return function
 
     return register
@@ -176,10 +180,11 @@ def load_source(source: str, *, limit: int | None = None, revision: str | None =
 def describe_source(
     source: str, *, limit: int | None = None, revision: str | None = None, content: str | None = None
 ) -> dict[str, Any]:
-    """What a source is, for the configuration of a ``problems_stage``, without loading anything from the hub.
+    """The description of a source, for the configuration of a ``problems_stage``, without loading anything from the
+    hub.
 
-    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is a hint of
-    the stage, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
+    A task gives ``{task, split, limit, revision, version}``; a file ``{sha256, limit, reader}``: where it lies is not
+    hashed, so moving a file re-runs nothing. With ``content``, the hash that the problems have to have
     (``content_digest``), it stands there too. A file is read and checked whole here, so that a bad line is found when a
     recipe is planned and not hours into its run.
 
@@ -212,9 +217,23 @@ def expected_rows(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> int
     unknown.
     """
     if "sha256" in source:
-        return len(local.load(Path(unhashed["path"]), limit=source["limit"]))
-    size = get_task(source["task"]).sizes.get(source["split"])
+        size: int | None = local.count(Path(unhashed["path"]), source["sha256"])
+    else:
+        size = get_task(source["task"]).sizes.get(source["split"])
     return size if size is None or source["limit"] is None else min(source["limit"], size)
+
+
+def load_offline(source: Mapping[str, Any], unhashed: Mapping[str, Any]) -> Iterable[tuple[Problem, int | None]] | None:
+    """The problems of a source, as ``describe_source`` gave it, each with the number of its line where a file has it.
+
+    None where they would have to be fetched: files and tasks that generate their problems are there at once.
+    """
+    if "sha256" in source:
+        return [(problem, line) for line, problem in local.load_numbered(Path(unhashed["path"]))[: source["limit"]]]
+    task = get_task(source["task"])
+    if not task.generated:
+        return None
+    return [(problem, None) for problem in task.load(source["split"], limit=source["limit"])]
 
 
 def problems_stage(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import cache
 from pathlib import Path
 
 from rlbench.grading.golds import broken_command, gold_of
@@ -20,7 +21,7 @@ _NEEDED = ("id", "problem", "answer")
 
 
 def is_file(source: str) -> bool:
-    """Whether a recipe's source names a file and not a task."""
+    """True where a recipe's source names a file and not a task."""
     return source.endswith((".jsonl", ".json"))
 
 
@@ -63,6 +64,12 @@ def load_numbered(path: Path, *, sha256: str | None = None) -> list[tuple[int, P
         seen.add(problem.id, row)
         problems.append((row.number, problem))
     return problems
+
+
+@cache
+def count(path: Path, sha256: str) -> int:
+    """How many problems the file of that digest has; read once, as each estimate asks. Raises as ``load``."""
+    return len(load_numbered(path, sha256=sha256))
 
 
 def _read(path: Path) -> bytes:

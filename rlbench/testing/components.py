@@ -19,8 +19,8 @@ from rlbench.training.online import reward_of
 from rlbench.training.step import BoundComponent
 
 KNOWN = {"advantage": ("sampler_logp", "old_value"), "filter": ("sampler_logp",)}
-"""What is there when it is called: both come before the training begins, and a filter before the critic has seen
-anything.
+"""Fields that are there when it is called: both come before the training begins, and a filter before the critic has
+seen anything.
 """
 CALLED = {"advantage": "an advantage estimator", "filter": "a filter"}
 ROUNDING = 1e-5
@@ -123,7 +123,7 @@ def check_order(kind: str, component: BoundComponent) -> str:
 
 
 def _batch(component: BoundComponent, whole: ProbeBatch) -> Any:
-    """What the engine would give it: float32, and of the fields only those declared."""
+    """The batch that the engine would give it: float32, and of the fields only those declared."""
     return whole.batch(torch.float32, names=component.reads)[0]
 
 

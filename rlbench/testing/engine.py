@@ -44,8 +44,8 @@ SHARE = 5
 CONSTANT_LENGTH = 12
 CPU = torch.device("cpu")
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-9}
-"""What the gradient may change by, relative to what it is the sum of: float64 shows what is not rounding, and float32
-how much that is.
+"""The change that a gradient may show, relative to what it is the sum of: float64 shows what is not rounding, and
+float32 how much that is.
 """
 PATIENCE = 120
 """Seconds that one process waits for the other."""
@@ -302,7 +302,7 @@ def _group(rank: int, folder: str) -> Iterator[None]:
 
 
 def second() -> None:
-    """What the second process does: read its work from stdin, and take its share of each step."""
+    """The second process: read its work from stdin, and take its share of each step."""
     given = json.loads(sys.stdin.readline())
     torch.set_num_threads(1)
     bounds = [BoundObjective(**{**bound, "function": _loaded(bound["function"])}) for bound in given["work"]]

@@ -1,4 +1,4 @@
-"""What authors call: every check that fits a function, over its default hyper-parameters and those given."""
+"""The entrance for authors: every check that fits a function, over its default hyper-parameters and those given."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _checks(function: Callable[..., Any], hyperparameters: Mapping[str, Any], pr
 
 
 def _registered(function: Callable[..., Any]) -> str:
-    """What ``registry.describe`` holds against a decorator, for a function that it has not read."""
+    """The problem that ``registry.describe`` would find with a decorator, for a function that it has not read."""
     if not (attached := registry.registration(function)):
         raise Wrong('it is not registered: put @objective("its name") before it, or @advantage, @reward or @row_filter')
     source.check_decorator(attached, registry.name_and_place(function))

@@ -34,7 +34,7 @@ STEP = 1e-6
 """Of finite differences, in nats: their error is about 1e-10 from rounding, and less from curvature."""
 POLICY = ("logp", "entropy")
 LOGGED = ("loss", "grad_norm", "learning_rate", "tokens", "sequences", "step")
-"""What the engine logs itself: a statistic of the same name would take its place."""
+"""Names that the engine logs itself: a statistic of the same name would take its place."""
 
 
 # What is read.
@@ -402,7 +402,7 @@ def _replayed(bound: BoundObjective, whole: ProbeBatch, stops: list[Tensor]) -> 
 
 
 def _trained(bound: BoundObjective) -> tuple[str, ...]:
-    """What the gradient is taken with respect to: the outputs of the network that trains this objective."""
+    """The fields that the gradient is taken with respect to: the outputs of the network that trains this objective."""
     return (
         ("value",)
         if "value" in bound.reads

@@ -46,7 +46,7 @@ class ProbeBatch:
 
     @property
     def units(self) -> list[list[int]]:
-        """What is never separated: the sequences of each pair or group, or each by itself."""
+        """Units, which are never separated: the sequences of each pair or group, or each by itself."""
         if self.rows == "groups":
             return [[s for s, group in enumerate(self.group) if group == unit] for unit in dict.fromkeys(self.group)]
         size = 2 if self.rows == "pairs" else 1
@@ -233,7 +233,7 @@ def snapshot(batch: TokenBatch) -> dict[str, Tensor]:
 
 
 def changed(batch: TokenBatch, before: Mapping[str, Tensor]) -> list[str]:
-    """What of a batch is no longer as its ``snapshot`` was, by name."""
+    """The fields of a batch that are no longer as its ``snapshot`` was, by name."""
     now = vars(batch)
 
     def same(name: str) -> bool:

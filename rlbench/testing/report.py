@@ -1,4 +1,4 @@
-"""What is checked, and what a check says: whether it holds, and a line that tells an author what is wrong and how to
+"""Checks and reports: what is checked, whether it holds, and a line that tells an author what is wrong and how to
 repair it.
 """
 
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """What was found of one registered function, which stands at ``where``, ``file:line``."""
+    """The findings on one registered function, which stands at ``where``, ``file:line``."""
 
     kind: str
     name: str
@@ -45,7 +45,7 @@ class ConformanceReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every check holds."""
+        """True where every check holds."""
         return all(check.ok for check in self.checks)
 
     @property
@@ -84,7 +84,7 @@ def for_each_setting(settings: Sequence[Any], check: Callable[[Any], str]) -> st
 
 
 def described(path: str | Path) -> list[source.Description]:
-    """What a file registers, be it built in, installed, or a plug-in's that is neither.
+    """The functions that a file registers, be it built in, installed, or a plug-in's that is neither.
 
     Raises:
         UserError: it cannot be read, is not Python, or registers nothing.

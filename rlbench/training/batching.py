@@ -68,8 +68,8 @@ class Packed:
     fields: dict[str, Tensor]
 
     def token_batch(self, reads: Sequence[str], outputs: dict[str, Tensor]) -> TokenBatch:
-        """What an objective sees: the fields that it declared, the advantage where there is one, and the network's
-        outputs.
+        """The batch that an objective sees: the fields that it declared, the advantage where there is one, and the
+        network's outputs.
 
         Raises:
             StageFailure: a declared field is neither stored nor an output.
@@ -120,7 +120,7 @@ def examples_of(sequences: Sequence[TrainingSequence], rows: str) -> list[Exampl
 
 
 def units_of(examples: Sequence[Example]) -> list[list[Example]]:
-    """What is never separated: examples by unit, in order of first appearance."""
+    """Units, which are never separated: examples by unit, in order of first appearance."""
     units: dict[int, list[Example]] = {}
     for example in examples:
         units.setdefault(example.unit, []).append(example)

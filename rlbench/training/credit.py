@@ -41,22 +41,27 @@ def filtered(examples: list[Example], config: Mapping[str, Any], plugins: Sequen
         if not examples:
             return examples
         row_filter = BoundComponent.load("filter", component, plugins)
-        keep = choice(row_filter, whole_batch(examples, row_filter.reads))
-        dropped = {example.unit for example, kept in zip(examples, keep.tolist(), strict=True) if not kept}
+        mask = choice(row_filter, whole_batch(examples, row_filter.reads))
+        dropped = {example.unit for example, kept in zip(examples, mask.tolist(), strict=True) if not kept}
         examples = [example for example in examples if example.unit not in dropped]
     return examples
 
 
 def choice(row_filter: BoundComponent, batch: TokenBatch) -> Tensor:
-    """What a filter keeps of a batch, [S] of bool. UserError: it raised. StageFailure: it returned something else."""
-    keep, sequences = row_filter(batch), batch.n_sequences
-    if not isinstance(keep, Tensor) or keep.dtype != torch.bool or keep.shape != (sequences,):
-        found = f"{keep.dtype} {tuple(keep.shape)}" if isinstance(keep, Tensor) else type(keep).__name__
+    """The mask [S] of bool of the sequences that a filter keeps.
+
+    Raises:
+        UserError: the filter raised.
+        StageFailure: it returned something else.
+    """
+    mask, sequences = row_filter(batch), batch.n_sequences
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (sequences,):
+        found = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise StageFailure(
             f"{registry.name_and_place(row_filter.function)} has to return a bool for each of {sequences} sequences, "
             f"not {found}"
         )
-    return keep
+    return mask
 
 
 def whole_batch(examples: Sequence[Example], reads: Sequence[str]) -> TokenBatch:

@@ -58,7 +58,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         constant_length=training.max_length,
         device=policy.device,
     )
-    keep = Checkpoints(policy, config, inputs["model"], output, len(batches))
+    checkpoints = Checkpoints(policy, config, inputs["model"], output, len(batches))
     log = []
     for number, batch in enumerate(batches):
         refresh_old_logp(policy, units, batches, number, objective.reads, training)
@@ -66,7 +66,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
         log.append({"step": number + 1, **logged})
         context.count(tokens=int(logged["tokens"]), steps=1)
         context.progress(number + 1, len(batches), f"loss {logged['loss']:.4f}")
-        keep.after(number + 1)
+        checkpoints.after(number + 1)
     write_log(output, log)
     save_policy(policy, config["dtype"], inputs["model"], output)
 

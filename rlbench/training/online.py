@@ -52,11 +52,11 @@ def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context
     """
     set_seed(config["seed"])
     with Grader() as grader, contextlib.closing(OnlineLoop(config, inputs, context, grader)) as loop:
-        keep = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
+        checkpoints = Checkpoints(loop.policy, config, inputs["model"], output, loop.online.steps)
         log: list[dict[str, Any]] = []
         for step in range(loop.online.steps):
             log += loop.step(step)
-            keep.after(step + 1)
+            checkpoints.after(step + 1)
             context.progress(step + 1, loop.online.steps, f"reward {log[-1]['reward']:.3f}")
     if all(line["loss"] is None for line in log):
         raise StageFailure("the filters left no row to train on in any step")
@@ -95,7 +95,7 @@ class OnlineLoop:
             raise
 
     def _prepare(self, config: dict[str, Any], inputs: dict[str, Path], checkpointing: bool) -> None:
-        """What is needed beside policy and sampler; and the sampler's rehearsal."""
+        """Set up what is needed beside policy and sampler; and rehearse the sampler."""
         self.updates = self.online.mini_batches * self.online.epochs
         self.learner = self._learner(self.policy, self.objective, self.training.learning_rate)
         self.critic, self.critic_learner = None, None
@@ -128,7 +128,7 @@ class OnlineLoop:
         self.sampler.close()
 
     def _collect(self, step: int) -> tuple[list[Example], dict[str, Any]]:
-        """What the step trains on, and what there is to log of its samples.
+        """The examples that the step trains on, and what there is to log of its samples.
 
         Draws prompts and filters their samples, at most ``1 + refills`` times, until ``prompts_per_step`` prompts are
         left.
@@ -319,7 +319,7 @@ def reward_of(reward: BoundComponent, rollout: Rollout) -> float:
 
 
 def sampling_stats(rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:
-    """What a step's samples are like: mean reward, share correct, mean length in tokens, share cut off by the length
+    """Statistics of a step's samples: mean reward, share correct, mean length in tokens, share cut off by the length
     limit.
     """
     return {

@@ -74,7 +74,9 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class Network(Protocol):
-    """What a learner trains: a module, and its outputs for a micro-batch under the names of ``TokenBatch``."""
+    """The interface of what a learner trains: a module, and its outputs for a micro-batch under the names of
+    ``TokenBatch``.
+    """
 
     @property
     def module(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What an online run samples with: an engine, and the policy whose weights it has.
+"""The sampler of an online run: an engine, and the policy whose weights it has.
 
 The transformers engine computes with the modules of that policy. vLLM has weights of its own, beside the policy in this
 process: they are overwritten in place whenever the policy has changed. That they have arrived is not taken on trust,
@@ -182,7 +182,7 @@ class Sampler:
         return off
 
     def _probe(self) -> list[Example]:
-        """What the engine answers the probes, with the log-probabilities that it tells."""
+        """The engine's answers to the probes, with the log-probabilities that it tells."""
         requests = [
             Request(tuple(prompt), request_seed("probe", self.seed, number))
             for number, prompt in enumerate(self.probes)

@@ -92,7 +92,7 @@ def _loaded(kind: source.Kind, config: Mapping[str, Any], plugins: Sequence[sour
 
 
 def schedule_factor(step: int, steps: int, kind: str, warmup: float) -> float:
-    """What the learning rate is multiplied by at ``step`` (0-based) of ``steps``.
+    """The factor of the learning rate at ``step`` (0-based) of ``steps``.
 
     It rises linearly over the first ``ceil(warmup x steps)`` steps, the last of which has 1, and from there falls to 0,
     which the step after the last one would have: no step is spent at 0.

@@ -61,7 +61,7 @@ RENAMED = {
     "rewards/accuracies": "accuracy",
     "clip_ratio/region_mean": "clip_fraction",
 }
-"""What else of TRL's log stands in ours, under the engine's names."""
+"""Further entries of TRL's log that stand in ours, under the engine's names."""
 
 
 def train(config: dict[str, Any], inputs: dict[str, Path], output: Path, context: StageContext) -> None:
@@ -163,7 +163,7 @@ class Recorder(TrainerCallback):
 
 
 class _Recorded:
-    """What each trainer here adds to TRL's: it shows the recorder what it trains on, and sends nothing to anybody."""
+    """An addition to each of TRL's trainers: it shows the recorder what it trains on, and sends nothing to anybody."""
 
     recorder: Recorder
 

@@ -1,4 +1,4 @@
-"""What TRL's trainers can stand in for: asked while a run is planned, so without torch and without trl."""
+"""Methods that TRL's trainers can train: asked while a run is planned, so without torch and without trl."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _refuse_online(config: Mapping[str, Any]) -> str | None:
 
 
 def differences(config: Mapping[str, Any], data: str) -> tuple[str, ...]:
-    """What TRL does otherwise than the engine in a row that ``refuse`` lets through, one line each, for the report's
-    deviations.
+    """The ways in which TRL differs from the engine in a row that ``refuse`` lets through, one line each, for the
+    report's deviations.
     """
     training, online = config["training"], config.get("online") or {}
     notes = ["trained by TRL's trainer, the order of the data that of its sampler"]
