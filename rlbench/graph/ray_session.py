@@ -289,36 +289,27 @@ def _answers(address: str) -> None:
 def _let_in(address: str) -> None:
     """Raise UserError where the cluster lets no driver in, tried by a process of its own, which may hang or crash.
 
-    A cluster that was started where Ray has put a token wants it, but Ray's drivers show it only when they are told to:
-    where the user has not said what to do, ``RAY_AUTH_MODE`` is set here to what works.
+    A cluster that was started where Ray has put a token wants it, but Ray's drivers show it only when they are told to;
+    one that wants none does not mind it.
     """
-    has_token = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or TOKEN.expanduser().exists()
-    modes = ["token", "disabled"] if has_token else ["disabled"]
-    for mode in [os.environ["RAY_AUTH_MODE"]] if "RAY_AUTH_MODE" in os.environ else modes:
-        reason = _probe(address, {**os.environ, "RAY_AUTH_MODE": mode})
-        if reason is None:
-            os.environ["RAY_AUTH_MODE"] = mode
-            return
-    raise _unreachable(address, str(reason))
-
-
-def _probe(address: str, environment: dict[str, str]) -> str | None:
-    """Why the cluster lets no driver in; None where it does."""
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or TOKEN.expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         probe = subprocess.run(
             _program(_PROBE, address, "rlbench-probe"),
-            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=PROBE_S,
         )
     except subprocess.TimeoutExpired:
-        return f"it let no driver in for {PROBE_S:.0f} s; is this a Ray cluster?"
+        raise _unreachable(address, f"it let no driver in for {PROBE_S:.0f} s; is this a Ray cluster?") from None
     output = probe.stdout.decode(errors="replace")
     if probe.returncode and "InvalidAuthToken" in output:
-        return f"it wants another token than {TOKEN} (see RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH of Ray)"
-    return _last_words(output) if probe.returncode else None
+        reason = f"it wants another token than {TOKEN} (see RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH of Ray)"
+        raise _unreachable(address, reason)
+    if probe.returncode:
+        raise _unreachable(address, _last_words(output))
 
 
 def _join(ray: ModuleType, address: str) -> None:
