@@ -485,6 +485,12 @@ SAME = r"""
     \frac{1}{2}\ln 3 ~ frac{1}{2}ln 3
     \tan\alpha ~ tan alpha
     e^{i\theta} ~ e^{i theta}
+    x ~ y = x
+    \cot x ~ \cot x = y
+    -x > 1 ~ x < -1
+    10_{10} ~ 10
+    0.\overline{9} ~ 1
+    1.4142135 ~ \sqrt{2}
 """
 
 DIFFERENT = r"""
@@ -698,4 +704,134 @@ DIFFERENT = r"""
     \begin{pmatrix}3\\4\end{pmatrix} ~ \begin{pmatrix}3\\4\end{pmatrix} + \begin{pmatrix}0&0\end{pmatrix}
     \sqrt{x} ~ \sqrt[4]{x^2}
     2 \cdot 3^n ~ 3 times 2^n
+    y ~ y = x
+    5 ~ \text{5 or 6}
+    5 ~ \text{not } 5
+    5 ~ \neg 5
+    5 ~ x \le 5
+    5 ~ 5 \text{ or more}
+    5 ~ \text{at least } 5
+    5 ~ \text{more than } 5
+    5 ~ \text{less than } 5
+    5 ~ \text{The answer is not } 5
+    5 ~ 5 \text{ dozen}
+    5 ~ \frac{5}{x}
+    5 ~ 5\%\%
+    5 ~ 5 = 6
+    7 ~ 7 \approx 9
+    x^2 ~ x^2 = 4
+    4 ~ x^2 = 4
+    2 ~ x^2 = 4
+    2 ~ x = 4/2 + 1
+    12 ~ 12:00
+    3:4 ~ 34
+    34 ~ 3:4
+    1,2 ~ 12
+    (1,2) ~ 12
+    [1,2) ~ (1,2]
+    [1,2) ~ 1 < x < 2
+    x>1 ~ x>-1
+    -x > 1 ~ x > 1
+    \mathbb{R} ~ x > 0
+    \mathbb{R} ~ \{x\}
+    \mathbb{R} ~ 0
+    \emptyset ~ \text{infinitely many solutions}
+    \emptyset ~ \{\{\}\}
+    \{1,2\} ~ \{\{1,2\}\}
+    \{1,2\} ~ \{12\}
+    \{1, 2, 3\} ~ \{1, 2\}
+    \{1, 2\} ~ \{1\}
+    \{a,b\} ~ \{a,c\}
+    (a,b) ~ (b,a)
+    \frac{\pi}{3} ~ \frac{\pi}{6}
+    \frac{\pi}{3} ~ 60
+    60 ~ \frac{\pi}{3}
+    60^\circ ~ 60\pi
+    \sin 30^\circ ~ \sin 30
+    \cos 60^\circ ~ \cos 60
+    \tan(45^\circ + x) ~ \tan(45 + x)
+    2^{0.5} ~ 2^{5}
+    x^{1.5} ~ x^{15}
+    x^{0.5} ~ x^{0.25}
+    \sqrt[3]{x} ~ \sqrt{x}
+    \sqrt[3]{x} ~ 3\sqrt{x}
+    x^{1/3} ~ \frac{x}{3}
+    \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ \begin{pmatrix}1&3\\2&4\end{pmatrix}
+    \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}^T
+    \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ 2\begin{pmatrix}1&2\\3&4\end{pmatrix}
+    \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix} + \begin{pmatrix}0&0\\0&1\end{pmatrix}
+    \begin{pmatrix}2\\4\end{pmatrix} ~ \begin{pmatrix}1\\2\end{pmatrix}
+    \frac{1}{2} ~ 2¹
+    x^2 ~ x₂
+    x_2 ~ x²
+    2^3 ~ 23
+    ½ ~ 12
+    1½ ~ 1/2
+    \sqrt{2}x ~ √(2x)
+    5 ~ √5
+    x ~ −x
+    3 \times 10^8 ~ 3×10⁻⁸
+    x \ge 2 ~ x ≤ 2
+    x > 2 ~ x ≥ 2
+    a \cup b ~ a ∩ b
+    \sqrt{5} ~ sqrt{6}
+    \frac{1}{2} ~ frac{2}{1}
+    \sqrt{5} ~ 5
+    \pi ~ p
+    \text{(A)} ~ \text{(B)}
+    A ~ AB
+    A ~ \text{A and B}
+    A ~ \text{(A), (B)}
+    \text{Evelyn} ~ \text{Evelyn is not the fastest}
+    \text{Evelyn} ~ \text{Evelyn is slower than Carla}
+    \text{Evelyn} ~ \text{Carla has a greater speed than Evelyn}
+    \text{no} ~ \text{yes}
+    \text{true} ~ \text{not true}
+    \text{odd} ~ \text{even}
+    \text{increasing} ~ \text{decreasing}
+    \text{yes} ~ \text{no}
+    \text{Saturn} ~ \text{Jupiter}
+    100\text{ cm} ~ 100\text{ m}
+    100\text{ cm} ~ 1\text{ m}^2
+    4:30 \text{ p.m.} ~ 4:30 \text{ a.m.}
+    101_2 ~ 5_3
+    2x + 3y = 6 ~ 2x + 3y
+    2x + 3y = 6 ~ 3x + 2y = 6
+    2x+3y=6 ~ 2x + 3y = -6
+    y = x^2 ~ y^2 = x
+    y = x^2 ~ x = y^2
+    x = y ~ x = -y
+    f(x) = 2x ~ f(x) = 2
+    f(2) = 7 ~ f(7) = 2
+    P(A) = 0.5 ~ P(A) = 0.05
+    n(n+1) ~ n(n-1)
+    \frac{n(n+1)}{2} ~ n(n+1)
+    3n^2 ~ (3n)^2
+    -2^2 ~ 4
+    (-2)^2 ~ -4
+    e^{x+1} ~ e^x + 1
+    \ln(x+1) ~ \ln x + 1
+    |x ~ x
+    \frac{a}{b+c} ~ \frac{a}{b} + c
+    i ~ -i
+    1+i ~ 1-i
+    \sqrt{-4} ~ 2
+    \sqrt{-4} ~ -2
+    10^{-3} ~ 10^3
+    0.1 ~ 0.01
+    1,000 ~ 1
+    1,000 ~ 10,00
+    3.5 ~ 3 5
+    35 ~ 3 5
+    1 1/2 ~ 11/2
+    11/2 ~ 1 1/2
+    2\frac{1}{3} ~ \frac{2}{3}
+    3 \pmod 7 ~ 4 \pmod 7
+    x \equiv 3 \pmod 7 ~ x \equiv 3 \pmod 5
+    \infty ~ 8
+    0.999 ~ 1
+    0.\overline{12} ~ 0.\overline{21}
+    \frac{1}{7} ~ 0.142
+    \frac{355}{113} ~ \pi
+    1.4142 ~ \sqrt{2} + 1
 """

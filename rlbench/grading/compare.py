@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rlbench.grading import numbers, restrict, sets
 from rlbench.grading.approximate import consistent, in_order, rounds
-from rlbench.grading.names import is_name
+from rlbench.grading.names import is_name, is_symbol
 from rlbench.grading.normalise import normalise
 from rlbench.grading.numbers import Number
 from rlbench.grading.structure import (
@@ -79,6 +79,7 @@ _CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?")
 _CHOSEN = re.compile(
     r"\s*(?:\\text(?:bf|rm)?\s*\{|\\math(?:rm|bf)\s*\{)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:])(?P<rest>.*)", re.DOTALL
 )
+_ANOTHER = re.compile(r"(?<![a-zA-Z\\])\(?[A-J](?![a-zA-Z])")
 _LABEL = re.compile(
     r"\s*\\(?:text(?:bf|rm)?|math(?:rm|bf))\s*\{\s*\([A-J]\)\s*(?:\}|(?P<inside>[^{}]*)\})(?:\\|~|\s)*(?=\S)"
 )
@@ -147,7 +148,7 @@ def _choice(gold: str, answer: str) -> Verdict | None:
     """The verdict on an answer that gives a letter and what it stands for, where the gold is a letter."""
     letter = _CHOICE.fullmatch(re.sub(r"[{}]", "", gold))
     chosen = _CHOSEN.match(answer) if letter is not None else None
-    if letter is None or chosen is None or not chosen["rest"].strip(" }"):
+    if letter is None or chosen is None or not chosen["rest"].strip(" }") or _ANOTHER.search(chosen["rest"]):
         return None
     return "correct" if (chosen[1] or chosen[2]) == letter[1] else "wrong"
 
@@ -392,8 +393,10 @@ def _same_named(gold: Node, answer: Node, leaves: Leaves) -> bool:
     assert isinstance(named, Named)
     if isinstance(other, Relation):
         return leaves.related(_text(gold), _text(answer))
-    # Of z = m either may be the name of the other.
-    either = isinstance(named.value, Leaf) and named.sign == "=" and named.name and is_name(named.value.text)
+    # Of cot x = z the right side may be the name as well.
+    either = (
+        isinstance(named.value, Leaf) and named.sign == "=" and is_name(named.value.text) and not is_symbol(named.name)
+    )
     values = [named.value, parse_structure(named.name)] if either else [named.value]
     pairs = [(value, other) if named is gold else (other, value) for value in values]
     return any(same(left, right, leaves) for left, right in pairs)

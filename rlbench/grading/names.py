@@ -37,6 +37,11 @@ def is_name(text: str) -> bool:
     return _applied(bare) or _OPERATORS.search(_TEXT.sub("", bare)) is None
 
 
+def is_symbol(text: str) -> bool:
+    """Whether a text is one symbol, or nothing: what can only be a name."""
+    return re.fullmatch(r"(?:\\?[a-zA-Z]+)?", _INDEX.sub("", text).strip()) is not None
+
+
 def is_constant(text: str) -> bool:
     """Whether a text has no letters but those of commands, units and Euler's number."""
     return _LETTERS.search(_EULER.sub("", _COMMAND.sub("", _TEXT.sub("", text)))) is None

@@ -30,6 +30,8 @@ NOISE = Fraction(1, 10**9)
 # A decimal stands for an exact value (a fraction, a root) when it is that value rounded, to at least so many
 # significant digits.
 SIGNIFICANT = 5
+# Of so many digits the last may be cut off as well as rounded: what comes so near is meant.
+CUT_OFF = 7
 
 
 class Unread(Exception):
@@ -69,7 +71,8 @@ def agree(gold: Number, answer: Number) -> bool | None:
     decimal, other = (gold, answer) if gold.places is not None else (answer, gold)
     if other.places is None and not other.integer and decimal.digits >= SIGNIFICANT:
         assert decimal.places is not None
-        allowed = max(Fraction(1, 2) * Fraction(10) ** -decimal.places, NOISE * abs(gold.value))
+        step = Fraction(10) ** -decimal.places
+        allowed = max(step if decimal.digits >= CUT_OFF else step / 2, NOISE * abs(gold.value))
     else:
         allowed = NOISE * abs(gold.value)
     if abs(difference - allowed) <= error:

@@ -344,7 +344,7 @@ def _equation(parts: list[str], signs: list[str], text: str) -> Node:
 
 
 def _is_exact(text: str) -> bool:
-    return is_constant(text) and _DECIMAL.fullmatch(text) is None and "\\" in text
+    return is_constant(text) and _DECIMAL.fullmatch(text) is None and re.search(r"[\\/^]", text) is not None
 
 
 _OPEN = {"<": ("(", ")"), r"\leq": ("[", "]"), ">": ("(", ")"), r"\geq": ("[", "]")}
