@@ -183,7 +183,7 @@ def test_a_ray_whose_workers_do_not_start_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(ray_executor, "START_S", 0.0)
     with pytest.raises(
-        UserError, match="^no worker of Ray has started within 0 s; its logs are in .*--executor local$"
+        UserError, match=r"^no worker of Ray has started within 0 s; its logs are in .*--executor local$"
     ):
         session.execute([stage("a")], store)
 
