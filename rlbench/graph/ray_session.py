@@ -56,9 +56,11 @@ _NO_UV = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 _PATH = "import ast, sys; sys.path[:] = ast.literal_eval(sys.argv[1])\n"
 # Looks every two seconds what there is below Ray's own processes, since those end before it can look at the end.
+# Workers that have just been started have the session's name in their command line.
 _REAPER = """
-import psutil, select
+import psutil, re, select, time
 found = {psutil.Process(int(pid)) for pid in sys.argv[2:] if psutil.pid_exists(int(pid))}
+names = {name for process in found for name in re.findall("session_[0-9]{4}[0-9_-]+", " ".join(process.cmdline()))}
 driver_lives = True
 while driver_lives:
     for process in [process for process in found if process.is_running()]:
@@ -68,11 +70,14 @@ while driver_lives:
             pass
     found = {process for process in found if process.is_running()}
     driver_lives = not select.select([sys.stdin], [], [], 2.0)[0]  # until it is closed
-for process in found:
-    try:
-        process.kill()
-    except psutil.Error:
-        pass
+for _ in range(3):
+    for process in psutil.process_iter(["cmdline"]):
+        if process in found or any(name in " ".join(process.info["cmdline"] or []) for name in names):
+            try:
+                process.kill()
+            except psutil.Error:
+                pass
+    time.sleep(0.5)
 """
 _PROBE = """
 import os, ray

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlbench.evaluation.selection import SELECTION
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.provenance import git_state
+from rlbench.graph.provenance import git_state, machine
 from rlbench.graph.result import StageResult
 from rlbench.graph.stage import Stage, topological
 from rlbench.planning.describe import admitted_with
@@ -70,6 +70,7 @@ def manifest_of(
         "command": command,
         "versions": _installed(),
         "git": git_state(),
+        "machine": machine(),
         "problem_sets": _problem_sets(plan, store, results),
         "overlaps": {**compared, "found": [dataclasses.asdict(overlap) for overlap in found]},
         "rows": [

@@ -22,6 +22,7 @@ import pandas as pd
 
 from rlbench.graph.artifact import Store
 from rlbench.graph.local_executor import LocalExecutor
+from rlbench.graph.machine import usable_cores
 from rlbench.graph.result import StageResult
 from rlbench.graph.schedule import Event, Finished, OnEvent
 from rlbench.graph.stage import Stage, topological
@@ -306,7 +307,7 @@ def regrade(
             f"--grader {grader!r}: the samples of {folder} were graded by it already; the report is of its verdicts"
         )
     cases, graded = list(zip(samples["gold"], samples["output"], strict=True)), []
-    with Grader(grader, workers=os.cpu_count() or 1) as other:
+    with Grader(grader, workers=usable_cores()) as other:
         for start in range(0, len(cases), REGRADE_CHUNK):
             graded += other.grade(cases[start : start + REGRADE_CHUNK])
             progress(len(graded), len(cases))
