@@ -35,6 +35,7 @@ readme: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rlbench tests
 	$(BIN)/ruff format --check rlbench tests
+	$(BIN)/mypy
 
 # A machine without an NVIDIA driver gets torch's CPU build (a fifth of the download): from the configured index if that
 # has it, else from PyTorch's own. With a driver, the default build with CUDA.

@@ -10,86 +10,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, prefixed, weights_of
+from broken_models import BROKEN, PREFIXES, UNUSUAL, Kind, make, pickled, prefixed, shard, weights_of
 from click.testing import CliRunner
+from foreign_models import admitted, evaluate, good_model, recipe_of
 from safetensors.torch import save_file
-from tiny_model import Context, write_model
+from tiny_model import write_model
 
 from rlbench import models
 from rlbench.cli.main import cli
 from rlbench.models.admission import Options, inspect
-from rlbench.models.link import link
 from rlbench.models.values import is_finite
 from rlbench.planning.build import build
-from rlbench.recipe import recipe_of_model
 from rlbench.records import UserError
-from rlbench.running.execution import Execution
-from rlbench.running.runner import run, run_plan
-
-PROBLEMS = '{"id": "a", "problem": "1+1", "answer": "2"}\n{"id": "b", "problem": "2+3", "answer": "5"}\n'
-RECIPE = """
-name = "folders"
-device = "cpu"
-[model]
-source = "{base}"
-[data]
-prompts = {{ source = "{folder}/problems.jsonl", name = "prompts" }}
-demonstrations = {{ source = "{folder}/problems.jsonl", name = "demonstrations" }}
-template = "bare"
-[evaluation]
-benchmarks = ["{folder}/problems.jsonl"]
-template = "bare"
-samples = 1
-max_new_tokens = 4
-[training]
-learning_rate = 1e-3
-batch_size = 2
-max_length = 64
-[methods.sft]
-objective = "sft"
-data = "demonstrations"
-"""
+from rlbench.running.runner import run
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("admission")
-    (folder / "problems.jsonl").write_text(
-        "".join(json.dumps({**json.loads(line), "solution": "2"}) + "\n" for line in PROBLEMS.splitlines())
-    )
-    return write_model(folder / "good")
-
-
-def recipe_of(base: Path, good: Path, folder: Path) -> Path:
-    path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(base=base, folder=good.parent))
-    return path
-
-
-def evaluate(model: Path | str, good: Path, folder: Path, **options: object) -> object:
-    """What ``rlbench evaluate`` does, in this process."""
-    recipe = recipe_of_model(
-        str(model),
-        [str(good.parent / "problems.jsonl")],
-        template="bare",
-        samples=1,
-        max_new_tokens=4,
-        device="cpu",
-        engine="transformers",
-        **options,
-    )
-    return run_plan(
-        build(recipe, "rlbench evaluate"), out=folder / "run", store=folder / "store", execution=Execution("local")
-    )
-
-
-def admitted(model: Path, folder: Path, **config: object) -> Path:
-    """The folder as the store would have it."""
-    folder.mkdir(parents=True)
-    context = Context()
-    context.unhashed = {"path": str(model), "name": model.name, "table": "model"}
-    link({"sha256": models.content_digest(model), **config}, {}, folder, context)
-    return folder
+    return good_model(tmp_path_factory.mktemp("admission"))
 
 
 def made(store: Path) -> set[str]:
@@ -150,8 +88,6 @@ def test_a_broken_folder_ends_a_run_that_names_it_as_base_or_as_a_row(name: str,
 @pytest.mark.parametrize("form", ["safetensors", "shards", "bin"])
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_prefix_that_the_recipe_names_is_stripped(prefix: str, form: str, good: Path, tmp_path: Path) -> None:
-    from broken_models import pickled, shard
-
     model = make(Kind(prefixed(prefix)), tmp_path / "theirs")
     if form == "shards":
         shard(model)
@@ -277,6 +213,21 @@ def test_planning_refuses_what_headers_show_without_torch(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert 'strip_prefix = "_orig_mod."' in done.stderr.splitlines()[-1]
+
+
+def test_what_an_older_version_let_in_is_looked_at_again(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(BROKEN["incomplete-untied_head_missing"], tmp_path / "theirs")
+    with monkeypatch.context() as older:
+        older.setattr("rlbench.models.link.admit", lambda *_: None)
+        older.setattr("rlbench.models.link.ADMISSION", 0)
+        admitted_then = evaluate(good, good, tmp_path)
+        with pytest.raises(UserError):
+            evaluate(model, good, tmp_path)
+    assert {stage["cached"] for stage in evaluate(good, good, tmp_path).manifest["stages"]} == {True}
+    assert admitted_then.exit_code == 0
+    refusal(model, good, tmp_path, ("lm_head.weight",))
 
 
 def test_what_is_finite_and_what_is_not_in_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from rlbench.graph.machine import (
     affinity_cores,
     cgroup_cores,
     cgroup_memory,
-    single_thread_environment,
     usable_cores,
     usable_memory,
 )
@@ -152,7 +151,3 @@ def test_the_limits_of_real_groups_are_seen_from_within(real_groups: list[Path])
 
     done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, preexec_fn=enter)
     assert done.stdout.split() == ["1", "1.0", "1024"], done.stderr
-
-
-def test_a_process_of_ours_has_one_thread_of_mathematics() -> None:
-    assert single_thread_environment()["OMP_NUM_THREADS"] == "1"

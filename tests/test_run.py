@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from interruptions import stop_at
 
@@ -431,6 +433,49 @@ def test_ray_gives_the_same_samples_after_being_killed_in_the_middle(
     pd.testing.assert_frame_equal(
         pd.read_parquet(tmp_path / "run" / "samples.parquet"), pd.read_parquet(tiny_run.out / "samples.parquet")
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["ray", "local"])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP], ids=lambda stop: stop.name)
+def test_a_scheduler_or_a_closed_terminal_ends_a_run_as_ctrl_c_does(
+    stop: signal.Signals, executor: str, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    before = {process.pid for process in psutil.process_iter()}
+    options = ["--store", store, "--out", tmp_path / "run", "--executor", executor]
+    stopped = stop_at("base/seed0", stop, "run", tiny_recipe, *options)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "the same command goes on from there" in stopped.stderr.splitlines()[-1]
+    assert "Traceback" not in stopped.stderr
+    assert list((store / "leases").iterdir()) == list((store / "tmp").iterdir()) == []
+    assert left_of(str(tmp_path), before) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["ray", "local"])
+def test_nothing_outlives_a_run_that_is_killed(executor: str, tiny_recipe: Path, tmp_path: Path) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    options = ["--store", tmp_path / "store", "--out", tmp_path / "run", "--executor", executor]
+    killed = stop_at("base/seed0", signal.SIGKILL, "run", tiny_recipe, *options)
+    assert killed.returncode == -signal.SIGKILL
+    assert left_of(str(tmp_path), before) == []
+
+
+def left_of(marker: str, before: set[int], seconds: float = 10.0) -> list[str]:
+    """Names of processes that are new and orphans, or of this run by their command line, after at most ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = []
+        for process in psutil.process_iter(["pid", "ppid", "name", "cmdline", "status"]):
+            facts = process.info
+            ours = facts["name"].startswith(("ray::", "gcs_server", "raylet")) and facts["ppid"] == 1
+            named = marker in " ".join(facts["cmdline"] or [])
+            if facts["pid"] not in before and facts["status"] != psutil.STATUS_ZOMBIE and (ours or named):
+                found.append(facts["name"])
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
 
 
 @pytest.mark.slow

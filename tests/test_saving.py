@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from broken_models import UNUSUAL, Kind, edit, make, other_model, pickled, weights_of, write
-from test_admission import admitted
+from foreign_models import admitted, recipe_of
 from tiny_model import Context, sequences, write_model, write_sequences
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
@@ -260,8 +260,6 @@ def test_pickled_weights_are_saved_as_safetensors(tmp_path: Path) -> None:
 
 
 def test_the_plan_of_a_foreign_base_names_what_was_admitted(tmp_path: Path) -> None:
-    from test_admission import recipe_of
-
     base = write_model(tmp_path / "base")
     (tmp_path / "problems.jsonl").write_text('{"id": "a", "problem": "1+1", "answer": "2", "solution": "2"}\n')
     from rlbench.planning.describe import plan_text, recipe_text

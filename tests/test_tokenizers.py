@@ -167,6 +167,19 @@ def test_a_tokenizer_json_that_is_none_is_refused(content: str, text: str, tmp_p
     assert text in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "vocab.json"],
+)
+@pytest.mark.parametrize(
+    ("content", "text"), [(b"{", "is no JSON"), (b"[]", "holds no table"), (b"\xff{}", "is no JSON")]
+)
+def test_a_table_that_is_none_is_refused_by_its_name(file: str, content: bytes, text: str, tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path, core("byte_level"))
+    (folder / file).write_bytes(content)
+    assert f"its {file} {text}" in refusal(folder)
+
+
 def test_ids_that_the_library_reads_otherwise_than_they_stand_there_are_refused(tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path, core("byte_level"), config={"vocab_size": 1000})
     token = {"content": "<think>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -349,6 +362,7 @@ def templates(kind: str) -> list[str]:
         f"{first}{{problem}}\n",
         f"{first} So, {{problem}} is <think>",
         f"{last}\n{{problem}}</think> {last}",
+        f"{first}{{problem}} or {{problem}}{last}",
     ]
 
 
@@ -378,7 +392,7 @@ texts = st.lists(st.one_of(parts, st.text(max_size=4)), max_size=6).map("".join)
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=50, deadline=None)
-@given(text=texts, number=st.integers(0, 3))
+@given(text=texts, number=st.integers(0, 4))
 def test_special_tokens_in_a_problem_are_text_and_those_of_its_template_are_tokens(
     kind: str, text: str, number: int
 ) -> None:

@@ -240,8 +240,9 @@ def _has_domain(node: Node) -> bool:
     if not isinstance(node, Group) or node.brackets or len(node.items) < 2:
         return False
     last = node.items[-1]
-    inside = isinstance(last, Named) and last.sign == r"\in" and isinstance(last.value, Leaf)
-    return inside and last.value.text in (r"\mathbb{Z}", r"\mathbb{N}")  # type: ignore[union-attr]
+    if not isinstance(last, Named) or last.sign != r"\in" or not isinstance(last.value, Leaf):
+        return False
+    return last.value.text in (r"\mathbb{Z}", r"\mathbb{N}")
 
 
 def same_sets(gold: Node, answer: Node, leaves: Leaves) -> bool | None:
@@ -285,8 +286,10 @@ def same_congruence(gold: Node, answer: Node, leaves: Leaves, same: Same) -> boo
         residues, moduli = (
             [_value(part) for part in parts] for parts in zip(_parts(gold), _parts(answer), strict=True)
         )
-        if moduli[0] is not None and moduli[0] == moduli[1] != 0 and None not in residues:
-            return (residues[0] - residues[1]) % moduli[0] == 0  # type: ignore[operator]
+        one, other = residues
+        modulus = moduli[0] if moduli[0] == moduli[1] else None
+        if modulus and one is not None and other is not None:
+            return (one - other) % modulus == 0
         return same(gold.residue, answer.residue, leaves) and same(gold.modulus, answer.modulus, leaves)
     left, right = (node.residue if isinstance(node, Congruence) else node for node in (gold, answer))
     return same(left, right, leaves)
@@ -485,9 +488,10 @@ def _same_ratio(gold: Node, answer: Node, leaves: Leaves) -> bool:
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     if not isinstance(ratio, Ratio) or len(ratio.items) != 2 or not isinstance(other, Leaf):
         return False
-    if not all(isinstance(item, Leaf) for item in ratio.items):
+    above, below = ratio.items
+    if not isinstance(above, Leaf) or not isinstance(below, Leaf):
         return False
-    quotient = Leaf(rf"\frac{{{ratio.items[0].text}}}{{{ratio.items[1].text}}}")  # type: ignore[union-attr]
+    quotient = Leaf(rf"\frac{{{above.text}}}{{{below.text}}}")
     return same_leaf(quotient, other, leaves) if ratio is gold else same_leaf(other, quotient, leaves)
 
 

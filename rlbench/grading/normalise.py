@@ -178,7 +178,8 @@ def _second_argument(text: str) -> str:
         end = closing(text, match.end())
         if end < 0:
             break
-        after = re.compile(r"\s*").match(text, end + 1).end()  # type: ignore[union-attr]
+        space = _SPACE.match(text, end + 1)
+        after = space.end() if space is not None else end + 1
         token = _TOKEN.match(text, after)
         if token is not None:
             text = f"{text[: end + 1]}{{{token.group()}}}{text[token.end() :]}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import decimal
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -82,7 +82,12 @@ def agree(gold: Number, answer: Number) -> bool | None:
 
 _DECIMAL = re.compile(r"([+-]?)\s*([0-9]+)(?:\.([0-9]+))?(?:\s*\\cdot\s*10\s*\^\s*\{\s*([+-]?[0-9]{1,6})\s*\})?")
 _REPEATING = re.compile(r"([+-]?)([0-9]*)\.([0-9]*)\\overline\{\s*([0-9]+)\s*\}")
-_FUNCTIONS = {r"\sin": math.sin, r"\cos": math.cos, r"\ln": None, r"\exp": None}
+_FUNCTIONS: dict[str, Callable[[float], float] | None] = {
+    r"\sin": math.sin,
+    r"\cos": math.cos,
+    r"\ln": None,
+    r"\exp": None,
+}
 _GREEK = "alpha|beta|gamma|delta|epsilon|theta|lambda|mu|rho|sigma|tau|phi|omega|zeta|eta|nu"
 _TOKEN = re.compile(
     rf"\s*(\\(?:frac|sqrt|cdot|pi|sin|cos|ln|exp|{_GREEK})(?![a-zA-Z])(?:_[0-9a-zA-Z]|_\{{[0-9a-zA-Z]+\}})?"
@@ -307,7 +312,9 @@ class _Parser:
             return _ln(argument)
         if abs(argument.value) > 1000 or argument.error > _FLOAT_ERROR:
             raise Unread
-        value = Fraction(_FUNCTIONS[name](float(argument.value)))  # type: ignore[misc]
+        function = _FUNCTIONS[name]
+        assert function is not None
+        value = Fraction(function(float(argument.value)))
         if abs(value) < Fraction(1, 1000):  # near a zero the relative error is not small
             raise Unread
         return Number(value, 1000 * _FLOAT_ERROR)

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO, cast
 
 from rlbench.grading.boxed import last_boxed
 from rlbench.grading.extract import Reading, without_markers
@@ -183,6 +184,12 @@ class _Worker:
         self.case: Case | None = None
         self._buffer = b""
 
+    @property
+    def output(self) -> IO[bytes]:
+        """The pipe that its lines come from."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
     def send(self, limit_s: float) -> None:
         """Send ``case``, once ready; its time starts now. BrokenPipeError when the worker is gone."""
         assert self.process.stdin is not None and self.case is not None
@@ -193,8 +200,7 @@ class _Worker:
 
     def receive(self) -> str | None:
         """The next line if one is complete, else None. EOFError when the worker is gone."""
-        assert self.process.stdout is not None
-        data = os.read(self.process.stdout.fileno(), 65536)
+        data = os.read(self.output.fileno(), 65536)
         if not data:
             raise EOFError
         self._buffer += data
@@ -241,7 +247,7 @@ class _Batch:
     def _assign(self, worker: _Worker) -> None:
         worker.case = self.queue.popleft()
         self.busy.append(worker)
-        self.selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        self.selector.register(worker.output, selectors.EVENT_READ, worker)
         if worker.ready:
             self._send(worker)
 
@@ -278,7 +284,7 @@ class _Batch:
             return
         if worker.ready:
             worker.answers += 1
-            self._finish(worker, line)  # type: ignore[arg-type]
+            self._finish(worker, cast(Verdict, line))
         elif line == "ready":
             worker.ready = True
             self._send(worker)
@@ -295,7 +301,7 @@ class _Batch:
             self.grader.give_back(worker)
 
     def _release(self, worker: _Worker) -> None:
-        self.selector.unregister(worker.process.stdout)  # type: ignore[arg-type]
+        self.selector.unregister(worker.output)
         self.busy.remove(worker)
         worker.case = None
 

@@ -222,7 +222,9 @@ def _several(text: str, parts: list[str], brackets: str = "") -> Node:
         return Leaf(text)
     first = items[0] if items else None
     if isinstance(first, Named) and first.sign == r"\neq" and all(isinstance(item, Leaf) for item in items[1:]):
-        return _excluded(first.name, (*first.value.without.items, *items[1:]), text)  # type: ignore[union-attr]
+        excluded = first.value.without if isinstance(first.value, Minus) else None
+        if isinstance(excluded, Group):
+            return _excluded(first.name, (*excluded.items, *items[1:]), text)
     return Group(brackets, tuple(items), text)
 
 

@@ -35,6 +35,7 @@ SPACE_NEEDED_BYTES = 50 * 2**20  # of Ray's folder: its logs and sockets
 LONGEST_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 PORTS_NEEDED = 16  # of a node, its workers and its driver, at least
 SHARED_MEMORY = Path("/dev/shm")
+TOKEN = Path("~/.ray/auth_token")  # where Ray puts one when it starts on a machine for the first time
 INSTEAD = "or run with --executor local"
 
 QUIET = {
@@ -94,10 +95,11 @@ def session(address: str | None, workers: int | None) -> Iterator[ModuleType]:
     for name, value in {**QUIET, **_LOCAL}.items():  # read when Ray is imported and started
         os.environ.setdefault(name, value)
     os.environ.update(_NO_UV)
-    if address is not None:
+    if address is not None and not _is_connected():
         _answers(address)
+        _let_in(address)
     ray = _import()
-    if ray.is_initialized():
+    if _is_connected():
         yield ray
         return
     with contextlib.ExitStack() as stack:
@@ -108,6 +110,10 @@ def session(address: str | None, workers: int | None) -> Iterator[ModuleType]:
             else:
                 stack.enter_context(_reaped(_start(ray, workers)))
         yield ray
+
+
+def _is_connected() -> bool:
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
 
 
 def _import() -> ModuleType:
@@ -280,11 +286,17 @@ def _answers(address: str) -> None:
             raise _unreachable(address, str(error)) from error
 
 
-def _join(ray: ModuleType, address: str) -> None:
-    options = _common(ray)
+def _let_in(address: str) -> None:
+    """Raise UserError where the cluster lets no driver in, tried by a process of its own, which may hang or crash.
+
+    A cluster that was started where Ray has put a token wants it, but Ray's drivers show it only when they are told to;
+    one that wants none does not mind it.
+    """
+    if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or TOKEN.expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         probe = subprocess.run(
-            _program(_PROBE, address, options["namespace"]),
+            _program(_PROBE, address, "rlbench-probe"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -292,10 +304,17 @@ def _join(ray: ModuleType, address: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise _unreachable(address, f"it let no driver in for {PROBE_S:.0f} s; is this a Ray cluster?") from None
+    output = probe.stdout.decode(errors="replace")
+    if probe.returncode and "InvalidAuthToken" in output:
+        reason = f"it wants another token than {TOKEN} (see RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH of Ray)"
+        raise _unreachable(address, reason)
     if probe.returncode:
-        raise _unreachable(address, _last_words(probe.stdout.decode(errors="replace")))
+        raise _unreachable(address, _last_words(output))
+
+
+def _join(ray: ModuleType, address: str) -> None:
     try:
-        ray.init(address=address, **options)
+        ray.init(address=address, **_common(ray))
     except Exception as error:
         with contextlib.suppress(Exception):
             ray.shutdown()

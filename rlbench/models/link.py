@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.models.admission import Options, admit, inspect, needs_code, refusing
-from rlbench.models.folder import content_digest, first_line, model_files, write_pointer
+from rlbench.models.folder import content_digest, first_line, locate, model_files, write_pointer
 from rlbench.models.tokenizer_admission import admit_tokenizer
 from rlbench.models.weights import weight_files, write_stripped
 from rlbench.records import UserError
 
 NOT_FETCHED = ["*.pth", "*.gguf", "*.onnx"]
 PICKLED = "*.bin"
+ADMISSION = 1
+"""Raised when admission refuses more: models that were taken in under a lower number are looked at again."""
 
 
 def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, context: Any) -> None:
@@ -28,15 +31,13 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
         inputs: none.
         output: gets the files or the pointer.
         context: its hints are ``path`` of a local folder, ``name``, by which the user knows it, and the recipe's
-            ``table``.
+            ``table``; it is told the number of the admission (``admitted``), and what a reader has to know.
 
     Raises:
         UserError: the folder's content is not what it was when the run was planned, is refused, or the hub has no such
             model or cannot be reached.
     """
-    options = Options(
-        config.get("strip_prefix"), config.get("trust_remote_code", False), context.unhashed.get("table", "model")
-    )
+    options = _options(config, context.unhashed)
     if "sha256" in config:
         folder = Path(context.unhashed["path"])
         name = context.unhashed.get("name", str(folder))
@@ -44,30 +45,42 @@ def link(config: Mapping[str, Any], inputs: Mapping[str, Path], output: Path, co
         if content_digest(folder if options.strip_prefix else output) != config["sha256"]:
             raise UserError(f"model {name!r} was changed since this run was planned; run it again")
         write_pointer(output, trust_remote_code=options.trust_remote_code)
-        _check(output, output, name, options, context)
-        return
-    name, snapshot = config["source"], _fetch(config["source"], config["revision"])
-    if options.strip_prefix:
-        _take(snapshot, name, options, output)
-        write_pointer(output, trust_remote_code=options.trust_remote_code)
-        _check(output, output, name, options, context)
     else:
-        write_pointer(output, source=name, revision=snapshot.name, trust_remote_code=options.trust_remote_code)
-        _check(output, snapshot, name, options, context)
+        name, snapshot = config["source"], _fetch(config["source"], config["revision"])
+        pointer = {} if options.strip_prefix else {"source": name, "revision": snapshot.name}
+        if options.strip_prefix:
+            _take(snapshot, name, options, output)
+        write_pointer(output, **pointer, trust_remote_code=options.trust_remote_code)
+    for text in admit_linked(output, config, context.unhashed):
+        context.note(text)
+    context.count(admitted=ADMISSION)
 
 
-def _check(model: Path, files: Path, name: str, options: Options, context: Any) -> None:
-    """Refuse a model folder whose files lie in ``files``, before anything is computed with it, by its own name."""
-    admit(files, name, Options(None, options.trust_remote_code, options.table))
-    with refusing(name, model):
+def admit_linked(folder: Path, config: Mapping[str, Any], unhashed: Mapping[str, Any]) -> list[str]:
+    """Refuse what ``link`` has put into a folder, by the model's own name; returns what a reader has to know of it.
+
+    Args:
+        folder: of the stage's artifact.
+        config: that of the stage, as ``unhashed``.
+
+    Raises:
+        UserError: it is refused.
+    """
+    options, (source, revision) = _options(config, unhashed), locate(folder)
+    name = unhashed.get("name") or config.get("source") or str(folder)
+    files = folder if revision is None else _fetch(source, revision)
+    admit(files, name, dataclasses.replace(options, strip_prefix=None))
+    with refusing(name, folder):
         try:
-            notes = admit_tokenizer(model, name)
+            return list(admit_tokenizer(folder, name))
         except UserError as error:
             if "custom code" not in str(error) or options.trust_remote_code:
                 raise
             raise UserError(needs_code("of its tokenizer", options)) from error
-    for text in notes:
-        context.note(text)
+
+
+def _options(config: Mapping[str, Any], unhashed: Mapping[str, Any]) -> Options:
+    return Options(config.get("strip_prefix"), config.get("trust_remote_code", False), unhashed.get("table", "model"))
 
 
 def _take(folder: Path, name: str, options: Options, output: Path) -> None:

@@ -92,10 +92,10 @@ def _accepting(model: PreTrainedModel, files: Path, output: Path) -> Iterator[No
         shutil.copyfile(files / "generation_config.json", output / "generation_config.json")
 
 
-def _refused(generation: object) -> bool:
+def _refused(generation: Any) -> bool:
     """Whether transformers would not save a generation configuration that it has loaded."""
     try:
-        generation.validate(strict=True)  # type: ignore[attr-defined]
+        generation.validate(strict=True)
     except ValueError:
         return True
     return False

@@ -171,6 +171,14 @@ class _Case:
 
     def check_files(self) -> None:
         """Refuse, by what lies there, what no library could load."""
+        for name in _TABLES:
+            if path := self.file(name):
+                try:
+                    table = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise self.refusal(f"its {name} is no JSON: {first_line(error)}") from None
+                if not isinstance(table, dict):
+                    raise self.refusal(f"its {name} holds no table (an object in braces)")
         if path := self.file("tokenizer.json"):
             _check_tokenizer_json(self, path)
             return
@@ -185,6 +193,13 @@ class _Case:
             raise self.refusal("its tokenizer is vocab.json without merges.txt, and neither is there a tokenizer.json")
 
 
+_TABLES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "vocab.json",
+)
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tiktoken.model", "qwen.tiktoken")
 
 

@@ -25,6 +25,7 @@ from rlbench.graph.local_executor import LocalExecutor
 from rlbench.graph.result import StageResult
 from rlbench.graph.schedule import Event, Finished, OnEvent
 from rlbench.graph.stage import Stage, topological
+from rlbench.models.link import ADMISSION, admit_linked
 from rlbench.planning.build import banks, build
 from rlbench.planning.engines import has_gpu
 from rlbench.planning.functions import LINK
@@ -203,7 +204,8 @@ def _prepare(folder: Path) -> None:
 
 def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> dict[str, StageResult]:
     """Take the foreign models into the store, in this process and before anything else: one that is refused ends a run
-    that has done nothing. What ended by an error is left out, and tried again with the rest.
+    that has done nothing. What ended by an error is left out, and tried again with the rest; what an older admission
+    let in is looked at again.
     """
     links = [stage for stage in stages if stage.function == LINK]
     if not links:
@@ -217,6 +219,8 @@ def _admit(stages: Iterable[Stage], store: Store, on_event: OnEvent | None) -> d
     for result in results.values():
         if result.bad_input:
             raise UserError(str(result.reason))
+        if result.status == "done" and result.counters.get("admitted", 0) < ADMISSION:
+            admit_linked(store.open(result.stage.fingerprint), result.stage.config, result.stage.unhashed)
     return {key: result for key, result in results.items() if result.status == "done"}
 
 

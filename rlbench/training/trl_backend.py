@@ -171,7 +171,7 @@ class _Recorded:
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         self.recorder.add(inputs)
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]  # a trainer's
 
     def _send_telemetry(self) -> None:
         pass
