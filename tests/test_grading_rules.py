@@ -430,6 +430,41 @@ def test_without_a_box_the_final_answer_is_read_where_that_is_asked_for(output: 
     assert read_answer(output, "5", "final") == answer
 
 
+@pytest.mark.parametrize(
+    ("gold", "output", "same"),
+    [
+        (r"\frac{3}{7}", "The probability is 3/7.", True),
+        (r"\frac{3}{7}", "The probability is 3/8.</s>", False),
+        ("7", "The probability is 3/7.", False),
+        ("(3,4)", "They meet at (3, 4).<|im_end|>", True),
+        ("4", "They meet at (3, 4).", False),
+        (r"2\sqrt{3}", "The length is 2√3 units.", True),
+        (r"\frac{3}{2}", "She needs 1½ cups.", True),
+        ("4:30", "They arrive at 4:30.", True),
+        (r"3 \times 10^8", "The speed is 3 × 10^8 m/s.", True),
+        ("-3", "so x is −3.", True),
+        ("3", "so x is -3.", False),
+        ("x > 2", "The solution is x > 2.", True),
+        ("72", "<think>maybe 70</think><answer>72</answer>", True),
+        ("8", "The answer is 8, as 3 was excluded.", True),
+        ("3", "The answer is 8, as 3 was excluded.", False),
+        ("C", "The correct option is (C).", True),
+        ("2, 3", "The solutions are $x = 2$ and $x = 3$.", True),
+        ("2, 3", "The sum of 2 and 3 is 5.", False),
+        ("5", "The sum of 2 and 3 is 5.", True),
+    ],
+)
+def test_final_answers_are_read_out_of_prose(gold: str, output: str, same: bool) -> None:
+    answer = read_answer(output, gold, "final")
+    assert answer is not None and (verdict(gold, answer) == "correct") is same
+
+
+@pytest.mark.parametrize("between", [r" \approx ", r"$ \approx $", " ≈ "])
+def test_a_value_and_its_rounding_in_boxes_are_one_answer(between: str) -> None:
+    answer = read_answer(rf"so $\boxed{{\frac{{70}}{{9}}}}{between}\boxed{{7.78}}$", r"\frac{70}{9}")
+    assert answer == r"\frac{70}{9} \approx 7.78"
+
+
 def test_a_gold_that_is_a_worked_solution_is_its_box() -> None:
     assert read_gold(r"Since 1+1=2 we have \boxed{2}.") == "2"
     assert read_gold(r"\boxed{1} and \boxed{2}") == "1, 2"

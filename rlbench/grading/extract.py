@@ -11,6 +11,7 @@ Golds are read in either way as well: one that holds a box (a worked solution) i
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal
 
 from rlbench.grading.boxed import NEARLY, final_boxes, last_boxed
@@ -38,6 +39,7 @@ _VALUE = re.compile(
     rf"|(?:{_SIGN})(?:{_FRACTION}|[0-9]*[¼-¾⅐-⅞]|[0-9]*(?:√[0-9]+|\\sqrt\s*\{{[^{{}}\n]*\}})(?:/[0-9]+)?|[0-9]+\s[0-9]+/[0-9]+|[0-9]+/[0-9]+(?!/)"
     rf"|[0-9]+:[0-9]+|(?:{_DIGITS})(?:\s*(?:\\times|\\cdot|[×x*])\s*10\s*\^\s*\{{?-?[0-9]+\}}?|\^\{{?[0-9]+\}}?)?(?:\s*\\?%)?))"
 )
+_BETWEEN = re.compile(r"\s*(?:,\s*(?:and|or)?|and|or)\s*")
 _NEARLY_BOX = re.compile(r"(?:\\approx|≈)[\s$]*\\(?:boxed|fbox)")
 # Reasons behind an answer that was stated, and words before one that stands alone.
 _REASON = re.compile(r"(?<=[0-9a-zA-Z$)}\]])(?:,\s*|\s+|\s*\()(?:which|since|because|as|after|when)\s[^\n]*$")
@@ -65,7 +67,7 @@ def read_answer(output: str, gold: str, reading: Reading = "box") -> str | None:
     output = undamaged(output)
     answer = _boxed(output, gold)
     if answer is None and reading == "final":
-        answer = final_answer(output)
+        answer = _final_list(output, _count(gold)) or final_answer(output)
     longest = max(MAX_ANSWER, len(gold))
     return None if answer is None or len(answer) > longest else answer
 
@@ -100,6 +102,20 @@ def without_markers(output: str) -> str:
     """An output without the marks that close a turn of a chat."""
     tail = output[-200:]
     return output[: len(output) - len(tail)] + _MARKERS.sub("", tail) if tail.rstrip().endswith((">", "｜")) else output
+
+
+def _final_list(output: str, count: int) -> str | None:
+    """The last values of an output if they are as many as the gold's answers, with nothing but commas, "and" and "or"
+    between.
+    """
+    if count < 2:
+        return None
+    text = without_markers(output[-_WINDOW:]).replace("$", " ")
+    values = list(_VALUE.finditer(text))[-count:]
+    between = [text[left.end() : right.start()] for left, right in pairwise(values)]
+    if len(values) < count or not all(map(_BETWEEN.fullmatch, between)):
+        return None
+    return ", ".join(value.group() for value in values)
 
 
 def final_answer(output: str) -> str | None:
