@@ -9,12 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
+from rlbench.graph import artifact
 from rlbench.graph import lease as leases
 from rlbench.graph.artifact import MissingArtifact, Store
 from rlbench.records import UserError
@@ -310,3 +313,39 @@ def test_a_lease_that_somebody_took_over_is_not_released_under_them(tmp_path: Pa
 def test_other_refusals_of_the_file_system_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Input/output"), Store(tmp_path).errors():
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_an_interrupt_releases_the_lease_wherever_it_comes(tmp_path: Path) -> None:
+    """At each line of the store and the lease in turn."""
+    store, files = Store(tmp_path), {artifact.__file__, leases.__file__}
+
+    def interrupt_at(number: int) -> bool:
+        """Take and release a lease, interrupted at this line; False where there are not so many."""
+        left = number
+
+        def trace(frame: FrameType, event: str, argument: object) -> object:
+            nonlocal left
+            if frame.f_code.co_filename in files and threading.current_thread() is threading.main_thread():
+                left -= event == "line"
+                if left == 0 and event == "line":
+                    left = -1
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with store.lease(FP):
+                pass
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    number = 1
+    while interrupt_at(number):
+        found = [path.read_text() for path in (tmp_path / "leases").iterdir()]
+        assert found == [], f"interrupted at line {number} of those that are run"
+        number += 1
+    assert number > 20

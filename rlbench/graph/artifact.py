@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rlbench.graph.fingerprint import file_fingerprint
-from rlbench.graph.lease import Lease, Watch, host, host_digest, is_alive, read
+from rlbench.graph.lease import Lease, Watch, host, host_digest, is_alive, is_own, read
 from rlbench.graph.permissions import denial, share, walk
 from rlbench.records import UserError
 
@@ -223,29 +223,36 @@ class Store:
         gives no permission.
         """
         path = self.root / "leases" / f"{fingerprint}.json"
-        watch, lease = Watch(path), None
+        try:
+            with contextlib.ExitStack() as stack:
+                lease = self._wait_for_lease(fingerprint, path, waiting)
+                if lease is not None:
+                    stack.callback(lease.release)
+                yield lease
+        except KeyboardInterrupt:  # may come anywhere, also when the file is there and the lease not yet known
+            if is_own(path):
+                path.unlink(missing_ok=True)
+            raise
+
+    def _wait_for_lease(
+        self, fingerprint: str, path: Path, waiting: Callable[[str], None] | None = None
+    ) -> Lease | None:
+        watch = Watch(path)
         while self.status(fingerprint) is None:
             with self.errors():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lease = Lease.take(path)
             if lease is not None:
-                break
-            if watch.is_stale():
+                if self.status(fingerprint) is None:
+                    return lease
+                lease.release()  # published between our look and our taking the lease
+            elif watch.is_stale():
                 watch.remove()
-                continue
-            if waiting is not None:
-                waiting(f"waiting for {watch.holder()}")
-            time.sleep(POLL_S)
-        if (
-            lease is not None and self.status(fingerprint) is not None
-        ):  # published between our look and our taking the lease
-            lease.release()
-            lease = None
-        try:
-            yield lease
-        finally:
-            if lease is not None:
-                lease.release()
+            else:
+                if waiting is not None:
+                    waiting(f"waiting for {watch.holder()}")
+                time.sleep(POLL_S)
+        return None
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

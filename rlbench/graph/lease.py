@@ -67,17 +67,19 @@ class Lease:
         """Take the lease unless somebody has it. Raises OSError where the file cannot be written for another reason."""
         token = uuid.uuid4().hex
         text = json.dumps({"host": host(), "pid": os.getpid(), "time": time.time(), "token": token})
+        descriptor = None
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            os.write(descriptor, text.encode())
         except FileExistsError:
             return None
-        try:
-            os.write(descriptor, text.encode())
-        except OSError:
-            path.unlink(missing_ok=True)
+        except BaseException:
+            if descriptor is not None:
+                path.unlink(missing_ok=True)
             raise
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
         return cls(path, token)
 
     def guard(self, folder: Path) -> None:
@@ -104,6 +106,12 @@ def read(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return lease if isinstance(lease, dict) else {}
+
+
+def is_own(path: Path) -> bool:
+    """True where the lease is of this process."""
+    lease = read(path)
+    return (lease.get("host"), lease.get("pid")) == (host(), os.getpid())
 
 
 class Watch:
