@@ -35,6 +35,7 @@ from rlbench.grading.structure import (
 )
 from rlbench.grading.structure import parse as parse_structure
 from rlbench.grading.units import conflict, is_degrees
+from rlbench.grading.words import choice, in_words, named_in_a_sentence, word
 from rlbench.records import Verdict
 
 
@@ -64,22 +65,9 @@ class Leaves(Protocol):
         ...
 
 
-_WORD = re.compile(r"[a-zA-Z][a-zA-Z' -]*")
 _BASE = re.compile(r"[-+]?\s*([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_\{?\s*([0-9]+)\s*\}?")
 _COMMA = re.compile(r"-?[0-9]+,[0-9]+")
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])\s*:\s*[0-5][0-9]")
-_LETTERS, _HYPHEN = re.compile("[a-zA-Z]{2}"), re.compile(r"(?<=[a-z]{3})-(?=[a-z])")
-_NAME = re.compile(r"[A-Z][a-z]{2,}")
-_SAYS = re.compile(r"\s(?:is|has|was|had|will|won|wins|did|does|runs|ran|gets|got|scored)\s+[a-z]")
-_OTHERS = re.compile(r"[A-Z0-9\\]|\b(?:not|no|never|nor|or|than|except|but|least|last)\b|n't")
-_SHORT = {"dne": "does not exist"}
-_ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)")
-# Choices, and their letters before what they stand for: (B), B. 12, \textbf{(B)} 12.
-_CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?")
-_CHOSEN = re.compile(
-    r"\s*(?:\\text(?:bf|rm)?\s*\{|\\math(?:rm|bf)\s*\{)?\s*(?:\(\s*([A-J])\s*\)|([A-J])\s*[).:])(?P<rest>.*)", re.DOTALL
-)
-_ANOTHER = re.compile(r"(?<![a-zA-Z\\])\(?[A-J](?![a-zA-Z])")
 _LABEL = re.compile(
     r"\s*\\(?:text(?:bf|rm)?|math(?:rm|bf))\s*\{\s*\([A-J]\)\s*(?:\}|(?P<inside>[^{}]*)\})(?:\\|~|\s)*(?=\S)"
 )
@@ -92,17 +80,6 @@ def compact(text: str) -> str:
     """
     text = re.sub(r"\{([0-9a-zA-Z])\}", r"\1", re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
     return re.sub(r"(?<![0-9])\s+|\s+(?![0-9])", "", text).rstrip(".")
-
-
-def word(text: str) -> str | None:
-    r"""An answer in words (``ellipse``, ``\text{(B)}``), lower-cased; None where a normalised text is none, or one
-    letter.
-    """
-    bare = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip(" (){}[]\"'")
-    if _WORD.fullmatch(bare) is None or _LETTERS.search(bare) is None:
-        return None
-    said = _ARTICLE.sub("", " ".join(_HYPHEN.sub(" ", bare.lower()).split()), count=1)
-    return _SHORT.get(said, said)
 
 
 def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
@@ -125,14 +102,14 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
         return "unparsed"
     if left == right or compact(left) == compact(right):
         return "correct"
-    if (chosen := _choice(left, answer)) is not None:
+    if (chosen := choice(left, answer)) is not None:
         return chosen
     words = word(left), word(right)
     if words[0] is not None and words[0] == words[1]:
         return "correct"
-    if _named_in_a_sentence(left, right):
+    if named_in_a_sentence(left, right):
         return "correct"
-    if (verdict := _in_words(*words)) is not None:
+    if (verdict := in_words(*words)) is not None:
         return verdict
     try:
         # The letter of a choice before a value says which choice has it.
@@ -142,34 +119,6 @@ def grade(gold: str, answer: str, leaves: Leaves) -> Verdict:
         return "wrong" if readable(found) else "unparsed"
     except (Unreadable, RecursionError):
         return "unparsed"
-
-
-def _choice(gold: str, answer: str) -> Verdict | None:
-    """The verdict on an answer that gives a letter and what it stands for, where the gold is a letter."""
-    letter = _CHOICE.fullmatch(re.sub(r"[{}]", "", gold))
-    chosen = _CHOSEN.match(answer) if letter is not None else None
-    if letter is None or chosen is None or not chosen["rest"].strip(" }") or _ANOTHER.search(chosen["rest"]):
-        return None
-    return "correct" if (chosen[1] or chosen[2]) == letter[1] else "wrong"
-
-
-def _named_in_a_sentence(gold: str, answer: str) -> bool:
-    """Whether the gold is a name and the answer a sentence of which it is the subject, that denies nothing and names
-    nobody else.
-    """
-    sentence = re.sub(r"\\text\{([^{}]*)\}", r"\1", answer)
-    name = re.sub(r"\\text\{([^{}]*)\}", r"\1", gold).strip()
-    if _NAME.fullmatch(name) is None or not sentence.startswith(name + " "):
-        return False
-    rest = sentence[len(name) :]
-    return _SAYS.match(rest) is not None and _OTHERS.search(rest) is None
-
-
-def _in_words(gold: str | None, answer: str | None) -> Verdict | None:
-    # Up to three letters may be a product: xy is yx.
-    if gold is not None and len(gold) > 3:
-        return "wrong"
-    return "unparsed" if answer is not None and len(answer) > 3 else None
 
 
 def readable(node: Node) -> bool:
