@@ -15,7 +15,7 @@ test: $(VENV)/.installed
 	@$(MAKE) --no-print-directory -j2 lint test-fast
 
 test-fast: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

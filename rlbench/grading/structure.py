@@ -330,7 +330,8 @@ def _equation(parts: list[str], signs: list[str], text: str) -> Node:
     if name == "e" and rounded and rounded[-1].startswith("2.7"):
         name = ""  # Euler's number, and no symbol
     if name:
-        values = [part for part in stated if part != name]
+        # Of "= x" and "x = x" nothing but the name is left, which is then the value.
+        values = [part for part in stated if part != name] or ([] if rounded else stated[-1:])
     elif len(stated) == 1 or all(map(is_constant, stated)) or (is_worked_out(stated[0]) and not rounded):
         values = stated
     else:
