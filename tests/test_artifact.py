@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from other_users import let_others_in
 
 from rlbench.graph import artifact
 from rlbench.graph import lease as leases
@@ -163,8 +164,7 @@ def test_a_store_without_permission_is_refused_in_one_line(tmp_path: Path) -> No
                 print(error)
         """
     (tmp_path / "closed").mkdir(mode=0o555)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     out, err = python(code, str(tmp_path)).communicate()
     first, second = out.splitlines()
     owner = f"by nobody (dr-xr-xr-x, owner {getpass.getuser()}, " if os.getuid() == 0 else "("

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from other_users import let_others_in
 
 from rlbench.graph.artifact import Store
 from rlbench.graph.local_executor import LocalExecutor
@@ -188,8 +189,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     yielded = Store(tmp_path / "store")
     LocalExecutor().execute([stage("in_a_folder_of_its_own", above=stage("by_open"))], yielded)
     os.umask(before)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     yield yielded
     for path in (tmp_path / "store").rglob("*"):
         path.chmod(0o700)
