@@ -484,7 +484,7 @@ def _families() -> dict[str, dict[str, Kind]]:
         "no_json": Kind(replaced("config.json", b"{"), ("config.json",)),
         "a_list": Kind(replaced("config.json", b"[]"), ("config.json",)),
         "no_type": Kind(says_in("config.json", model_type=None), ("config.json",)),
-        "unknown_type": Kind(says_in("config.json", model_type="llamma"), ("llamma",)),
+        "unknown_type": Kind(says_in("config.json", model_type="llamma"), ("llamma", "did you mean 'llama'")),
         "heads": Kind(says_in("config.json", num_attention_heads="four"), ("config.json", "four")),
         "generation_no_json": Kind(replaced("generation_config.json", b"{"), ("generation_config.json",)),
         "generation_wrong": Kind(says_in("generation_config.json", max_new_tokens=-1), ("generation_config.json",)),

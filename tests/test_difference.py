@@ -196,7 +196,7 @@ def test_the_command_prints_one_screen_or_json_and_its_exit_code_says_whether_th
     assert same.return_value == 0 and "No difference" in same.stdout
     differing = diff(plain_run.out, tiny_run.out)
     assert differing.return_value == 1 and "Where they part" in differing.stdout
-    first, *others = differing.stdout.splitlines()  # the first has both paths
+    _, *others = differing.stdout.splitlines()  # the first has both paths
     assert len(others) < 23 and max(map(len, others)) <= 130
     told = json.loads(diff(plain_run.out, tiny_run.out, "--json").stdout)
     assert told["same"] is False and told["differences"][0].keys() == {"kind", "key", "a", "b", "stage", "more"}

@@ -12,7 +12,8 @@ from rlbench.graph.stage import Stage
 
 Status = Literal["done", "failed", "skipped", "error"]
 
-REASON_LENGTH = 300
+REASON_LENGTH = 300  # characters of an error's text, which may be of any library
+REFUSAL_LENGTH = 1000  # of a UserError's: it names paths, and its hint stands at the end
 
 
 @dataclass
@@ -52,7 +53,7 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if message else ''}{message}{place}"
 
 
-def one_line(text: str) -> str:
-    """A text as one line of bounded length."""
+def one_line(text: str, longest: int = REASON_LENGTH) -> str:
+    """A text as one line of at most ``longest`` characters."""
     line = " ".join(text.split())
-    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 3] + "..."
+    return line if len(line) <= longest else line[: longest - 3] + "..."

@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from rlbench.graph.artifact import Store
 from rlbench.graph.provenance import git_state, library_versions, machine
-from rlbench.graph.result import StageResult, describe_error, one_line
+from rlbench.graph.result import REFUSAL_LENGTH, StageResult, describe_error, one_line
 from rlbench.graph.stage import Report, Stage, StageContext, WarmSlot
 from rlbench.records import StageFailure, UserError
 
@@ -55,7 +55,7 @@ def run_stage(stage: Stage, store: Store, device: str, report: Report, slot: War
                         slot.release()  # the value may be in any state
                 return result
     except UserError as error:
-        return StageResult(stage, "error", reason=one_line(str(error)), bad_input=True)
+        return StageResult(stage, "error", reason=one_line(str(error), REFUSAL_LENGTH), bad_input=True)
 
 
 def _run(stage: Stage, store: Store, inputs: dict[str, Path], folder: Path, context: StageContext) -> StageResult:

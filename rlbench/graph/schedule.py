@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rlbench.graph.artifact import MissingArtifact, Store
-from rlbench.graph.result import StageResult, one_line
+from rlbench.graph.result import REFUSAL_LENGTH, StageResult, one_line
 from rlbench.graph.stage import Stage, topological
 from rlbench.records import UserError
 
@@ -83,7 +83,7 @@ class Schedule:
             except MissingArtifact:
                 continue
             except UserError as error:
-                self._unreadable[stage.fingerprint] = one_line(str(error))
+                self._unreadable[stage.fingerprint] = one_line(str(error), REFUSAL_LENGTH)
             else:
                 self.finish(StageResult.stored(stage, manifest, cached=True))
 

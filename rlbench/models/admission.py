@@ -20,7 +20,7 @@ from rlbench.models.folder import first_line, model_files, read_json
 from rlbench.models.loading import quietly
 from rlbench.models.values import refuse_not_finite, refuse_types, refuse_untied
 from rlbench.models.weights import Stored, refuse_pointers, stored_tensors, weight_files
-from rlbench.records import UserError
+from rlbench.records import UserError, nearest
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -256,6 +256,11 @@ def skeleton(config: PretrainedConfig, raw: Mapping[str, Any], options: Options)
 def _refusal(error: Exception, raw: Mapping[str, Any], options: Options, what: str) -> UserError:
     if "trust_remote_code" in str(error) and not options.trust_remote_code:
         return UserError(needs_code(next(iter((raw.get("auto_map") or {"": "its own code"}).values())), options))
+    if "does not recognize this architecture" in str(error):
+        from transformers import CONFIG_MAPPING, __version__
+
+        kind = str(raw.get("model_type"))
+        return UserError(f"transformers {__version__} knows no model type {kind!r}{nearest(kind, CONFIG_MAPPING)}")
     if "Unrecognized configuration class" in str(error):
         return UserError(f"transformers has no causal language model of type {raw.get('model_type')!r}")
     return UserError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from rlbench.records import UserError
 
 POINTER = "model.json"
+FOREIGN_LENGTH = 250  # characters of what another library says
 
 
 def locate(folder: Path) -> tuple[str, str | None]:
@@ -86,5 +88,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of an error's text, shortened where it is a paragraph, or its type where it has none."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return textwrap.shorten(line, FOREIGN_LENGTH, placeholder=" ...")
